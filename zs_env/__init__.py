@@ -1,0 +1,33 @@
+"""Train search agents without a search engine: ZeroSearch (arXiv 2505.04588) for Gymnasium.
+
+Importing this package registers its environments: ``gymnasium.make("ZeroSearch-v0")``.
+"""
+
+from zs_env import actions, curriculum, errors, rewards
+from zs_env.documents import Document, SearchRequest, SearchResult
+from zs_env.engines import SearchEngine
+from zs_env.episode import Episode, Rules
+from zs_env.errors import SearchFailure, ZeroSearchError
+from zs_env.questions import Question
+from zs_env.registration import register_envs
+
+__all__ = [
+    "Document",
+    "Episode",
+    "Question",
+    "Rules",
+    "SearchEngine",
+    "SearchFailure",
+    "SearchRequest",
+    "SearchResult",
+    "ZeroSearchError",
+    "__version__",
+    "actions",
+    "curriculum",
+    "errors",
+    "rewards",
+]
+
+__version__ = "0.1.0"
+
+register_envs()

@@ -1,0 +1,103 @@
+"""Policy text -> action. The only module that knows the tags.
+
+Closed ``<think>`` blocks are ignored. In what remains, the first element to be complete, a
+``<search>`` or an ``<answer>``, is the action; what stands after it does not count.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+THINK, SEARCH, INFORMATION, ANSWER = "think", "search", "information", "answer"
+TAG_NAMES = (THINK, SEARCH, INFORMATION, ANSWER)
+
+NO_ACTION = "there was no search and no answer"
+EMPTY_QUERY = "the query was empty"
+
+_POLICY_TAG = re.compile(f"<(/?)({THINK}|{SEARCH}|{ANSWER})>")
+_ANY_TAG = re.compile(f"</?(?:{'|'.join(TAG_NAMES)})>")
+_THINK_END = f"</{THINK}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The policy asks the search engine."""
+
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The policy answers; this ends the episode."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """The text holds no action: it costs a turn. ``reason`` is a clause, for the policy to read."""
+
+    reason: str
+
+
+Action = Search | Answer | Invalid
+
+
+def tagged(name: str, content: str) -> str:
+    """``content`` between the opening and the closing tag ``name``."""
+    return f"<{name}>{content}</{name}>"
+
+
+def find_action(text: str) -> tuple[Action, int]:
+    """Find the action in the text of one turn.
+
+    Args:
+        text: what the policy wrote in this turn, and nothing else. Time is linear in its length.
+
+    Returns:
+        The action, and the index just behind it: ``len(text)`` for `Invalid`.
+    """
+    last_think_end = text.rfind(_THINK_END)
+    thoughts: list[tuple[int, int]] = []
+    opened: dict[str, int] = {}
+    position = 0
+    while tag := _POLICY_TAG.search(text, position):
+        position = tag.end()
+        closing, name = tag.groups()
+        if name == THINK:
+            if not closing and position <= last_think_end:
+                position = text.find(_THINK_END, position) + len(_THINK_END)
+                thoughts.append((tag.start(), position))
+        elif not closing:
+            opened[name] = position
+        elif name in opened:
+            content = _without(text, thoughts, opened[name], tag.start())
+            return _make_action(name, content), position
+    return Invalid(NO_ACTION), len(text)
+
+
+def parse_action(text: str) -> Action:
+    """What the policy does with ``text``: `Search`, `Answer` or `Invalid`. Never raises.
+
+    >>> parse_action("<think>Is it <answer>?</think><search>capital of Peru</search>")
+    Search(query='capital of Peru')
+    """
+    return find_action(text)[0]
+
+
+def _without(text: str, spans: list[tuple[int, int]], start: int, stop: int) -> str:
+    """``text[start:stop]`` without the ``spans``, which are in order and do not overlap."""
+    pieces = []
+    for span_start, span_stop in spans:
+        if span_start >= start:
+            pieces.append(text[start:span_start])
+            start = span_stop
+    return "".join([*pieces, text[start:stop]])
+
+
+def _make_action(name: str, content: str) -> Action:
+    content = " ".join(_ANY_TAG.sub(" ", content).split())
+    if name == ANSWER:
+        return Answer(content)
+    return Search(content) if content else Invalid(EMPTY_QUERY)

@@ -1,0 +1,65 @@
+"""How difficulty rises: the probability that a search is answered with noisy documents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from zs_env import keyed_random
+
+
+def _exponential(progress: float, base: float) -> float:
+    if math.isclose(base, 1.0):
+        return progress
+    return (base**progress - 1.0) / (base - 1.0)
+
+
+_SHAPES: dict[str, Callable[[float, float], float]] = {
+    "exponential": _exponential,
+    "linear": lambda progress, base: progress,
+    "constant": lambda progress, base: 1.0,
+    "random": lambda progress, base: keyed_random.uniform("noise schedule", progress),
+    "reverse": lambda progress, base: _exponential(1.0 - progress, base),
+}
+SCHEDULES = tuple(_SHAPES)
+
+
+def noise_probability(
+    progress: float,
+    schedule: str = "exponential",
+    start: float = 0.0,
+    end: float = 0.5,
+    base: float = 4.0,
+) -> float:
+    """The share of searches that get noisy documents at ``progress`` through training.
+
+    With ``exponential`` this is the curriculum of the paper (arXiv 2505.04588, section 3.5)::
+
+        p = start + (base**progress - 1) / (base - 1) * (end - start)
+
+    Args:
+        progress: training steps taken over all training steps, in [0, 1].
+        schedule: ``exponential``; ``linear``, the same with base 1; ``constant``, always ``end``;
+            ``random``, for each value of ``progress`` a fresh draw, uniform on [start, end];
+            ``reverse``, the exponential one backwards: hard to easy.
+        start: probability at the beginning, in [0, 1].
+        end: probability at the end, in [0, 1].
+        base: how late the rise comes; positive, 1 is linear.
+
+    Returns:
+        A probability, between ``start`` and ``end``.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    if schedule not in _SHAPES:
+        raise ValueError(
+            f"the noise schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}."
+        )
+    for name, value in (("progress", progress), ("start", start), ("end", end)):
+        if not 0.0 <= value <= 1.0:
+            raise ValueError(f"the noise schedule's `{name}` must be in [0, 1], got {value}.")
+    if not (base > 0.0 and math.isfinite(base)):
+        raise ValueError(f"the noise schedule's `base` must be positive and finite, got {base}.")
+    share = _SHAPES[schedule](float(progress), float(base))
+    return start + share * (end - start)

@@ -1,0 +1,79 @@
+"""What a search engine is asked and what it returns, and the cleaning of untrusted text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from zs_env.actions import TAG_NAMES
+from zs_env.errors import SearchFailure
+
+MAX_WORD_CHARS = 24
+
+_TAG = re.compile(rf"<(\s*/?\s*(?:{'|'.join(TAG_NAMES)})\s*)>", re.IGNORECASE)
+_UNSAFE = re.compile("[\x00-\x08\x0e-\x1b\x7f\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document, as the engine wrote it: a driver cleans and shortens it before showing it."""
+
+    text: str
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """One search, with all that an engine needs to answer it.
+
+    Attributes:
+        query: what the policy asked, cleaned, one line, not empty.
+        question: text of the episode's question.
+        golden_answers: all of them; a simulating engine is told, a real one must not look.
+        noisy: True if the curriculum wants documents that do not help.
+        turn: index of the turn that searched, from 0.
+        top_k: number of documents wanted.
+        document_words: about how many words a document should have.
+        key: what random choices must be drawn from (`zs_env.keyed_random`), 64 bits.
+    """
+
+    query: str
+    question: str
+    golden_answers: tuple[str, ...]
+    noisy: bool = False
+    turn: int = 0
+    top_k: int = 5
+    document_words: int = 30
+    key: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Documents, best first, or why there are none to be had. No documents is a valid answer."""
+
+    documents: tuple[Document, ...] = ()
+    failure: SearchFailure | None = None
+
+
+def clean_text(text: str) -> str:
+    """Make untrusted text safe to show: one line, no tag of the template, valid unicode.
+
+    Our tags lose their angle brackets, control characters become spaces, lone surrogates become
+    U+FFFD, white space is folded. Cleaning twice changes nothing.
+    """
+    if not (text.isascii() and text.isprintable()):
+        text = _UNSAFE.sub(lambda match: " " if match[0] < "\x80" else "\ufffd", text)
+    if "<" in text:
+        text = _TAG.sub(r"[\1]", text)
+    return " ".join(text.split())
+
+
+def cut_words(text: str, max_words: int) -> str:
+    """The first ``max_words`` words of single-spaced ``text``.
+
+    A script without spaces is bounded too: by `MAX_WORD_CHARS` characters for each word allowed.
+    """
+    text = text[: max_words * MAX_WORD_CHARS]
+    if text.count(" ") < max_words:
+        return text
+    return " ".join(text.split(" ", max_words)[:max_words])

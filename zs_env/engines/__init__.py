@@ -1,0 +1,71 @@
+"""Search engines, by name or as objects."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from zs_env.engines.base import SearchEngine, answer_batch
+
+__all__ = ["ENGINES", "SearchEngine", "answer_batch", "load_engine"]
+
+ENGINES = {
+    "world": "zs_env.engines.world:load",
+    "bm25": "zs_env.engines.bm25:load",
+}
+"""Name -> ``module:function`` that makes the engine from (world_seed, world_size, **options)."""
+
+
+def load_engine(
+    engine: str | Path | SearchEngine,
+    engine_options: Mapping[str, Any] | None = None,
+    world_seed: int = 0,
+    world_size: str = "small",
+) -> SearchEngine:
+    """Find the engine that ``engine`` stands for.
+
+    Args:
+        engine: a name of `ENGINES`; the path of a ``.jsonl`` corpus, searched by BM25;
+            ``"module:Class"``, called with the options; or a `SearchEngine`.
+        engine_options: keyword arguments for the engine.
+        world_seed: seed of the embedded world, for the engines that search it.
+        world_size: size of the embedded world.
+
+    Raises:
+        ValueError: the name is unknown, or options come with an engine that is already made.
+        TypeError: an option is unknown, or what was named is no engine.
+    """
+    options = dict(engine_options or {})
+    if isinstance(engine, SearchEngine):
+        if options:
+            raise ValueError(
+                f"`engine_options` are for an engine given by name, got {', '.join(options)} "
+                f"with a {type(engine).__name__} that is already made."
+            )
+        return engine
+    if not isinstance(engine, str | Path):
+        raise TypeError(
+            f"`engine` must be a name, a path or a zs_env.SearchEngine, "
+            f"got {type(engine).__name__}."
+        )
+    name = str(engine)
+    if name.endswith(".jsonl"):
+        name, options = "bm25", {"corpus": name, **options}
+    if name in ENGINES:
+        options |= {"world_seed": world_seed, "world_size": world_size}
+    elif ":" not in name:
+        raise ValueError(
+            f"`engine` must be one of {', '.join(ENGINES)}, the path of a .jsonl corpus, "
+            f"'module:Class' or a zs_env.SearchEngine, got {name!r}."
+        )
+    return _make(name, ENGINES.get(name, name), options)
+
+
+def _make(name: str, entry_point: str, options: dict[str, Any]) -> SearchEngine:
+    module, _, attribute = entry_point.partition(":")
+    made = getattr(importlib.import_module(module), attribute)(**options)
+    if not isinstance(made, SearchEngine):
+        raise TypeError(f"engine {name!r} made a {type(made).__name__}, not a zs_env.SearchEngine.")
+    return made

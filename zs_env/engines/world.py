@@ -1,0 +1,135 @@
+"""The embedded search engine: writes documents about the embedded world, with no weights.
+
+It stands in for the simulation LLM and is told what that is told: query, question, golden answers
+and whether to be useful. A useful document states what the query asks for. A noisy one is about
+the right things and never does: it states other relations, similar entities, or plain falsehoods.
+Neither contains a golden answer that the query did not earn by naming what the fact is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+
+from zs_env.documents import Document, SearchRequest, SearchResult
+from zs_env.engines.base import SearchEngine
+from zs_env.keyed_random import Stream
+from zs_env.rewards import normalize_answer
+from zs_env.world import Fact, World, load_world
+from zs_env.world.linker import Reading, read_query
+from zs_env.world.text import state
+
+MAX_TRIES = 24
+"""Facts that are tried to fill one document."""
+
+
+class WorldEngine(SearchEngine):
+    """Answers free-form queries about ``world``.
+
+    Args:
+        world: what is true.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
+        """Write ``top_k`` documents of about ``document_words`` words for each request."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: SearchRequest) -> SearchResult:
+        reading = read_query(self.world, request.query)
+        writer = _Writer(self.world, request, reading)
+        write = writer.noisy if request.noisy else writer.useful
+        return SearchResult(tuple(Document(write(rank)) for rank in range(request.top_k)))
+
+
+class _Writer:
+    """Writes the documents of one request."""
+
+    def __init__(self, world: World, request: SearchRequest, reading: Reading) -> None:
+        self.world = world
+        self.draw = Stream(request.key, request.query)
+        self.words = request.document_words
+        self.entities = reading.entities or [self.draw.integer(world.num_entities)]
+        self.named = reading.named
+        self.about = [fact for entity in self.entities for fact in world.facts_of(entity)]
+        # A query that names an entity and no relation asks for all that is known of the entity.
+        self.asked = reading.asked or (self.about if reading.named else [])
+        self.forbidden = self._unearned(request)
+
+    def useful(self, rank: int) -> str:
+        """The document at ``rank``: one asked fact, and what else fits."""
+        lead = [self.asked[rank % len(self.asked)]] if self.asked else []
+        return self._compose(lead, self._fillers(self.about), self.forbidden)
+
+    def noisy(self, rank: int) -> str:
+        """The document at ``rank``: a false lead, a similar entity, or other facts."""
+        if not self.asked:
+            return self.useful(rank)
+        names = self.world.names
+        forbidden = [*self.forbidden, *(f" {names[fact.object].lower()} " for fact in self.asked)]
+        target = self.asked[rank % len(self.asked)]
+        mislead = self.draw.choice((self._false_lead, self._similar, None))
+        lead = [mislead(target)] if mislead else []
+        others = [fact for fact in self.about if fact not in self.asked]
+        return self._compose(lead, self._fillers(others), forbidden)
+
+    def _unearned(self, request: SearchRequest) -> list[str]:
+        """The golden answers that the query neither names nor asks for."""
+        names = self.world.names
+        earned = {names[fact.object] for fact in self.asked}
+        earned |= {names[fact.subject] for fact in self.asked}
+        earned |= {names[entity] for entity in self.entities} if self.named else set()
+        earned = {normalize_answer(name) for name in earned}
+        golden = {normalize_answer(answer) for answer in request.golden_answers}
+        return [f" {answer} " for answer in sorted(golden - earned)]
+
+    def _fillers(self, facts: list[Fact]) -> Iterator[Fact]:
+        """Facts to fill a document with: first of the entities themselves, then of similar ones."""
+        yield from self.draw.shuffled(facts)
+        while True:
+            similar = self._similar_entity(self.draw.choice(self.entities))
+            yield self.draw.choice(self.world.facts_of(similar))
+
+    def _false_lead(self, fact: Fact) -> Fact:
+        """The same relation of the same subject, with an object that is wrong."""
+        objects = self.world.spans[fact.relation.object]
+        step = 1 + self.draw.integer(len(objects) - 1)
+        wrong = objects.start + (fact.object - objects.start + step) % len(objects)
+        return fact._replace(object=wrong)
+
+    def _similar(self, fact: Fact) -> Fact:
+        """The same relation of a subject that is easily taken for the right one."""
+        return self.world.fact(self._similar_entity(fact.subject), fact.relation)
+
+    def _similar_entity(self, entity: int) -> int:
+        """Another entity of the same type, with a word of the same name where there is one."""
+        span = self.world.spans[self.world.types[entity]]
+        word = self.draw.choice(self.world.names[entity].lower().split())
+        namesakes = self.world.by_word[word]
+        candidate = namesakes[self.draw.integer(len(namesakes))]
+        if candidate != entity and candidate in span:
+            return candidate
+        step = 1 + self.draw.integer(len(span) - 1)
+        return span.start + (entity - span.start + step) % len(span)
+
+    def _compose(self, lead: list[Fact], fillers: Iterator[Fact], forbidden: list[str]) -> str:
+        """Sentences in random order, about ``self.words`` words, without a forbidden phrase."""
+        stated: dict[Fact, str] = {}
+        length = 0
+        for fact in chain(lead, islice(fillers, MAX_TRIES)):
+            sentence = state(self.world, fact, self.draw.integer(len(fact.relation.statements)))
+            num_words = sentence.count(" ") + 1
+            if stated and length + num_words > self.words:
+                break
+            plain = f" {sentence[:-1].lower()} "
+            if fact not in stated and not any(phrase in plain for phrase in forbidden):
+                stated[fact] = sentence
+                length += num_words
+        return " ".join(self.draw.shuffled(list(stated.values())))
+
+
+def load(world_seed: int = 0, world_size: str = "small") -> WorldEngine:
+    """The engine of the world of that seed and size."""
+    return WorldEngine(load_world(world_seed, world_size))

@@ -1,0 +1,247 @@
+"""The text environment: one action is one turn of the policy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
+
+import gymnasium as gym
+from gymnasium.error import InvalidAction, ResetNeeded
+
+from zs_env.engines import answer_batch
+from zs_env.episode import Episode
+from zs_env.factory import EpisodeFactory, EpisodeStream
+from zs_env.render import render_episode
+from zs_env.spaces import UnicodeText
+
+OBSERVATIONS = ("transcript", "delta")
+
+
+class ZeroSearchEnv(gym.Env[str, str]):
+    """Answer a question by thinking, searching and answering, as in ZeroSearch.
+
+    ## Description
+    The agent (the *policy LLM*) reads a question and writes text. Each turn it thinks, and then
+    either asks a *search engine* or gives its final answer. In ZeroSearch (arXiv 2505.04588) the
+    search engine is played by a *simulation LLM*, which can be told to write documents that do
+    not help; a *curriculum* makes such noisy documents more frequent as training goes on.
+
+    By default nothing is needed but Python: questions and documents come from an embedded world of
+    made-up facts, and the search engine that writes about it is a program. Train and test
+    questions are about different facts, so nothing can be answered from memory.
+
+    ## Action Space
+    `UnicodeText(0, max_action_chars)`: what the policy writes in one turn, such as
+
+        <think>I need the birthplace first.</think><search>birthplace of Ada Blake</search>
+        <think>It is Jarrow Corvale.</think><answer>Jarrow Corvale</answer>
+
+    Closed `<think>` blocks are ignored. In what remains, the first complete `<search>` or
+    `<answer>` is the action; what stands after it is cut. An empty query, or no action, is
+    *invalid*: it costs the turn and gets a short correction. Any string is accepted.
+
+    ## Observation Space
+    `UnicodeText(0, max_context_chars)`.
+
+    | `observation`  | at reset   | after a step                                              |
+    |----------------|------------|-----------------------------------------------------------|
+    | `"transcript"` | the prompt | all text so far: prompt, turns, documents, corrections    |
+    | `"delta"`      | the prompt | what the environment just added; empty once it is over    |
+
+    The documents of a search stand between `<information>` and `</information>`, one a line, and
+    can neither open nor close a tag. Where the context runs short they are shortened; the question
+    never is.
+
+    ## Starting State
+    The prompt, with the next question of a random order that follows from the seed: each question
+    once, before any comes again. `reset(options=...)` takes
+
+    - `"progress"`: as `set_progress`, from this episode on;
+    - `"question"`: the id of the question to ask;
+    - `"key"`: an integer that fixes the noise labels and what the engine draws. Episodes that
+      share it and the question, such as a GRPO group, are treated alike.
+
+    ## Rewards
+    0.0 until the episode ends; then the F1 of the answer (or `reward`), in [0, 1]. Without an
+    answer, 0.0.
+
+    ## Episode End
+    - Termination: the policy answers.
+    - Truncation: `max_turns` turns are taken (a search in the last turn is not sent), the context
+      cannot hold another turn, or the engine failed.
+
+    ## Information
+    After reset: `question_id`, `progress` (of training, 0 to 1), `noise_probability`.
+
+    After a step:
+
+    | key                     | when    | meaning                                                 |
+    |-------------------------|---------|---------------------------------------------------------|
+    | `turn`                  | always  | turns taken                                             |
+    | `num_searches`          | always  | searches sent to the engine                             |
+    | `num_invalid`           | always  | turns without an action                                 |
+    | `query`                 | search  | what the engine was asked                               |
+    | `noisy`                 | search  | whether the engine was told to write noisy documents    |
+    | `num_documents`         | search  | documents returned                                      |
+    | `invalid`               | invalid | why the turn was invalid                                |
+    | `answer`                | end     | the answer, or None                                     |
+    | `f1`, `exact_match`, `substring_match` | end | scores of the answer, whatever `reward` is   |
+    | `search_failed`         | end     | the engine failed: leave this episode out of the loss   |
+    | `context_exceeded`      | end     | the context ran out                                     |
+    | `golden_answer_seen`    | end     | a document that was shown contained a golden answer     |
+    | `cut_chars`             | end     | characters of the policy's text that were cut           |
+
+    ## Arguments
+    | argument            | default         | meaning                                              |
+    |---------------------|-----------------|------------------------------------------------------|
+    | `questions`         | `"world"`       | the embedded world, the path of a `.jsonl` or `.parquet` file with `question` and `answers` (or `golden_answers`), or `Question` objects |
+    | `split`             | `"train"`       | `"train"` or `"test"`, of the embedded world         |
+    | `engine`            | `"world"`       | `"world"`, `"bm25"`, the path of a `.jsonl` corpus, `"module:Class"`, or a `SearchEngine` |
+    | `engine_options`    | `{}`            | keyword arguments of an engine given by name         |
+    | `max_turns`         | `5`             | turns of an episode; the answer's turn counts        |
+    | `top_k`             | `5`             | documents for each search                            |
+    | `document_words`    | `30`            | about how many words a document has; one is cut at four times as many |
+    | `reward`            | `"f1"`          | `"f1"`, `"exact_match"`, `"substring_match"`, or a callable (prediction, golden_answers) -> float |
+    | `noise`             | `"exponential"` | schedule: also `"linear"`, `"constant"`, `"random"`, `"reverse"` |
+    | `noise_start`       | `0.0`           | noise probability at progress 0                      |
+    | `noise_end`         | `0.5`           | noise probability at progress 1                      |
+    | `noise_base`        | `4.0`           | how late the exponential schedule rises              |
+    | `world_seed`        | `0`             | seed of the embedded world                           |
+    | `world_size`        | `"small"`       | 2,000 entities; `"medium"` 20,000, `"large"` 100,000 |
+    | `prompt_template`   | `prompts.PROMPT` | the first observation; holds `{question}`           |
+    | `max_action_chars`  | `4096`          | characters of one turn that are read                 |
+    | `max_context_chars` | `32768`         | characters that a transcript may have                |
+    | `observation`       | `"transcript"`  | or `"delta"`                                         |
+    | `render_mode`       | `None`          | `"ansi"`: the transcript in colour, as a string; `"human"`: printed as it grows |
+
+    ## Version History
+    * v0: Initial version.
+    """  # noqa: E501  (the rows of a table cannot be broken)
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["human", "ansi"], "render_fps": 4}  # type: ignore[misc]  # class-level in Gymnasium too
+
+    def __init__(
+        self, *, observation: str = "transcript", render_mode: str | None = None, **arguments: Any
+    ) -> None:
+        self.factory = EpisodeFactory(**arguments)
+        self.observation = check_observation(observation)
+        self.render_mode = render_mode
+        self.action_space = UnicodeText(self.factory.max_action_chars)
+        self.observation_space = UnicodeText(self.factory.max_context_chars)
+        self.progress = 0.0
+        self._stream: EpisodeStream | None = None
+        self._episode: Episode | None = None
+        self._num_printed = 0
+
+    @property
+    def episode(self) -> Episode:
+        """The running or just finished episode, with all its details."""
+        if self._episode is None:
+            raise ResetNeeded("Call reset() first: there is no episode yet.")
+        return self._episode
+
+    def set_progress(self, progress: float) -> None:
+        """Say how far training is, in [0, 1]: sets the noise probability of later episodes."""
+        self.factory.noise_probability(progress)
+        self.progress = float(progress)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        """Begin an episode; see "Starting State" for the options."""
+        super().reset(seed=seed)
+        options = check_options(options, ("progress", "question", "key"))
+        if seed is not None or self._stream is None:
+            seed = int(self.np_random.integers(2**63)) if seed is None else seed
+            self._stream = EpisodeStream(self.factory, seed)
+        self.set_progress(options.get("progress", self.progress))
+        self._episode = self._stream.next(
+            self.progress, options.get("question"), options.get("key")
+        )
+        self._num_printed = 0
+        self._print_news()
+        return observe(self._episode, self.observation), reset_info(self._episode, self.progress)
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Take one turn of the policy, and answer its search."""
+        episode = self._episode
+        if episode is None or episode.finished:
+            raise ResetNeeded("Call reset() before step(): no episode is running.")
+        request = episode.act(check_action(action))
+        if request is not None:
+            episode.observe(answer_batch(self.factory.search_engine, [request])[0])
+        self._print_news()
+        return (
+            observe(episode, self.observation),
+            episode.reward,
+            episode.terminated,
+            episode.truncated,
+            episode.info(),
+        )
+
+    def render(self) -> str | None:  # type: ignore[override]  # Gymnasium allows str for "ansi"
+        """The transcript so far as text with ANSI colours, for render mode ``ansi``."""
+        if self.render_mode == "ansi":
+            return render_episode(self.episode)
+        if self.render_mode is None:
+            gym.logger.warn(
+                "render() was called without a render mode: make the environment with "
+                "render_mode='ansi' or render_mode='human'."
+            )
+        self._print_news()
+        return None
+
+    def close(self) -> None:
+        """Close the engine, if the environment made it."""
+        self.factory.close()
+
+    def _print_news(self) -> None:
+        """For render mode ``human``: print what has been added to the transcript."""
+        if self.render_mode != "human":
+            return
+        colour = sys.stdout.isatty()
+        print(render_episode(self.episode, self._num_printed, colour), end="", flush=True)
+        self._num_printed = len(self.episode.segments)
+
+
+def observe(episode: Episode, observation: str) -> str:
+    """What the policy sees of ``episode``."""
+    return episode.transcript if observation == "transcript" else episode.delta
+
+
+def reset_info(episode: Episode, progress: float) -> dict[str, Any]:
+    """The info of a reset that began ``episode``."""
+    return {
+        "question_id": episode.question.id,
+        "progress": progress,
+        "noise_probability": episode.noise_probability,
+    }
+
+
+def check_observation(observation: str) -> str:
+    """``observation`` if it is one of `OBSERVATIONS`; ValueError if not."""
+    if observation not in OBSERVATIONS:
+        raise ValueError(
+            f"`observation` must be one of {', '.join(OBSERVATIONS)}, got {observation!r}."
+        )
+    return observation
+
+
+def check_action(action: str) -> str:
+    """``action`` if it is a string, however odd; InvalidAction if not."""
+    if not isinstance(action, str):
+        raise InvalidAction(
+            f"an action must be a str, the text of one turn, got {type(action).__name__}."
+        )
+    return action
+
+
+def check_options(options: Mapping[str, Any] | None, allowed: Collection[str]) -> Mapping[str, Any]:
+    """``options``, or none; ValueError if one is not ``allowed``."""
+    options = options or {}
+    if unknown := [name for name in options if name not in allowed]:
+        raise ValueError(
+            f"unknown reset options {', '.join(unknown)}; expected {', '.join(allowed)}."
+        )
+    return options

@@ -1,0 +1,340 @@
+"""The rules of an episode, without input or output: every driver steps this one state machine.
+
+A driver passes on what the policy wrote and what the search engine found::
+
+    episode = Episode(question, Rules())
+    while not episode.finished:
+        request = episode.act(policy(episode.transcript))
+        if request is not None:
+            episode.observe(answer_batch(engine, [request])[0])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NamedTuple
+
+from zs_env import keyed_random
+from zs_env.actions import EMPTY_QUERY, Answer, Invalid, find_action
+from zs_env.documents import Document, SearchRequest, SearchResult, clean_text, cut_words
+from zs_env.prompts import (
+    PROMPT,
+    QUESTION_FIELD,
+    fit_documents,
+    render_correction,
+    render_information,
+    render_prompt,
+)
+from zs_env.questions import Question
+from zs_env.rewards import (
+    RewardFunction,
+    contains_answer,
+    exact_match,
+    f1_score,
+    substring_match,
+)
+
+# Engines aim at `document_words`; a document is only cut where it is this many times as long.
+DOCUMENT_SLACK = 4
+
+
+class Role(str, Enum):
+    """Who wrote a segment of the transcript."""
+
+    PROMPT = "prompt"
+    POLICY = "policy"
+    INFORMATION = "information"
+    CORRECTION = "correction"
+
+
+class Segment(NamedTuple):
+    """A stretch of the transcript with one author; ``noisy`` documents do not help."""
+
+    role: Role
+    text: str
+    noisy: bool = False
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is the same for every episode of an environment.
+
+    Attributes:
+        max_turns: turns before the episode is truncated; the answer's turn counts. At least 2.
+        top_k: documents asked for with each search.
+        document_words: about how many words a document has; one is cut at four times as many.
+        max_action_chars: characters of one turn that are read; the rest is cut.
+        max_context: most that the transcript may measure, in units of the driver's ``measure``.
+        turn_reserve: room kept free for the policy's next turn, in the same units.
+        reward: scores the final answer, ``(prediction, golden_answers) -> float``.
+        prompt_template: the first observation; holds ``{question}``.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    max_turns: int = 5
+    top_k: int = 5
+    document_words: int = 30
+    max_action_chars: int = 4096
+    max_context: int = 32768
+    turn_reserve: int = 4096
+    reward: RewardFunction = f1_score
+    prompt_template: str = PROMPT
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        _check_least("max_turns", self.max_turns, 2, "one turn to search and one to answer")
+        _check_least("top_k", self.top_k, 1, "a search without documents is of no use")
+        _check_least("document_words", self.document_words, 1, "an empty document is of no use")
+        _check_least("max_action_chars", self.max_action_chars, 32, "the tags alone need 19")
+        _check_least("turn_reserve", self.turn_reserve, 1, "the policy must have room to write")
+        if not isinstance(self.prompt_template, str) or QUESTION_FIELD not in self.prompt_template:
+            raise ValueError(
+                f"`prompt_template` must be a text that holds {QUESTION_FIELD}, "
+                f"got {self.prompt_template!r}."
+            )
+
+    @property
+    def max_document_words(self) -> int:
+        """Words at which a document is cut."""
+        return DOCUMENT_SLACK * self.document_words
+
+
+def _check_least(name: str, value: int, least: int, why: str) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"`{name}` must be an integer, got {value!r}.")
+    if value < least:
+        raise ValueError(f"`{name}` must be at least {least}, got {value}: {why}.")
+
+
+class Episode:
+    """One question, from the prompt to the reward.
+
+    Args:
+        question: what to answer.
+        rules: the limits and the reward.
+        key: fixes the noise labels and what engines draw. Episodes that share key and question,
+            such as the members of one GRPO group, draw the same.
+        noise_probability: chance that a search gets noisy documents, in [0, 1].
+        measure: length of a text in the unit of ``rules.max_context``; characters by default.
+
+    Raises:
+        ValueError: the prompt and one turn do not fit into ``rules.max_context``.
+
+    Attributes:
+        segments: the transcript by author, list of `Segment`.
+        transcript: all text so far, str.
+        delta: the text that the environment added last, str.
+        turn: turns taken so far.
+        terminated: the policy has answered.
+        truncated: turns or context are spent, or the engine failed.
+        reward: score of the answer; 0.0 until there is one.
+        answer: the final answer, or None.
+        num_searches: searches sent to the engine.
+        num_invalid: turns without an action.
+        cut_chars: characters of the policy that were dropped because they stood after its action
+            or beyond ``rules.max_action_chars``.
+        search_failed: the engine failed, which ended the episode.
+        context_exceeded: the context ran out, which ended the episode.
+        golden_answer_seen: a document that was shown contained a golden answer.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        rules: Rules,
+        *,
+        key: int = 0,
+        noise_probability: float = 0.0,
+        measure: Callable[[str], int] = len,
+    ) -> None:
+        self.question = question
+        self.rules = rules
+        self.key = key
+        self.noise_probability = noise_probability
+        self.turn = 0
+        self.terminated = False
+        self.truncated = False
+        self.reward = 0.0
+        self.answer: str | None = None
+        self.num_searches = 0
+        self.num_invalid = 0
+        self.cut_chars = 0
+        self.search_failed = False
+        self.context_exceeded = False
+        self.golden_answer_seen = False
+        self.segments: list[Segment] = []
+        self.transcript = ""
+        self.delta = ""
+        self._measure = measure
+        self._context_length = 0
+        self._request: SearchRequest | None = None
+        self._event: dict[str, Any] = {}
+        self._add(Role.PROMPT, render_prompt(rules.prompt_template, question.text))
+        if self._room() < 0:
+            raise ValueError(
+                f"the prompt of question {question.id!r} and one turn need "
+                f"{self._context_length + rules.turn_reserve} of context, and only "
+                f"{rules.max_context} is allowed: raise the context limit or drop the question."
+            )
+
+    @property
+    def finished(self) -> bool:
+        """True once the episode is terminated or truncated."""
+        return self.terminated or self.truncated
+
+    def act(self, text: str) -> SearchRequest | None:
+        """Take the policy's turn.
+
+        Args:
+            text: what the policy wrote in this turn. Any string will do.
+
+        Returns:
+            The search to run, whose result `observe` must be given before the next turn; or None
+            if the environment has already replied, or the episode is finished.
+
+        Raises:
+            RuntimeError: the episode is finished, or waits for the result of a search.
+        """
+        if self.finished or self._request is not None:
+            state = "is finished" if self.finished else "waits for the documents of its search"
+            raise RuntimeError(f"this episode {state}; it cannot act.")
+        action, end = find_action(text[: self.rules.max_action_chars])
+        self.cut_chars += len(text) - end
+        self._event = {}
+        self._add(Role.POLICY, text[:end])
+        self.turn += 1
+        if isinstance(action, Answer):
+            self._finish(action.text)
+        elif isinstance(action, Invalid):
+            self._correct(action.reason)
+        else:
+            self._search(clean_text(action.query))
+        return self._request
+
+    def observe(self, result: SearchResult) -> str:
+        """Take the engine's result for the request that `act` returned.
+
+        Returns:
+            The text that was added for the policy to read; empty if the episode was truncated.
+
+        Raises:
+            RuntimeError: no search was asked for.
+        """
+        if self._request is None:
+            raise RuntimeError("this episode did not search; there is nothing to observe.")
+        request, self._request = self._request, None
+        self.num_searches += 1
+        self._event = {
+            "query": request.query,
+            "noisy": request.noisy,
+            "num_documents": min(len(result.documents), self.rules.top_k),
+        }
+        if result.failure is not None:
+            self.search_failed = True
+            self._truncate()
+            return ""
+        self._show(result.documents[: self.rules.top_k], request.noisy)
+        return self.delta
+
+    def info(self) -> dict[str, Any]:
+        """What happened in the last turn; at the end, how the episode went. A fresh flat dict."""
+        info = {
+            "turn": self.turn,
+            "num_searches": self.num_searches,
+            "num_invalid": self.num_invalid,
+            **self._event,
+        }
+        if self.finished:
+            golden_answers = self.question.golden_answers
+            info |= {
+                "answer": self.answer,
+                "f1": f1_score(self.answer, golden_answers),
+                "exact_match": exact_match(self.answer, golden_answers),
+                "substring_match": substring_match(self.answer, golden_answers),
+                "search_failed": self.search_failed,
+                "context_exceeded": self.context_exceeded,
+                "golden_answer_seen": self.golden_answer_seen,
+                "cut_chars": self.cut_chars,
+            }
+        return info
+
+    def _search(self, query: str) -> None:
+        if not query:
+            self._correct(EMPTY_QUERY)
+        elif self.turn == self.rules.max_turns:
+            self._truncate()
+        else:
+            self._request = self._make_request(query)
+
+    def _make_request(self, query: str) -> SearchRequest:
+        turn = self.turn - 1
+        source = (self.key, self.question.id, turn)
+        return SearchRequest(
+            query=query,
+            question=self.question.text,
+            golden_answers=self.question.golden_answers,
+            noisy=keyed_random.uniform("noise", *source) < self.noise_probability,
+            turn=turn,
+            top_k=self.rules.top_k,
+            document_words=self.rules.document_words,
+            key=keyed_random.derive_key("engine", *source),
+        )
+
+    def _show(self, documents: Sequence[Document], noisy: bool) -> None:
+        rules = self.rules
+        clean = [
+            Document(
+                clean_text(document.text),
+                cut_words(clean_text(document.title), rules.document_words),
+            )
+            for document in documents
+        ]
+        shown = fit_documents(clean, rules.max_document_words, self._room(), self._measure)
+        self._reply(Role.INFORMATION, None if shown is None else render_information(shown), noisy)
+        if shown is not None:
+            self.golden_answer_seen |= any(
+                contains_answer(document.text, self.question.golden_answers) for document in shown
+            )
+
+    def _correct(self, reason: str) -> None:
+        self.num_invalid += 1
+        self._event = {"invalid": reason}
+        if self.turn == self.rules.max_turns:
+            self._truncate()
+            return
+        correction = render_correction(reason)
+        fits = self._measure(correction) <= self._room()
+        self._reply(Role.CORRECTION, correction if fits else None)
+
+    def _finish(self, answer: str) -> None:
+        self.delta = ""
+        self.answer = answer
+        self.terminated = True
+        self.reward = float(self.rules.reward(answer, self.question.golden_answers))
+
+    def _truncate(self) -> None:
+        self.delta = ""
+        self.truncated = True
+
+    def _reply(self, role: Role, text: str | None, noisy: bool = False) -> None:
+        """Add the environment's text, or end the episode where none fits (None)."""
+        if text is None:
+            self.context_exceeded = True
+            self._truncate()
+        else:
+            self._add(role, text, noisy)
+
+    def _add(self, role: Role, text: str, noisy: bool = False) -> None:
+        self.segments.append(Segment(role, text, noisy))
+        self.transcript += text
+        self._context_length += self._measure(text)
+        if role is not Role.POLICY:
+            self.delta = text
+
+    def _room(self) -> int:
+        """Context that the environment may still fill, with the next turn's room kept free."""
+        return self.rules.max_context - self._context_length - self.rules.turn_reserve

@@ -1,0 +1,112 @@
+"""Random choices that depend on a key and on nothing else.
+
+A value is a function of its key, such as ``(episode key, question id, turn)``. No state is shared,
+so results do not depend on the order of calls, on threads, on the number of environments, or on
+the version of a random library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+T = TypeVar("T")
+Part = int | float | str
+
+_MASK = (1 << 64) - 1
+_GOLDEN_GAMMA = 0x9E3779B97F4A7C15
+_MIX_1 = 0xBF58476D1CE4E5B9
+_MIX_2 = 0x94D049BB133111EB
+
+
+def derive_key(*parts: Part) -> int:
+    """Hash ``parts`` to an integer in [0, 2**64). Equal parts give equal keys, on every machine."""
+    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest(), "little")
+
+
+def uniform(*parts: Part) -> float:
+    """A float uniform on [0, 1), fixed by ``parts``."""
+    return (derive_key(*parts) >> 11) * 2.0**-53
+
+
+def integer(high: int, *parts: Part) -> int:
+    """An integer uniform on [0, high), fixed by ``parts``."""
+    return derive_key(*parts) * high >> 64
+
+
+def _mix(state: int) -> int:
+    """Finaliser of SplitMix64 (Steele et al. 2014): one 64-bit integer to another, bijectively."""
+    state = ((state ^ (state >> 30)) * _MIX_1) & _MASK
+    state = ((state ^ (state >> 27)) * _MIX_2) & _MASK
+    return state ^ (state >> 31)
+
+
+def integers(high: int, size: int, *parts: Part) -> NDArray[np.int64]:
+    """``size`` integers uniform on [0, high), shape (size,), int64; ``high`` at most 2**32."""
+    counter = np.arange(1, size + 1, dtype=np.uint64) * np.uint64(_GOLDEN_GAMMA)
+    state = counter + np.uint64(derive_key(*parts))
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(_MIX_1)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(_MIX_2)
+    state = state ^ (state >> np.uint64(31))
+    return ((state >> np.uint64(32)) * np.uint64(high) >> np.uint64(32)).astype(np.int64)
+
+
+def permutation(size: int, *parts: Part) -> NDArray[np.int64]:
+    """A random order of ``range(size)``, shape (size,), int64."""
+    return np.argsort(integers(1 << 32, size, *parts), kind="stable")
+
+
+def shuffled_index(position: int, size: int, *parts: Part) -> int:
+    """The element at ``position`` of a random order of ``range(size)``, without building the order.
+
+    A Feistel network over the smallest power of two that holds ``size``, walked until it lands
+    inside. Costs O(1) memory, so that hundreds of environments can each have an order of their own.
+    """
+    if not 0 <= position < size:
+        raise ValueError(f"position must be in [0, {size}), got {position}.")
+    bits = max(2, (size - 1).bit_length())
+    right_bits = bits // 2
+    left_bits = bits - right_bits
+    key = derive_key(*parts)
+    while True:
+        left, right = position >> right_bits, position & ((1 << right_bits) - 1)
+        for round_number in range(2):
+            left ^= _mix(key + 2 * round_number + (right << 8)) & ((1 << left_bits) - 1)
+            right ^= _mix(key + 2 * round_number + 1 + (left << 8)) & ((1 << right_bits) - 1)
+        position = left << right_bits | right
+        if position < size:
+            return position
+
+
+class Stream:
+    """A short sequence of random choices, all fixed by one key (SplitMix64).
+
+    Args:
+        parts: what the choices depend on.
+    """
+
+    __slots__ = ("_state",)
+
+    def __init__(self, *parts: Part) -> None:
+        self._state = derive_key(*parts)
+
+    def integer(self, high: int) -> int:
+        """The next integer, uniform on [0, high)."""
+        self._state = (self._state + _GOLDEN_GAMMA) & _MASK
+        return _mix(self._state) * high >> 64
+
+    def choice(self, items: Sequence[T]) -> T:
+        """The next choice, uniform over ``items``."""
+        return items[self.integer(len(items))]
+
+    def shuffled(self, items: Sequence[T]) -> list[T]:
+        """A new list: ``items`` in random order."""
+        order = list(items)
+        for last in range(len(order) - 1, 0, -1):
+            other = self.integer(last + 1)
+            order[last], order[other] = order[other], order[last]
+        return order

@@ -1,0 +1,79 @@
+"""Every text the policy reads that neither it nor a search engine wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from zs_env.actions import ANSWER, INFORMATION, SEARCH, THINK, tagged
+from zs_env.documents import Document, cut_words
+
+QUESTION_FIELD = "{question}"
+
+PROMPT = (
+    f"Answer the question below. Think first, between <{THINK}> and </{THINK}>, each time you "
+    f"learn something new. If you lack a fact, ask the search engine: "
+    f"{tagged(SEARCH, ' your query ')}. Its documents come back between <{INFORMATION}> and "
+    f"</{INFORMATION}>. You may search more than once. When you know the answer, give it and "
+    f"nothing else: {tagged(ANSWER, ' your answer ')}.\n"
+    f"Question: {QUESTION_FIELD}\n"
+)
+
+CORRECTION = (
+    "\nThat was not valid: {reason}. To search, write "
+    f"{tagged(SEARCH, ' your query ')}. To answer, write {tagged(ANSWER, ' your answer ')}.\n"
+)
+
+NO_DOCUMENTS = "No documents were found."
+
+
+def render_prompt(template: str, question: str) -> str:
+    """The first observation: ``template`` with its ``{question}`` filled in."""
+    return template.replace(QUESTION_FIELD, question)
+
+
+def render_correction(reason: str) -> str:
+    """What the policy reads after a turn without an action."""
+    return CORRECTION.format(reason=reason)
+
+
+def render_information(documents: Sequence[Document]) -> str:
+    """The block that a search adds: one document a line, already clean, between the tags."""
+    lines = [
+        f"Doc {number} ({document.title}): {document.text}"
+        if document.title
+        else f"Doc {number}: {document.text}"
+        for number, document in enumerate(documents, start=1)
+    ]
+    body = "\n".join(lines) if lines else NO_DOCUMENTS
+    return "\n" + tagged(INFORMATION, f"\n{body}\n") + "\n"
+
+
+def fit_documents(
+    documents: Sequence[Document], max_words: int, budget: int, measure: Callable[[str], int]
+) -> list[Document] | None:
+    """Shorten ``documents`` alike until their block fits: they lose words, never a tag.
+
+    Args:
+        documents: already clean.
+        max_words: most words that a document may keep.
+        budget: most that ``measure(render_information(documents))`` may be.
+        measure: length of a text, in characters or tokens.
+
+    Returns:
+        The documents with as many words as fit, or None if one word of each is too much.
+    """
+
+    def cut(words: int) -> list[Document]:
+        return [Document(cut_words(doc.text, words), doc.title) for doc in documents]
+
+    def fits(candidates: list[Document]) -> bool:
+        return measure(render_information(candidates)) <= budget
+
+    best = cut(max_words)
+    if fits(best):
+        return best
+    low, high = 0, max_words
+    while high - low > 1:
+        words = (low + high) // 2
+        low, high = (words, high) if fits(cut(words)) else (low, words)
+    return cut(low) if low else None

@@ -1,0 +1,17 @@
+"""The environment ids."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+
+ENV_IDS = ("ZeroSearch-v0",)
+
+
+def register_envs() -> None:
+    """Make the ids known to Gymnasium; a second call changes nothing."""
+    if "ZeroSearch-v0" not in gym.registry:
+        gym.register(
+            id="ZeroSearch-v0",
+            entry_point="zs_env.env:ZeroSearchEnv",
+            vector_entry_point="zs_env.vector_env:ZeroSearchVectorEnv",
+        )

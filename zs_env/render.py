@@ -1,0 +1,56 @@
+"""A transcript for human eyes: coloured by author."""
+
+from __future__ import annotations
+
+from gymnasium.utils import colorize
+
+from zs_env.documents import clean_text
+from zs_env.episode import Episode, Role, Segment
+
+_COLOURS = {Role.POLICY: "green", Role.INFORMATION: "cyan", Role.CORRECTION: "yellow"}
+_NOISY_COLOUR = "magenta"
+
+
+def render_episode(episode: Episode, first_segment: int = 0, colour: bool = True) -> str:
+    """The transcript from ``first_segment`` on, and once it is over, how it went.
+
+    Args:
+        episode: what to render.
+        first_segment: segments before this one are left out.
+        colour: whether to use ANSI colours: green for the policy, cyan for documents, magenta for
+            noisy documents, yellow for corrections.
+    """
+    segments = episode.segments[first_segment:]
+    text = "".join(_render_segment(segment, colour) for segment in segments)
+    if episode.finished and segments:
+        text += "\n" + _paint(_outcome(episode), "gray", colour) + "\n"
+    return text
+
+
+def _render_segment(segment: Segment, colour: bool) -> str:
+    # What others wrote must not control the terminal.
+    text = "\n".join(map(_printable, segment.text.split("\n")))
+    name = _NOISY_COLOUR if segment.noisy else _COLOURS.get(segment.role)
+    return _paint(text, name, colour) if name else text
+
+
+def _printable(line: str) -> str:
+    return line if line.isprintable() else clean_text(line)
+
+
+def _paint(text: str, colour_name: str, colour: bool) -> str:
+    return colorize(text, colour_name) if colour and text else text
+
+
+def _outcome(episode: Episode) -> str:
+    searches = f"{episode.num_searches} search{'' if episode.num_searches == 1 else 'es'}"
+    golden = " / ".join(map(_printable, episode.question.golden_answers))
+    if episode.terminated:
+        return f"[answered: reward {episode.reward:.2f}, {searches}, golden answer: {golden}]"
+    if episode.search_failed:
+        why = "the search failed"
+    elif episode.context_exceeded:
+        why = "the context is full"
+    else:
+        why = "no turns left"
+    return f"[truncated: {why}, {searches}, golden answer: {golden}]"

@@ -1,0 +1,180 @@
+"""A text space for free text: any Unicode, bounded in length only.
+
+`gymnasium.spaces.Text` enumerates its characters: checking 20,000 characters takes milliseconds,
+an all-Unicode charset takes seconds to build, and shared memory garbles what is not in it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from copy import deepcopy
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Box, Space, Text, Tuple
+from gymnasium.spaces.utils import (
+    flatdim,
+    flatten,
+    flatten_space,
+    is_space_dtype_shape_equiv,
+    unflatten,
+)
+from gymnasium.vector.utils import (
+    batch_differing_spaces,
+    create_empty_array,
+    create_shared_memory,
+    read_from_shared_memory,
+    write_to_shared_memory,
+)
+from numpy.typing import NDArray
+
+from zs_env.actions import ANSWER, SEARCH, THINK, tagged
+
+MAX_CODE_POINT = 0x10FFFF
+PADDING = -1
+
+_SAMPLE_WORDS = "who what where when is the of first capital author river song year".split()
+_CHARACTERS = Text(1, charset=frozenset(map(chr, range(32, 127))))
+
+
+class UnicodeText(Text):
+    """Every string of at most ``max_length`` characters, lone surrogates included.
+
+    Samples are short well-formed actions, so that a random agent searches and answers. `sample`
+    with a mask or probabilities draws from printable ASCII, as `Text` does.
+
+    Args:
+        max_length: in characters.
+        min_length: in characters.
+        seed: for `sample`.
+    """
+
+    def __init__(
+        self, max_length: int, *, min_length: int = 0, seed: int | np.random.Generator | None = None
+    ) -> None:
+        if not 0 <= min_length <= max_length:
+            raise ValueError(
+                "the lengths must satisfy 0 <= min_length <= max_length, "
+                f"got {min_length} and {max_length}."
+            )
+        self.min_length = int(min_length)
+        self.max_length = int(max_length)
+        Space.__init__(self, dtype=str, seed=seed)
+
+    @property
+    def character_set(self) -> frozenset[str]:
+        """The characters that masks are about, not those that are allowed."""
+        return _CHARACTERS.character_set
+
+    @property
+    def character_list(self) -> tuple[str, ...]:
+        """The characters that masks are about, in order."""
+        return _CHARACTERS.character_list
+
+    @property
+    def characters(self) -> str:
+        """The characters that masks are about, as one string."""
+        return _CHARACTERS.characters
+
+    def character_index(self, char: str) -> np.int32:
+        """Place of ``char`` in a mask."""
+        return _CHARACTERS.character_index(char)
+
+    def sample(self, mask: Any = None, probability: Any = None) -> str:
+        """A thought followed by a search or an answer; with a mask, characters it allows."""
+        if mask is not None or probability is not None:
+            return super().sample(mask, probability)
+        words = self.np_random.choice(_SAMPLE_WORDS, size=6)
+        name = SEARCH if self.np_random.random() < 0.75 else ANSWER
+        text = tagged(THINK, " ".join(words[:2])) + tagged(name, " ".join(words[2:]))
+        return text[: self.max_length].ljust(self.min_length)
+
+    def contains(self, x: Any) -> bool:
+        """Whether ``x`` is a string of allowed length."""
+        return isinstance(x, str) and self.min_length <= len(x) <= self.max_length
+
+    def __repr__(self) -> str:
+        """The lengths."""
+        return f"UnicodeText({self.min_length}, {self.max_length})"
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the lengths are the same."""
+        return (
+            isinstance(other, UnicodeText)
+            and self.min_length == other.min_length
+            and self.max_length == other.max_length
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # as for Text: compared by value, and mutable
+
+
+def _encode(text: str) -> NDArray[np.int32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.int32)
+
+
+def _decode(code_points: NDArray[np.int32]) -> str:
+    return code_points.tobytes().decode("utf-32-le", "surrogatepass")
+
+
+@flatdim.register(UnicodeText)
+def _flatdim(space: UnicodeText) -> int:
+    return space.max_length
+
+
+@flatten_space.register(UnicodeText)
+def _flatten_space(space: UnicodeText) -> Box:
+    return Box(PADDING, MAX_CODE_POINT, (space.max_length,), np.int32)
+
+
+@flatten.register(UnicodeText)
+def _flatten(space: UnicodeText, x: str) -> NDArray[np.int32]:
+    flat = np.full(space.max_length, PADDING, dtype=np.int32)
+    flat[: len(x)] = _encode(x)
+    return flat
+
+
+@unflatten.register(UnicodeText)
+def _unflatten(space: UnicodeText, x: NDArray[np.int32]) -> str:
+    return _decode(x[x != PADDING].astype(np.int32))
+
+
+@is_space_dtype_shape_equiv.register(UnicodeText)
+def _is_equivalent(space_1: UnicodeText, space_2: object) -> bool:
+    return isinstance(space_2, UnicodeText) and space_1.max_length == space_2.max_length
+
+
+@batch_differing_spaces.register(UnicodeText)
+def _batch_differing(spaces: Sequence[UnicodeText]) -> Tuple:
+    return Tuple([deepcopy(space) for space in spaces], seed=deepcopy(spaces[0].np_random))
+
+
+@create_empty_array.register(UnicodeText)
+def _create_empty(space: UnicodeText, n: int = 1, fn: Any = np.zeros) -> tuple[str, ...]:
+    return (" " * space.min_length,) * n
+
+
+# Shared memory holds, for each environment, the length and then the code points.
+
+
+@create_shared_memory.register(UnicodeText)
+def _create_memory(space: UnicodeText, n: int = 1, ctx: ModuleType = multiprocessing) -> Any:
+    return ctx.Array("i", n * (space.max_length + 1))
+
+
+@write_to_shared_memory.register(UnicodeText)
+def _write_memory(space: UnicodeText, index: int, value: str, shared_memory: Any) -> None:
+    row = _rows(space, shared_memory)[index]
+    row[0] = len(value)
+    row[1 : 1 + len(value)] = _encode(value)
+
+
+@read_from_shared_memory.register(UnicodeText)
+def _read_memory(space: UnicodeText, shared_memory: Any, n: int = 1) -> tuple[str, ...]:
+    return tuple(_decode(row[1 : 1 + row[0]]) for row in _rows(space, shared_memory)[:n])
+
+
+def _rows(space: UnicodeText, shared_memory: Any) -> NDArray[np.int32]:
+    flat = np.frombuffer(shared_memory.get_obj(), dtype=np.int32)
+    return flat.reshape(-1, space.max_length + 1)

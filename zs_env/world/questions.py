@@ -1,0 +1,215 @@
+"""Questions of the embedded world: chains of 1 to 4 hops, and comparisons.
+
+A question of a split uses facts of that split only: every subject on the way to the answer
+belongs to it. So train and test share no fact, and nothing asked in one can be known from the
+other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zs_env import keyed_random
+from zs_env.questions import SPLITS, Question
+from zs_env.world.relations import BY_SUBJECT, ENTITY_TYPES, MAX_SLOTS, YEAR
+
+if TYPE_CHECKING:
+    from zs_env.world.graph import Fact, World
+
+NUM_TEST = 500
+NUM_TRAIN = {"small": 10_000, "medium": 50_000, "large": 200_000}
+
+MAX_HOPS = 4
+COMPARISON = "comparison"
+SHARES = {"1-hop": 0.25, "2-hop": 0.35, "3-hop": 0.2, "4-hop": 0.1, COMPARISON: 0.1}
+
+# A plan is one row of integers: entity, second entity (or -1), whether the later one of the two is
+# meant, and the slots to follow, padded with -1. A comparison's first slot is the year compared.
+_FIRST, _SECOND, _LATER, _SLOTS = 0, 1, 2, 3
+_PLAN_WIDTH = _SLOTS + MAX_HOPS
+_Plans = NDArray[np.int64]
+
+_NUM_SLOTS = np.array([len(BY_SUBJECT[t]) for t in ENTITY_TYPES] + [0])
+_YEAR_SLOT = np.array(
+    [[*(r.object == YEAR for r in BY_SUBJECT[t]), True].index(True) for t in ENTITY_TYPES]
+    + [MAX_SLOTS]
+)
+_HAS_YEAR = _YEAR_SLOT < _NUM_SLOTS
+
+
+class WorldQuestions:
+    """The questions of one split, rendered when they are asked for. A `QuestionSource`.
+
+    Args:
+        world: the world they are about.
+        split: ``train`` or ``test``.
+        plans: what each question asks, shape (questions, 7), int64.
+    """
+
+    def __init__(self, world: World, split: str, plans: _Plans) -> None:
+        self.world = world
+        self.split = split
+        self._plans = plans
+        self._prefix = f"world-{world.size}-{world.seed}-{split}-"
+
+    def __reduce__(self) -> tuple[object, tuple[World, str]]:
+        """Pickle as world and split."""
+        return make_questions, (self.world, self.split)
+
+    def __len__(self) -> int:
+        """Number of questions."""
+        return len(self._plans)
+
+    def __iter__(self) -> Iterator[Question]:
+        """Every question, in order."""
+        return (self[index] for index in range(len(self)))
+
+    def get(self, question_id: str) -> Question:
+        """The question called ``question_id``; KeyError if there is none."""
+        number = question_id.removeprefix(self._prefix)
+        if number.isdecimal() and int(number) < len(self):
+            question = self[int(number)]
+            if question.id == question_id:
+                return question
+        raise KeyError(question_id)
+
+    def __getitem__(self, index: int) -> Question:
+        """The question at ``index``."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"question {index} of {len(self)}")
+        facts = self.facts(index)
+        draw = keyed_random.Stream("phrasing", self.world.seed, self.split, index)
+        names = self.world.names
+        plan = self._plans[index]
+        subject = names[plan[_FIRST]]
+        path = facts
+        if plan[_SECOND] >= 0:
+            year_relation = facts[0].relation
+            phrases = year_relation.later if plan[_LATER] else year_relation.earlier
+            subject = draw.choice(phrases).format(a=subject, b=names[plan[_SECOND]])
+            path = facts[2:]
+        for fact in path[:-1]:
+            subject = draw.choice(fact.relation.phrases).format(s=subject)
+        return Question(
+            id=f"{self._prefix}{index}",
+            text=draw.choice(path[-1].relation.questions).format(s=subject),
+            golden_answers=(names[path[-1].object],),
+            metadata={
+                "kind": COMPARISON if path is not facts else f"{len(facts)}-hop",
+                "hops": len(facts),
+            },
+        )
+
+    def facts(self, index: int) -> list[Fact]:
+        """The facts that the answer needs, in the order to look them up."""
+        first, second, later, *slots = self._plans[index].tolist()
+        world = self.world
+        relations = [world.relations_of(first)[slots[0]]]
+        facts = [world.fact(first, relations[0])]
+        if second >= 0:
+            facts.append(world.fact(second, relations[0]))
+            # Years are numbered in order, so entity numbers compare as years do.
+            winner = facts[int((facts[1].object > facts[0].object) == bool(later))].subject
+            facts.append(world.fact(winner, world.relations_of(winner)[slots[1]]))
+            return facts
+        for slot in slots[1:]:
+            if slot >= 0:
+                subject = facts[-1].object
+                facts.append(world.fact(subject, world.relations_of(subject)[slot]))
+        return facts
+
+
+def make_questions(world: World, split: str) -> WorldQuestions:
+    """The questions of ``split``, each once, kinds mixed in the proportions of `SHARES`."""
+    if split not in SPLITS:
+        raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}.")
+    total = NUM_TEST if split == "test" else NUM_TRAIN[world.size]
+    plans = []
+    for kind, share in SHARES.items():
+        plans.append(_draw_plans(world, split, kind, round(total * share)))
+    order = keyed_random.permutation(total, "questions", world.seed, split)
+    return WorldQuestions(world, split, np.concatenate(plans)[order])
+
+
+def _draw_plans(world: World, split: str, kind: str, count: int) -> _Plans:
+    """``count`` different plans of one kind, drawn at random among all that the split allows."""
+    in_split = world.is_test if split == "test" else ~world.is_test
+    in_split = in_split & (np.arange(len(in_split)) < world.num_entities)
+    plans = np.empty((0, _PLAN_WIDTH), dtype=np.int64)
+    for attempt in range(1000):
+        source = ("plans", world.seed, split, kind, attempt)
+        size = 4 * count + 4096
+        if kind == COMPARISON:
+            drawn = _draw_comparisons(world, in_split, size, source)
+        else:
+            drawn = _draw_chains(world, in_split, int(kind[0]), size, source)
+        plans = np.concatenate([plans, drawn])
+        _, first_seen = np.unique(plans, axis=0, return_index=True)
+        plans = plans[np.sort(first_seen)]
+        if len(plans) >= count:
+            return plans[:count]
+    raise RuntimeError(f"{world!r} has too few {kind} questions for the {split} split.")
+
+
+def _draw_chains(
+    world: World, in_split: NDArray[np.bool_], hops: int, size: int, source: tuple[int | str, ...]
+) -> _Plans:
+    """Random walks of ``hops`` facts that stay in the split and meet no entity twice."""
+    starts = np.flatnonzero(in_split)
+    entity = starts[keyed_random.integers(len(starts), size, *source, "start")]
+    plans = np.full((size, _PLAN_WIDTH), -1, dtype=np.int64)
+    plans[:, _FIRST] = entity
+    plans[:, _LATER] = 0
+    path = [entity]
+    valid = np.ones(size, dtype=bool)
+    for hop in range(hops):
+        valid &= in_split[entity]
+        slot = _draw_slots(world, entity, (*source, hop))
+        plans[:, _SLOTS + hop] = slot
+        entity = world.facts[entity, slot].astype(np.int64)
+        valid &= np.all([entity != earlier for earlier in path], axis=0)
+        path.append(entity)
+    return plans[valid]
+
+
+def _draw_comparisons(
+    world: World, in_split: NDArray[np.bool_], size: int, source: tuple[int | str, ...]
+) -> _Plans:
+    """Pairs of one type and different years, and a relation on which the two differ."""
+    codes = _type_codes(world)
+    candidates = np.flatnonzero(in_split & _HAS_YEAR[codes])
+    first = candidates[keyed_random.integers(len(candidates), size, *source, "first")]
+    second = candidates[keyed_random.integers(len(candidates), size, *source, "second")]
+    year_slot = _YEAR_SLOT[codes[first]]
+    slot = _draw_slots(world, first, (*source, "slot"))
+    first_object, second_object = world.facts[first, slot], world.facts[second, slot]
+    valid = codes[first] == codes[second]
+    valid &= world.facts[first, year_slot] != world.facts[second, year_slot]
+    valid &= slot != year_slot
+    valid &= first_object != second_object
+    for asked in (first_object, second_object):
+        valid &= (asked != first) & (asked != second)
+    plans = np.full((size, _PLAN_WIDTH), -1, dtype=np.int64)
+    plans[:, _FIRST] = first
+    plans[:, _SECOND] = second
+    plans[:, _LATER] = keyed_random.integers(2, size, *source, "later")
+    plans[:, _SLOTS] = year_slot
+    plans[:, _SLOTS + 1] = slot
+    return plans[valid]
+
+
+def _draw_slots(
+    world: World, entity: NDArray[np.int64], source: tuple[int | str, ...]
+) -> NDArray[np.int64]:
+    """For each entity one of its slots; for a year, which has none, slot 0, which is empty."""
+    draws = keyed_random.integers(1 << 16, len(entity), *source, "slot")
+    return draws * _NUM_SLOTS[_type_codes(world)[entity]] >> 16
+
+
+def _type_codes(world: World) -> NDArray[np.int64]:
+    """Place of each entity's type in ``ENTITY_TYPES``; years come last."""
+    return np.repeat(np.arange(len(world.spans)), [len(span) for span in world.spans.values()])

@@ -1,0 +1,196 @@
+"""A scripted agent that solves the embedded world's questions hop by hop, from text alone.
+
+It knows the world's grammar and names, and none of its facts: those it has to search for. It
+shows that the environment can be solved, and it is where behaviour cloning can start.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+from zs_env.actions import ANSWER, INFORMATION, SEARCH, THINK, tagged
+from zs_env.world.graph import World
+from zs_env.world.relations import RELATIONS, Relation
+
+UNKNOWN = "unknown"
+"""The answer that is given when no turn is left to search."""
+
+_QUESTION = re.compile(r"^Question: (.+)$", re.MULTILINE)
+_QUERY = re.compile(f"</{THINK}><{SEARCH}>(.*?)</{SEARCH}>")
+_BLOCK = re.compile(f"<{INFORMATION}>\n(.*?)\n</{INFORMATION}>", re.DOTALL)
+_HEADER = re.compile(r"^Doc \d+(?: \(.*?\))?: ", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Hop:
+    """The object of ``relation`` of what ``subject`` stands for."""
+
+    relation: Relation
+    subject: Plan
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The one of two entities whose year is lower, or higher if ``later``."""
+
+    relation: Relation
+    later: bool
+    first: int
+    second: int
+
+
+Plan = int | Hop | Comparison
+"""How to find an answer; a number is an entity that is already known."""
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A fact that has to be searched for first."""
+
+    relation: Relation
+    subject: int
+
+
+class HopByHopSolver:
+    """Searches for one missing fact at a time, and answers when it has them all.
+
+    A policy without a state of its own: ``solver(observation)`` reads the whole transcript
+    (``observation="transcript"``, default prompt).
+
+    Args:
+        world: for its names.
+        max_turns: turns of an episode; in the last one it answers, come what may.
+    """
+
+    def __init__(self, world: World, max_turns: int = 5) -> None:
+        self.world = world
+        self.max_turns = max_turns
+
+    def __call__(self, observation: str) -> str:
+        """The next turn: a thought, and a search or the answer."""
+        question = _QUESTION.search(observation)
+        plan = parse_question(self.world, question[1]) if question else None
+        if plan is None:
+            return _turn("I do not understand the question.", ANSWER, UNKNOWN)
+        queries = _QUERY.findall(observation)
+        sentences = _read_sentences(observation)
+        step = self._resolve(plan, sentences)
+        if isinstance(step, int):
+            return _turn("I know the answer.", ANSWER, self.world.names[step])
+        if len(queries) >= self.max_turns - 1:
+            return _turn("There is no turn left to search.", ANSWER, UNKNOWN)
+        name = self.world.names[step.subject]
+        wordings = [
+            wording.format(s=name) for wording in (*step.relation.phrases, *step.relation.questions)
+        ]
+        num_tries = sum(query in wordings for query in queries)
+        return _turn(f"I need {wordings[0]}.", SEARCH, wordings[num_tries % len(wordings)])
+
+    def _resolve(self, plan: Plan, sentences: list[str]) -> int | Lookup:
+        """The entity that ``plan`` stands for, or the first fact that is missing."""
+        if isinstance(plan, int):
+            return plan
+        if isinstance(plan, Hop):
+            subject = self._resolve(plan.subject, sentences)
+            if isinstance(subject, Lookup):
+                return subject
+            return self._read(plan.relation, subject, sentences)
+        years = [
+            self._read(plan.relation, entity, sentences) for entity in (plan.first, plan.second)
+        ]
+        for year in years:
+            if isinstance(year, Lookup):
+                return year
+        first_is_later = self.world.names[years[0]] > self.world.names[years[1]]
+        return plan.first if first_is_later == plan.later else plan.second
+
+    def _read(self, relation: Relation, subject: int, sentences: list[str]) -> int | Lookup:
+        """What most sentences state as the object of ``relation``."""
+        found: Counter[int] = Counter()
+        name = self.world.names[subject]
+        for template in relation.statements:
+            form = template.removesuffix(".").replace("{s}", name)
+            for sentence in sentences:
+                entity = self._find(_inside(form, "{o}", sentence), relation.object)
+                if entity is not None:
+                    found[entity] += 1
+        return found.most_common(1)[0][0] if found else Lookup(relation, subject)
+
+    def _find(self, name: str | None, entity_type: str) -> int | None:
+        entity = self.world.find(name) if name else None
+        return entity if entity is not None and self.world.types[entity] == entity_type else None
+
+
+def parse_question(world: World, text: str) -> Hop | None:
+    """How to find the answer to a question of ``world``; None if it is none of its questions."""
+    for relation in RELATIONS:
+        for template in relation.questions:
+            hop = _parse_hop(world, relation, _inside(template, "{s}", text))
+            if hop is not None:
+                return hop
+    return None
+
+
+def _parse_hop(world: World, relation: Relation, subject_text: str | None) -> Hop | None:
+    subject = _parse_phrase(world, subject_text) if subject_text else None
+    if subject is None or _type_of(world, subject) != relation.subject:
+        return None
+    return Hop(relation, subject)
+
+
+def _parse_phrase(world: World, text: str) -> Plan | None:
+    entity = world.find(text)
+    if entity is not None:
+        return entity
+    for relation in RELATIONS:
+        for template in relation.phrases:
+            hop = _parse_hop(world, relation, _inside(template, "{s}", text))
+            if hop is not None:
+                return hop
+    return _parse_comparison(world, text)
+
+
+def _parse_comparison(world: World, text: str) -> Comparison | None:
+    for relation in RELATIONS:
+        for later, templates in enumerate((relation.earlier, relation.later)):
+            for template in templates:
+                pair = _inside(template.replace("{a} and {b}", "{s}"), "{s}", text)
+                names = pair.split(" and ") if pair else []
+                entities = [world.find(name) for name in names]
+                if len(entities) == 2 and all(
+                    entity is not None and world.types[entity] == relation.subject
+                    for entity in entities
+                ):
+                    first, second = entities
+                    assert first is not None and second is not None
+                    return Comparison(relation, bool(later), first, second)
+    return None
+
+
+def _type_of(world: World, plan: Plan) -> str:
+    if isinstance(plan, int):
+        return world.types[plan]
+    if isinstance(plan, Hop):
+        return plan.relation.object
+    return plan.relation.subject
+
+
+def _inside(template: str, field: str, text: str) -> str | None:
+    """What stands in ``text`` where ``template`` has ``field``; None if the rest differs."""
+    before, _, after = template.partition(field)
+    if text.startswith(before) and text.endswith(after) and len(text) > len(before) + len(after):
+        return text[len(before) : len(text) - len(after)]
+    return None
+
+
+def _read_sentences(observation: str) -> list[str]:
+    """The sentences of all documents in a transcript, without their full stops."""
+    documents = (line for block in _BLOCK.findall(observation) for line in block.split("\n"))
+    texts = (_HEADER.sub("", document).removesuffix(".") for document in documents)
+    return [sentence for text in texts for sentence in text.split(". ")]
+
+
+def _turn(thought: str, name: str, content: str) -> str:
+    return tagged(THINK, thought) + tagged(name, content)

@@ -1,0 +1,92 @@
+"""The English of the embedded world: statements of facts, the corpus, and the closed vocabulary."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from zs_env import actions, keyed_random, prompts
+from zs_env.world import words
+from zs_env.world.graph import Fact, World
+from zs_env.world.relations import RELATIONS
+
+PASSAGE_WORDS = 30
+"""A passage of the corpus takes further statements until it has about this many words."""
+
+MAX_DOCUMENTS = 20
+"""The numbers of documents that the vocabulary covers."""
+
+_TOKEN = re.compile(r"</?\w+>|\w+|[^\w\s]")
+
+
+class Passage(NamedTuple):
+    """A piece of the corpus: part of the page of the entity called ``title``."""
+
+    id: str
+    title: str
+    text: str
+
+
+def state(world: World, fact: Fact, phrasing: int) -> str:
+    """The sentence that states ``fact`` in one of its relation's phrasings, counted from 0."""
+    template = fact.relation.statements[phrasing]
+    return template.format(s=world.names[fact.subject], o=world.names[fact.object])
+
+
+def statements(world: World, fact: Fact) -> list[str]:
+    """Every sentence that states ``fact``."""
+    return [state(world, fact, phrasing) for phrasing in range(len(fact.relation.statements))]
+
+
+def corpus(world: World) -> Iterator[Passage]:
+    """The pages of the world's entities, in passages. Each fact is stated once."""
+    phrasings = keyed_random.integers(3, world.facts.size, "corpus", world.seed)
+    phrasing = phrasings.reshape(world.facts.shape).tolist()
+    for entity in range(world.num_entities):
+        sentences = [
+            state(world, fact, phrasing[entity][slot] % len(fact.relation.statements))
+            for slot, fact in enumerate(world.facts_of(entity))
+        ]
+        for number, text in enumerate(_packed(sentences)):
+            yield Passage(f"{entity}-{number}", world.names[entity], text)
+
+
+def _packed(sentences: list[str]) -> list[str]:
+    """Join sentences, in order, to texts of about `PASSAGE_WORDS` words."""
+    texts, current, length = [], [], 0
+    for sentence in sentences:
+        num_words = len(sentence.split())
+        if current and length + num_words > PASSAGE_WORDS:
+            texts.append(" ".join(current))
+            current, length = [], 0
+        current.append(sentence)
+        length += num_words
+    return [*texts, " ".join(current)]
+
+
+def tokenize(text: str) -> list[str]:
+    """Lower-cased words, tags and punctuation marks: what `vocabulary` is made of."""
+    return _TOKEN.findall(text.lower())
+
+
+@lru_cache(maxsize=1)
+def vocabulary() -> tuple[str, ...]:
+    """Every token, sorted, of the texts of all embedded worlds and of the environment's own.
+
+    It is closed: it depends on no seed and no size, and a word-level tokenizer that has it knows
+    every question, document, prompt and correction.
+    """
+    texts = [
+        *(template for relation in RELATIONS for template in relation.templates),
+        *(" ".join(pool) for pool in (words.FIRST, words.LAST, words.PLACE, words.COUNTRY)),
+        *(" ".join(pool) for pool in (words.ADJECTIVE, words.NOUN, words.ANIMAL, words.YEARS)),
+        *(actions.tagged(name, "") for name in actions.TAG_NAMES),
+        *(actions.NO_ACTION, actions.EMPTY_QUERY, prompts.NO_DOCUMENTS),
+        prompts.render_prompt(prompts.PROMPT, ""),
+        prompts.render_correction(""),
+        *(f"Doc {number} ():" for number in range(1, MAX_DOCUMENTS + 1)),
+    ]
+    fields = re.compile(r"\{[soab]\}")
+    return tuple(sorted({token for text in texts for token in tokenize(fields.sub(" ", text))}))
