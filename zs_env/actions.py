@@ -16,6 +16,10 @@ NO_ACTION = "there was no search and no answer"
 EMPTY_QUERY = "the query was empty"
 
 _POLICY_TAG = re.compile(f"<(/?)({THINK}|{SEARCH}|{ANSWER})>")
+# The usual turn, matched at once: a closed thought or none, then an element without any "<" in it.
+_USUAL_TURN = re.compile(
+    rf"(?:[^<]*<{THINK}>[^<]*</{THINK}>)?[^<]*<({SEARCH}|{ANSWER})>([^<]*)</\1>"
+)
 _ANY_TAG = re.compile(f"</?(?:{'|'.join(TAG_NAMES)})>")
 _THINK_END = f"</{THINK}>"
 
@@ -58,23 +62,9 @@ def find_action(text: str) -> tuple[Action, int]:
     Returns:
         The action, and the index just behind it: ``len(text)`` for `Invalid`.
     """
-    last_think_end = text.rfind(_THINK_END)
-    thoughts: list[tuple[int, int]] = []
-    opened: dict[str, int] = {}
-    position = 0
-    while tag := _POLICY_TAG.search(text, position):
-        position = tag.end()
-        closing, name = tag.groups()
-        if name == THINK:
-            if not closing and position <= last_think_end:
-                position = text.find(_THINK_END, position) + len(_THINK_END)
-                thoughts.append((tag.start(), position))
-        elif not closing:
-            opened[name] = position
-        elif name in opened:
-            content = _without(text, thoughts, opened[name], tag.start())
-            return _make_action(name, content), position
-    return Invalid(NO_ACTION), len(text)
+    if usual := _USUAL_TURN.match(text):
+        return _make_action(*usual.groups()), usual.end()
+    return _scan(text)
 
 
 def parse_action(text: str) -> Action:
@@ -86,8 +76,32 @@ def parse_action(text: str) -> Action:
     return find_action(text)[0]
 
 
+def _scan(text: str) -> tuple[Action, int]:
+    """`find_action` for any text, tag by tag."""
+    last_think_end = text.rfind(_THINK_END)
+    thoughts: list[tuple[int, int]] = []
+    opened: dict[str, int] = {}
+    resume = 0
+    for tag in _POLICY_TAG.finditer(text):
+        start, end = tag.span()
+        closing, name = tag.groups()
+        if start < resume:
+            continue
+        if name == THINK:
+            if not closing and end <= last_think_end:
+                resume = text.find(_THINK_END, end) + len(_THINK_END)
+                thoughts.append((start, resume))
+        elif not closing:
+            opened[name] = end
+        elif name in opened:
+            return _make_action(name, _without(text, thoughts, opened[name], start)), end
+    return Invalid(NO_ACTION), len(text)
+
+
 def _without(text: str, spans: list[tuple[int, int]], start: int, stop: int) -> str:
     """``text[start:stop]`` without the ``spans``, which are in order and do not overlap."""
+    if not spans or spans[-1][0] < start:
+        return text[start:stop]
     pieces = []
     for span_start, span_stop in spans:
         if span_start >= start:
@@ -97,7 +111,9 @@ def _without(text: str, spans: list[tuple[int, int]], start: int, stop: int) -> 
 
 
 def _make_action(name: str, content: str) -> Action:
-    content = " ".join(_ANY_TAG.sub(" ", content).split())
+    if "<" in content:
+        content = _ANY_TAG.sub(" ", content)
+    content = " ".join(content.split())
     if name == ANSWER:
         return Answer(content)
     return Search(content) if content else Invalid(EMPTY_QUERY)

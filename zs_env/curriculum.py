@@ -11,7 +11,7 @@ from zs_env import keyed_random
 def _exponential(progress: float, base: float) -> float:
     if math.isclose(base, 1.0):
         return progress
-    return (base**progress - 1.0) / (base - 1.0)
+    return float((base**progress - 1.0) / (base - 1.0))
 
 
 _SHAPES: dict[str, Callable[[float, float], float]] = {

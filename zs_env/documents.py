@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zs_env.actions import TAG_NAMES
@@ -61,11 +62,23 @@ def clean_text(text: str) -> str:
     Our tags lose their angle brackets, control characters become spaces, lone surrogates become
     U+FFFD, white space is folded. Cleaning twice changes nothing.
     """
-    if not (text.isascii() and text.isprintable()):
-        text = _UNSAFE.sub(lambda match: " " if match[0] < "\x80" else "\ufffd", text)
-    if "<" in text:
-        text = _TAG.sub(r"[\1]", text)
+    if _is_clean(text):
+        return text
+    text = _UNSAFE.sub(lambda match: " " if match[0] < "\x80" else "\ufffd", text)
+    text = _TAG.sub(r"[\1]", text)
     return " ".join(text.split())
+
+
+def _is_clean(text: str) -> bool:
+    """Whether cleaning would change nothing, for the most usual text. Faster than cleaning."""
+    return (
+        text.isascii()
+        and text.isprintable()
+        and "<" not in text
+        and "  " not in text
+        and text[:1] != " "
+        and text[-1:] != " "
+    )
 
 
 def cut_words(text: str, max_words: int) -> str:
@@ -73,7 +86,25 @@ def cut_words(text: str, max_words: int) -> str:
 
     A script without spaces is bounded too: by `MAX_WORD_CHARS` characters for each word allowed.
     """
-    text = text[: max_words * MAX_WORD_CHARS]
+    if len(text) > max_words * MAX_WORD_CHARS:
+        text = text[: max_words * MAX_WORD_CHARS].rstrip(" ")
     if text.count(" ") < max_words:
         return text
     return " ".join(text.split(" ", max_words)[:max_words])
+
+
+def clean_documents(documents: Sequence[Document], max_words: int) -> Sequence[Document]:
+    """``documents`` with texts and titles cleaned, and each cut at ``max_words`` words."""
+    # One look at all of them: joined by a space, a blank at an end shows as a double one.
+    joined = " ".join([document.text for document in documents])
+    if _is_clean(joined) and not any(
+        document.title or len(document.text) >= 2 * max_words for document in documents
+    ):
+        return documents
+    return [
+        Document(
+            cut_words(clean_text(document.text), max_words),
+            cut_words(clean_text(document.title), max_words),
+        )
+        for document in documents
+    ]

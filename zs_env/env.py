@@ -129,7 +129,7 @@ class ZeroSearchEnv(gym.Env[str, str]):
         self.render_mode = render_mode
         self.action_space = UnicodeText(self.factory.max_action_chars)
         self.observation_space = UnicodeText(self.factory.max_context_chars)
-        self.progress = 0.0
+        self.set_progress(0.0)
         self._stream: EpisodeStream | None = None
         self._episode: Episode | None = None
         self._num_printed = 0
@@ -143,7 +143,7 @@ class ZeroSearchEnv(gym.Env[str, str]):
 
     def set_progress(self, progress: float) -> None:
         """Say how far training is, in [0, 1]: sets the noise probability of later episodes."""
-        self.factory.noise_probability(progress)
+        self.noise_probability = self.factory.noise_probability(progress)
         self.progress = float(progress)
 
     def reset(
@@ -151,13 +151,13 @@ class ZeroSearchEnv(gym.Env[str, str]):
     ) -> tuple[str, dict[str, Any]]:
         """Begin an episode; see "Starting State" for the options."""
         super().reset(seed=seed)
-        options = check_options(options, ("progress", "question", "key"))
+        checked = check_options(options, ("progress", "question", "key"))
         if seed is not None or self._stream is None:
             seed = int(self.np_random.integers(2**63)) if seed is None else seed
             self._stream = EpisodeStream(self.factory, seed)
-        self.set_progress(options.get("progress", self.progress))
+        self.set_progress(checked.get("progress", self.progress))
         self._episode = self._stream.next(
-            self.progress, options.get("question"), options.get("key")
+            self.noise_probability, checked.get("question"), checked.get("key")
         )
         self._num_printed = 0
         self._print_news()
@@ -180,7 +180,7 @@ class ZeroSearchEnv(gym.Env[str, str]):
             episode.info(),
         )
 
-    def render(self) -> str | None:  # type: ignore[override]  # Gymnasium allows str for "ansi"
+    def render(self) -> str | None:
         """The transcript so far as text with ANSI colours, for render mode ``ansi``."""
         if self.render_mode == "ansi":
             return render_episode(self.episode)

@@ -18,23 +18,16 @@ from typing import Any, NamedTuple
 
 from zs_env import keyed_random
 from zs_env.actions import EMPTY_QUERY, Answer, Invalid, find_action
-from zs_env.documents import Document, SearchRequest, SearchResult, clean_text, cut_words
+from zs_env.documents import Document, SearchRequest, SearchResult, clean_documents, clean_text
 from zs_env.prompts import (
     PROMPT,
     QUESTION_FIELD,
     fit_documents,
     render_correction,
-    render_information,
     render_prompt,
 )
 from zs_env.questions import Question
-from zs_env.rewards import (
-    RewardFunction,
-    contains_answer,
-    exact_match,
-    f1_score,
-    substring_match,
-)
+from zs_env.rewards import REWARDS, RewardFunction, all_scores, any_contains, check_reward
 
 # Engines aim at `document_words`; a document is only cut where it is this many times as long.
 DOCUMENT_SLACK = 4
@@ -68,7 +61,8 @@ class Rules:
         max_action_chars: characters of one turn that are read; the rest is cut.
         max_context: most that the transcript may measure, in units of the driver's ``measure``.
         turn_reserve: room kept free for the policy's next turn, in the same units.
-        reward: scores the final answer, ``(prediction, golden_answers) -> float``.
+        reward: scores the final answer: ``f1``, ``exact_match``, ``substring_match`` or a callable
+            (prediction, golden_answers) -> float.
         prompt_template: the first observation; holds ``{question}``.
 
     Raises:
@@ -81,7 +75,7 @@ class Rules:
     max_action_chars: int = 4096
     max_context: int = 32768
     turn_reserve: int = 4096
-    reward: RewardFunction = f1_score
+    reward: str | RewardFunction = "f1"
     prompt_template: str = PROMPT
 
     def __post_init__(self) -> None:
@@ -91,6 +85,7 @@ class Rules:
         _check_least("document_words", self.document_words, 1, "an empty document is of no use")
         _check_least("max_action_chars", self.max_action_chars, 32, "the tags alone need 19")
         _check_least("turn_reserve", self.turn_reserve, 1, "the policy must have room to write")
+        check_reward(self.reward)
         if not isinstance(self.prompt_template, str) or QUESTION_FIELD not in self.prompt_template:
             raise ValueError(
                 f"`prompt_template` must be a text that holds {QUESTION_FIELD}, "
@@ -126,13 +121,13 @@ class Episode:
 
     Attributes:
         segments: the transcript by author, list of `Segment`.
-        transcript: all text so far, str.
         delta: the text that the environment added last, str.
         turn: turns taken so far.
         terminated: the policy has answered.
         truncated: turns or context are spent, or the engine failed.
-        reward: score of the answer; 0.0 until there is one.
+        reward: what the answer earned; 0.0 until there is one.
         answer: the final answer, or None.
+        scores: the answer's score by each name of `REWARDS`.
         num_searches: searches sent to the engine.
         num_invalid: turns without an action.
         cut_chars: characters of the policy that were dropped because they stood after its action
@@ -160,6 +155,7 @@ class Episode:
         self.truncated = False
         self.reward = 0.0
         self.answer: str | None = None
+        self.scores = dict.fromkeys(REWARDS, 0.0)
         self.num_searches = 0
         self.num_invalid = 0
         self.cut_chars = 0
@@ -167,8 +163,9 @@ class Episode:
         self.context_exceeded = False
         self.golden_answer_seen = False
         self.segments: list[Segment] = []
-        self.transcript = ""
         self.delta = ""
+        self._transcript = ""
+        self._unread: list[str] = []
         self._measure = measure
         self._context_length = 0
         self._request: SearchRequest | None = None
@@ -185,6 +182,14 @@ class Episode:
     def finished(self) -> bool:
         """True once the episode is terminated or truncated."""
         return self.terminated or self.truncated
+
+    @property
+    def transcript(self) -> str:
+        """All text so far, by all authors."""
+        if self._unread:
+            self._transcript = "".join([self._transcript, *self._unread])
+            self._unread.clear()
+        return self._transcript
 
     def act(self, text: str) -> SearchRequest | None:
         """Take the policy's turn.
@@ -249,12 +254,9 @@ class Episode:
             **self._event,
         }
         if self.finished:
-            golden_answers = self.question.golden_answers
             info |= {
                 "answer": self.answer,
-                "f1": f1_score(self.answer, golden_answers),
-                "exact_match": exact_match(self.answer, golden_answers),
-                "substring_match": substring_match(self.answer, golden_answers),
+                **self.scores,
                 "search_failed": self.search_failed,
                 "context_exceeded": self.context_exceeded,
                 "golden_answer_seen": self.golden_answer_seen,
@@ -277,7 +279,8 @@ class Episode:
             query=query,
             question=self.question.text,
             golden_answers=self.question.golden_answers,
-            noisy=keyed_random.uniform("noise", *source) < self.noise_probability,
+            noisy=self.noise_probability > 0.0
+            and keyed_random.uniform("noise", *source) < self.noise_probability,
             turn=turn,
             top_k=self.rules.top_k,
             document_words=self.rules.document_words,
@@ -285,20 +288,16 @@ class Episode:
         )
 
     def _show(self, documents: Sequence[Document], noisy: bool) -> None:
-        rules = self.rules
-        clean = [
-            Document(
-                clean_text(document.text),
-                cut_words(clean_text(document.title), rules.document_words),
-            )
-            for document in documents
-        ]
-        shown = fit_documents(clean, rules.max_document_words, self._room(), self._measure)
-        self._reply(Role.INFORMATION, None if shown is None else render_information(shown), noisy)
-        if shown is not None:
-            self.golden_answer_seen |= any(
-                contains_answer(document.text, self.question.golden_answers) for document in shown
-            )
+        max_words = self.rules.max_document_words
+        clean = clean_documents(documents, max_words)
+        fitted = fit_documents(clean, max_words, self._room(), self._measure)
+        if fitted is None:
+            self._overflow()
+            return
+        shown, block = fitted
+        self._add(Role.INFORMATION, block, noisy)
+        texts = [document.text for document in shown]
+        self.golden_answer_seen |= any_contains(texts, self.question.golden_answers)
 
     def _correct(self, reason: str) -> None:
         self.num_invalid += 1
@@ -307,30 +306,35 @@ class Episode:
             self._truncate()
             return
         correction = render_correction(reason)
-        fits = self._measure(correction) <= self._room()
-        self._reply(Role.CORRECTION, correction if fits else None)
+        if self._measure(correction) <= self._room():
+            self._add(Role.CORRECTION, correction)
+        else:
+            self._overflow()
 
     def _finish(self, answer: str) -> None:
         self.delta = ""
         self.answer = answer
         self.terminated = True
-        self.reward = float(self.rules.reward(answer, self.question.golden_answers))
+        golden_answers = self.question.golden_answers
+        self.scores = all_scores(answer, golden_answers)
+        reward = self.rules.reward
+        self.reward = (
+            self.scores[reward]
+            if isinstance(reward, str)
+            else float(reward(answer, golden_answers))
+        )
 
     def _truncate(self) -> None:
         self.delta = ""
         self.truncated = True
 
-    def _reply(self, role: Role, text: str | None, noisy: bool = False) -> None:
-        """Add the environment's text, or end the episode where none fits (None)."""
-        if text is None:
-            self.context_exceeded = True
-            self._truncate()
-        else:
-            self._add(role, text, noisy)
+    def _overflow(self) -> None:
+        self.context_exceeded = True
+        self._truncate()
 
     def _add(self, role: Role, text: str, noisy: bool = False) -> None:
         self.segments.append(Segment(role, text, noisy))
-        self.transcript += text
+        self._unread.append(text)
         self._context_length += self._measure(text)
         if role is not Role.POLICY:
             self.delta = text

@@ -15,7 +15,7 @@ from zs_env.engines import SearchEngine, load_engine
 from zs_env.episode import Episode, Rules
 from zs_env.prompts import PROMPT
 from zs_env.questions import Question, QuestionSet, QuestionSource, load_questions
-from zs_env.rewards import RewardFunction, get_reward
+from zs_env.rewards import RewardFunction
 
 
 @dataclass(frozen=True)
@@ -83,16 +83,16 @@ class EpisodeFactory:
             max_action_chars=self.max_action_chars,
             max_context=self.max_context_chars,
             turn_reserve=self.max_action_chars,
-            reward=get_reward(self.reward),
+            reward=self.reward,
             prompt_template=self.prompt_template,
         )
         world = (self.world_seed, self.world_size)
         object.__setattr__(self, "rules", rules)
-        self.noise_probability(0.0)
         source = load_questions(self.questions, self.split, *world)
         object.__setattr__(self, "source", source)
         engine = load_engine(self.engine, self.engine_options, *world)
         object.__setattr__(self, "search_engine", engine)
+        self.noise_probability(0.0)
         self._check_questions()
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
@@ -100,16 +100,11 @@ class EpisodeFactory:
         return type(self), tuple(getattr(self, f.name) for f in fields(self) if f.init)
 
     def noise_probability(self, progress: float) -> float:
-        """The share of noisy searches at ``progress``, in [0, 1]."""
-        return noise_probability(
+        """The share of noisy searches at ``progress``, in [0, 1]; 0.0 if the engine makes none."""
+        noise = noise_probability(
             progress, self.noise, self.noise_start, self.noise_end, self.noise_base
         )
-
-    def make(self, question: Question, key: int, progress: float) -> Episode:
-        """The episode of ``question`` whose random choices follow from ``key``."""
-        honoured = self.search_engine.honours_noise
-        noise = self.noise_probability(progress) if honoured else 0.0
-        return Episode(question, self.rules, key=key, noise_probability=noise)
+        return noise if self.search_engine.honours_noise else 0.0
 
     def close(self) -> None:
         """Close the engine, unless the user made it."""
@@ -140,20 +135,21 @@ class EpisodeStream:
         seed: what the order of questions and the episodes' keys follow from.
     """
 
-    __slots__ = ("_count", "_factory", "_seed")
+    __slots__ = ("_count", "_factory", "_order", "_seed")
 
     def __init__(self, factory: EpisodeFactory, seed: int) -> None:
         self._factory = factory
         self._seed = seed
         self._count = 0
+        self._order = 0
 
     def next(
-        self, progress: float, question_id: str | None = None, key: int | None = None
+        self, noise_probability: float, question_id: str | None = None, key: int | None = None
     ) -> Episode:
         """The next episode.
 
         Args:
-            progress: of training, in [0, 1].
+            noise_probability: of its searches, in [0, 1].
             question_id: a question to ask instead of the next in order.
             key: what random choices follow from, instead of seed and count.
 
@@ -163,15 +159,16 @@ class EpisodeStream:
         source = self._factory.source
         if question_id is None:
             epoch, position = divmod(self._count, len(source))
-            question = source[
-                keyed_random.shuffled_index(position, len(source), "order", self._seed, epoch)
-            ]
+            if position == 0 or self._order == 0:
+                self._order = keyed_random.derive_key("order", self._seed, epoch)
+            question = source[keyed_random.shuffled_index(position, len(source), self._order)]
         else:
             question = self._find(question_id)
         if key is None:
             key = keyed_random.derive_key("episode", self._seed, self._count)
         self._count += 1
-        return self._factory.make(question, key, progress)
+        rules = self._factory.rules
+        return Episode(question, rules, key=key, noise_probability=noise_probability)
 
     def _find(self, question_id: str) -> Question:
         try:

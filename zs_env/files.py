@@ -11,7 +11,7 @@ from zs_env.errors import ZeroSearchError
 
 
 def read_jsonl(path: Path, error: type[ZeroSearchError]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of a JSON-lines file, each with its place, ``file:line``. Blank lines are skipped.
+    """The objects of a JSON-lines file, each with its place, ``file:line``. Skips blank lines.
 
     Args:
         path: the file.

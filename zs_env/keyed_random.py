@@ -52,26 +52,28 @@ def integers(high: int, size: int, *parts: Part) -> NDArray[np.int64]:
     state = (state ^ (state >> np.uint64(30))) * np.uint64(_MIX_1)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(_MIX_2)
     state = state ^ (state >> np.uint64(31))
-    return ((state >> np.uint64(32)) * np.uint64(high) >> np.uint64(32)).astype(np.int64)
+    scaled: NDArray[np.uint64] = (state >> np.uint64(32)) * np.uint64(high) >> np.uint64(32)
+    return scaled.astype(np.int64)
 
 
 def permutation(size: int, *parts: Part) -> NDArray[np.int64]:
     """A random order of ``range(size)``, shape (size,), int64."""
-    return np.argsort(integers(1 << 32, size, *parts), kind="stable")
+    order: NDArray[np.int64] = np.argsort(integers(1 << 32, size, *parts), kind="stable")
+    return order
 
 
-def shuffled_index(position: int, size: int, *parts: Part) -> int:
+def shuffled_index(position: int, size: int, key: int) -> int:
     """The element at ``position`` of a random order of ``range(size)``, without building the order.
 
-    A Feistel network over the smallest power of two that holds ``size``, walked until it lands
-    inside. Costs O(1) memory, so that hundreds of environments can each have an order of their own.
+    The order is fixed by ``size`` and ``key``. A Feistel network over the smallest power of two
+    that holds ``size`` is walked until it lands inside. It needs no memory, so that hundreds of
+    environments can each have an order of their own.
     """
     if not 0 <= position < size:
         raise ValueError(f"position must be in [0, {size}), got {position}.")
     bits = max(2, (size - 1).bit_length())
     right_bits = bits // 2
     left_bits = bits - right_bits
-    key = derive_key(*parts)
     while True:
         left, right = position >> right_bits, position & ((1 << right_bits) - 1)
         for round_number in range(2):

@@ -50,30 +50,30 @@ def render_information(documents: Sequence[Document]) -> str:
 
 def fit_documents(
     documents: Sequence[Document], max_words: int, budget: int, measure: Callable[[str], int]
-) -> list[Document] | None:
+) -> tuple[Sequence[Document], str] | None:
     """Shorten ``documents`` alike until their block fits: they lose words, never a tag.
 
     Args:
-        documents: already clean.
-        max_words: most words that a document may keep.
-        budget: most that ``measure(render_information(documents))`` may be.
+        documents: already clean, and none longer than ``max_words`` words.
+        max_words: where to begin shortening.
+        budget: most that ``measure(block)`` may be.
         measure: length of a text, in characters or tokens.
 
     Returns:
-        The documents with as many words as fit, or None if one word of each is too much.
+        The documents, with as many words as fit, and their block; or None if one word of each is
+        too much.
     """
-
-    def cut(words: int) -> list[Document]:
-        return [Document(cut_words(doc.text, words), doc.title) for doc in documents]
-
-    def fits(candidates: list[Document]) -> bool:
-        return measure(render_information(candidates)) <= budget
-
-    best = cut(max_words)
-    if fits(best):
-        return best
+    block = render_information(documents)
+    if measure(block) <= budget:
+        return documents, block
+    best = None
     low, high = 0, max_words
     while high - low > 1:
         words = (low + high) // 2
-        low, high = (words, high) if fits(cut(words)) else (low, words)
-    return cut(low) if low else None
+        shorter = [Document(cut_words(doc.text, words), doc.title) for doc in documents]
+        block = render_information(shorter)
+        if measure(block) <= budget:
+            best, low = (shorter, block), words
+        else:
+            high = words
+    return best

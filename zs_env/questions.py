@@ -157,7 +157,7 @@ def _read_file(path: Path, modified_ns: int) -> QuestionSet:
     """Read and check a file once, however many environments ask for it."""
     jsonl = path.suffix == ".jsonl"
     rows = read_jsonl(path, QuestionSourceError) if jsonl else _read_parquet(path)
-    questions = []
+    questions: list[Question] = []
     for place, row in rows:
         try:
             questions.append(_to_question(row, default_id=f"{path.stem}-{len(questions)}"))

@@ -11,11 +11,14 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 GoldenAnswers = str | Iterable[str]
 RewardFunction = Callable[[str, Sequence[str]], float]
+_Words = tuple[str, ...]
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+_PUNCTUATION_BYTES = string.punctuation.encode()
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
@@ -37,7 +40,7 @@ def f1_score(prediction: str | None, golden_answers: GoldenAnswers) -> float:
     Raises:
         ValueError: there is no golden answer.
     """
-    return _best(_pair_f1, prediction, golden_answers)
+    return _best_scores(prediction, golden_answers)[0]
 
 
 def exact_match(prediction: str | None, golden_answers: GoldenAnswers) -> float:
@@ -45,7 +48,7 @@ def exact_match(prediction: str | None, golden_answers: GoldenAnswers) -> float:
 
     Arguments and errors as for `f1_score`.
     """
-    return _best(lambda found, golden: float(found == golden), prediction, golden_answers)
+    return _best_scores(prediction, golden_answers)[1]
 
 
 def substring_match(prediction: str | None, golden_answers: GoldenAnswers) -> float:
@@ -54,15 +57,13 @@ def substring_match(prediction: str | None, golden_answers: GoldenAnswers) -> fl
     Rewards long answers that hit by luck (arXiv 2505.04588, section 3.4): a metric, hardly a
     reward. Arguments and errors as for `f1_score`.
     """
-    return _best(_pair_substring, prediction, golden_answers)
+    return _best_scores(prediction, golden_answers)[2]
 
 
-def contains_answer(text: str, golden_answers: Sequence[str]) -> bool:
-    """Whether ``text``, say a document, states a golden answer: `substring_match` as a fast bool."""
-    bare = text.lower().translate(_PUNCTUATION)
-    return any(
-        max(_words(golden), key=len, default=golden) in bare for golden in golden_answers
-    ) and bool(substring_match(text, golden_answers))
+def all_scores(prediction: str | None, golden_answers: GoldenAnswers) -> dict[str, float]:
+    """Each score of `REWARDS`, by name. Arguments and errors as for `f1_score`."""
+    f1, exact, substring = _best_scores(prediction, golden_answers)
+    return {"f1": f1, "exact_match": exact, "substring_match": substring}
 
 
 REWARDS: dict[str, RewardFunction] = {
@@ -72,15 +73,15 @@ REWARDS: dict[str, RewardFunction] = {
 }
 
 
-def get_reward(reward: str | RewardFunction) -> RewardFunction:
-    """The reward function called ``reward``; a callable is returned as it is.
+def check_reward(reward: str | RewardFunction) -> None:
+    """Refuse what is neither a name in `REWARDS` nor callable.
 
     Raises:
         ValueError: no reward has that name.
         TypeError: ``reward`` is neither a name nor callable.
     """
     if callable(reward):
-        return reward
+        return
     if not isinstance(reward, str):
         raise TypeError(
             f"`reward` must be a name or a callable (prediction, golden_answers) -> float, "
@@ -90,34 +91,58 @@ def get_reward(reward: str | RewardFunction) -> RewardFunction:
         raise ValueError(
             f"`reward` must be one of {', '.join(REWARDS)}, or a callable, got {reward!r}."
         )
-    return REWARDS[reward]
 
 
-def _words(text: str) -> list[str]:
-    return normalize_answer(text).split() or text.lower().split()
+def any_contains(texts: Sequence[str], golden_answers: Sequence[str]) -> bool:
+    """Whether one of ``texts``, say documents, is a `substring_match`. Fast where none is."""
+    joined = " ".join(texts).lower().encode("utf-8", "surrogatepass")
+    bare = joined.translate(None, _PUNCTUATION_BYTES)
+    for golden in golden_answers:
+        for word in _golden_bytes(golden):
+            if word not in bare:
+                break
+        else:
+            return any(substring_match(text, golden_answers) for text in texts)
+    return False
 
 
-def _best(
-    score: Callable[[list[str], list[str]], float],
-    prediction: str | None,
-    golden_answers: GoldenAnswers,
-) -> float:
+def _words(text: str) -> _Words:
+    return tuple(normalize_answer(text).split() or text.lower().split())
+
+
+# The same golden answers are scored again and again; predictions are not worth keeping.
+_golden_words = lru_cache(maxsize=4096)(_words)
+
+
+@lru_cache(maxsize=4096)
+def _golden_bytes(golden: str) -> list[bytes]:
+    return [word.encode("utf-8", "surrogatepass") for word in _words(golden)]
+
+
+def _best_scores(
+    prediction: str | None, golden_answers: GoldenAnswers
+) -> tuple[float, float, float]:
+    """F1, exact match and substring match, each the best over the golden answers."""
     golden = [golden_answers] if isinstance(golden_answers, str) else list(golden_answers)
     if not golden:
         raise ValueError("`golden_answers` must hold at least one answer, got none.")
-    found = _words(prediction) if prediction is not None else []
+    found = _words(prediction) if prediction is not None else ()
     if not found:
-        return 0.0
-    return max(score(found, _words(answer)) for answer in golden)
+        return 0.0, 0.0, 0.0
+    pairs = [_scores(found, _golden_words(answer)) for answer in golden]
+    if len(pairs) == 1:
+        return pairs[0]
+    f1, exact, substring = map(max, zip(*pairs, strict=True))
+    return f1, exact, substring
 
 
-def _pair_f1(found: list[str], golden: list[str]) -> float:
+def _scores(found: _Words, golden: _Words) -> tuple[float, float, float]:
+    """F1, exact match and substring match of a prediction's words, of which there are some."""
+    if found == golden:
+        return 1.0, 1.0, 1.0
+    if set(golden).isdisjoint(found):
+        return 0.0, 0.0, 0.0
     shared = (Counter(found) & Counter(golden)).total()
-    if shared == 0:
-        return 0.0
     precision, recall = shared / len(found), shared / len(golden)
-    return 2 * precision * recall / (precision + recall)
-
-
-def _pair_substring(found: list[str], golden: list[str]) -> float:
-    return float(bool(golden) and f" {' '.join(golden)} " in f" {' '.join(found)} ")
+    f1 = 2 * precision * recall / (precision + recall)
+    return f1, 0.0, float(f" {' '.join(golden)} " in f" {' '.join(found)} ")

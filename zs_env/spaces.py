@@ -129,14 +129,18 @@ def _flatten_space(space: UnicodeText) -> Box:
 
 
 @flatten.register(UnicodeText)
-def _flatten(space: UnicodeText, x: str) -> NDArray[np.int32]:
+def _flatten(  # type: ignore[misc]  # the space is generic in Gymnasium
+    space: UnicodeText, x: str
+) -> NDArray[np.int32]:
     flat = np.full(space.max_length, PADDING, dtype=np.int32)
     flat[: len(x)] = _encode(x)
     return flat
 
 
 @unflatten.register(UnicodeText)
-def _unflatten(space: UnicodeText, x: NDArray[np.int32]) -> str:
+def _unflatten(  # type: ignore[misc]  # as above
+    space: UnicodeText, x: NDArray[np.int32]
+) -> str:
     return _decode(x[x != PADDING].astype(np.int32))
 
 
@@ -146,7 +150,9 @@ def _is_equivalent(space_1: UnicodeText, space_2: object) -> bool:
 
 
 @batch_differing_spaces.register(UnicodeText)
-def _batch_differing(spaces: Sequence[UnicodeText]) -> Tuple:
+def _batch_differing(  # type: ignore[misc]  # as above
+    spaces: Sequence[UnicodeText],
+) -> Tuple[Any]:
     return Tuple([deepcopy(space) for space in spaces], seed=deepcopy(spaces[0].np_random))
 
 

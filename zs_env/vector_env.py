@@ -80,7 +80,7 @@ class ZeroSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]
         self.single_observation_space = UnicodeText(self.factory.max_context_chars)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.progress = 0.0
+        self.set_progress(0.0)
         self._streams: list[EpisodeStream | None] = [None] * num_envs
         self._episodes: list[Episode] = []
 
@@ -91,10 +91,10 @@ class ZeroSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]
 
     def set_progress(self, progress: float) -> None:
         """Say how far training is, in [0, 1]: sets the noise probability of later episodes."""
-        self.factory.noise_probability(progress)
+        self.noise_probability = self.factory.noise_probability(progress)
         self.progress = float(progress)
 
-    def reset(  # type: ignore[override]  # a list of seeds, as in SyncVectorEnv
+    def reset(
         self,
         *,
         seed: int | Sequence[int | None] | None = None,
@@ -109,7 +109,8 @@ class ZeroSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]
         keys = self._spread(checked.get("key"), "key")
         self.set_progress(checked.get("progress", self.progress))
         begun = {
-            i: self._stream(i, seeds[i]).next(self.progress, questions[i], keys[i]) for i in chosen
+            i: self._stream(i, seeds[i]).next(self.noise_probability, questions[i], keys[i])
+            for i in chosen
         }
         self._episodes = [begun.get(i) or self._episodes[i] for i in range(self.num_envs)]
         infos = ((i, reset_info(episode, self.progress)) for i, episode in begun.items())
@@ -122,7 +123,8 @@ class ZeroSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]
         infos = {i: self._begin_next(i) for i in over}
         self._take_turns(actions, skip=infos)
         for i, episode in enumerate(self._episodes):
-            infos.setdefault(i, episode.info()) if i not in infos else None
+            if i not in infos:
+                infos[i] = episode.info()
         rewards = np.array([episode.reward for episode in self._episodes], dtype=np.float64)
         terminations = np.array([episode.terminated for episode in self._episodes])
         truncations = np.array([episode.truncated for episode in self._episodes])
@@ -156,7 +158,7 @@ class ZeroSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]
 
     def _begin_next(self, i: int) -> dict[str, Any]:
         """Begin the next episode of environment i; its reset info."""
-        self._episodes[i] = self._stream(i, None).next(self.progress)
+        self._episodes[i] = self._stream(i, None).next(self.noise_probability)
         return reset_info(self._episodes[i], self.progress)
 
     def _begin_at_once(
@@ -214,7 +216,7 @@ class ZeroSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]
             raise TypeError(f"`reset_mask` must be a bool array, got {mask!r}.")
         if mask.shape != (self.num_envs,) or not mask.any():
             raise ValueError(
-                f"`reset_mask` must have shape ({self.num_envs},) and be True somewhere, got {mask}."
+                f"`reset_mask` must have shape ({self.num_envs},) and one True, got {mask}."
             )
         if not self._episodes and not mask.all():
             raise ResetNeeded("The first reset() must be of all environments, without a mask.")
@@ -246,21 +248,21 @@ def batch_infos(infos: Iterable[tuple[int, Mapping[str, Any]]], num_envs: int) -
     Returns:
         For each key an array of shape (num_envs,), and under ``_key`` which entries are set.
     """
-    columns: dict[str, tuple[list[int], list[Any]]] = {}
+    # Infos with the same keys become columns together.
+    groups: dict[tuple[str, ...], tuple[list[int], list[Any]]] = {}
     for i, info in infos:
-        for key, value in info.items():
-            places, values = columns.setdefault(key, ([], []))
-            places.append(i)
-            values.append(value)
+        places, rows = groups.setdefault(tuple(info), ([], []))
+        places.append(i)
+        rows.append(info.values())
     batched: dict[str, Any] = {}
-    for key, (places, values) in columns.items():
-        kind = type(values[0])
-        array = np.zeros(num_envs, dtype=kind if kind in (int, float, bool) else object)
-        if array.dtype == object:
-            array[:] = None
-        array[places] = values
-        mask = np.zeros(num_envs, dtype=np.bool_)
-        mask[places] = True
-        batched[key] = array
-        batched[f"_{key}"] = mask
+    for keys, (places, rows) in groups.items():
+        index = np.array(places)
+        for key, values in zip(keys, zip(*rows, strict=True), strict=True):
+            if key not in batched:
+                kind = type(values[0])
+                number = kind in (int, float, bool)
+                batched[key] = np.zeros(num_envs, kind) if number else np.full(num_envs, None)
+                batched[f"_{key}"] = np.zeros(num_envs, dtype=np.bool_)
+            batched[key][index] = np.array(values, dtype=batched[key].dtype)
+            batched[f"_{key}"][index] = True
     return batched

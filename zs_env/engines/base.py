@@ -27,7 +27,7 @@ class SearchEngine:
     """
 
     honours_noise: bool = True
-    """Whether the engine can write noisy documents. False for a real one: none is labelled noisy."""
+    """False for a real engine, which cannot write noisy documents: no search is labelled noisy."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a subclass that overrides neither method."""

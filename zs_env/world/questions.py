@@ -8,6 +8,7 @@ other.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 NUM_TEST = 500
 NUM_TRAIN = {"small": 10_000, "medium": 50_000, "large": 200_000}
+
+CACHED_QUESTIONS = 16_384
+"""Rendered questions that are kept: the members of a group ask for the same one."""
 
 MAX_HOPS = 4
 COMPARISON = "comparison"
@@ -54,6 +58,7 @@ class WorldQuestions:
         self.world = world
         self.split = split
         self._plans = plans
+        self._cached = lru_cache(maxsize=CACHED_QUESTIONS)(self._render)
         self._prefix = f"world-{world.size}-{world.seed}-{split}-"
 
     def __reduce__(self) -> tuple[object, tuple[World, str]]:
@@ -81,6 +86,9 @@ class WorldQuestions:
         """The question at ``index``."""
         if not 0 <= index < len(self):
             raise IndexError(f"question {index} of {len(self)}")
+        return self._cached(index)
+
+    def _render(self, index: int) -> Question:
         facts = self.facts(index)
         draw = keyed_random.Stream("phrasing", self.world.seed, self.split, index)
         names = self.world.names
@@ -207,9 +215,11 @@ def _draw_slots(
 ) -> NDArray[np.int64]:
     """For each entity one of its slots; for a year, which has none, slot 0, which is empty."""
     draws = keyed_random.integers(1 << 16, len(entity), *source, "slot")
-    return draws * _NUM_SLOTS[_type_codes(world)[entity]] >> 16
+    slots: NDArray[np.int64] = draws * _NUM_SLOTS[_type_codes(world)[entity]] >> 16
+    return slots
 
 
 def _type_codes(world: World) -> NDArray[np.int64]:
     """Place of each entity's type in ``ENTITY_TYPES``; years come last."""
-    return np.repeat(np.arange(len(world.spans)), [len(span) for span in world.spans.values()])
+    sizes = [len(span) for span in world.spans.values()]
+    return np.asarray(np.repeat(np.arange(len(sizes)), sizes), dtype=np.int64)

@@ -97,14 +97,14 @@ class HopByHopSolver:
             if isinstance(subject, Lookup):
                 return subject
             return self._read(plan.relation, subject, sentences)
-        years = [
-            self._read(plan.relation, entity, sentences) for entity in (plan.first, plan.second)
-        ]
-        for year in years:
-            if isinstance(year, Lookup):
-                return year
-        first_is_later = self.world.names[years[0]] > self.world.names[years[1]]
-        return plan.first if first_is_later == plan.later else plan.second
+        first_year = self._read(plan.relation, plan.first, sentences)
+        if isinstance(first_year, Lookup):
+            return first_year
+        second_year = self._read(plan.relation, plan.second, sentences)
+        if isinstance(second_year, Lookup):
+            return second_year
+        # Years are numbered in order.
+        return plan.first if (first_year > second_year) == plan.later else plan.second
 
     def _read(self, relation: Relation, subject: int, sentences: list[str]) -> int | Lookup:
         """What most sentences state as the object of ``relation``."""

@@ -42,12 +42,13 @@ def statements(world: World, fact: Fact) -> list[str]:
 
 def corpus(world: World) -> Iterator[Passage]:
     """The pages of the world's entities, in passages. Each fact is stated once."""
-    phrasings = keyed_random.integers(3, world.facts.size, "corpus", world.seed)
-    phrasing = phrasings.reshape(world.facts.shape).tolist()
+    draws = keyed_random.integers(3, world.facts.size, "corpus", world.seed)
+    phrasings = draws.reshape(world.facts.shape)
     for entity in range(world.num_entities):
+        facts = world.facts_of(entity)
         sentences = [
-            state(world, fact, phrasing[entity][slot] % len(fact.relation.statements))
-            for slot, fact in enumerate(world.facts_of(entity))
+            state(world, fact, phrasing)
+            for fact, phrasing in zip(facts, phrasings[entity].tolist(), strict=False)
         ]
         for number, text in enumerate(_packed(sentences)):
             yield Passage(f"{entity}-{number}", world.names[entity], text)
@@ -55,7 +56,9 @@ def corpus(world: World) -> Iterator[Passage]:
 
 def _packed(sentences: list[str]) -> list[str]:
     """Join sentences, in order, to texts of about `PASSAGE_WORDS` words."""
-    texts, current, length = [], [], 0
+    texts: list[str] = []
+    current: list[str] = []
+    length = 0
     for sentence in sentences:
         num_words = len(sentence.split())
         if current and length + num_words > PASSAGE_WORDS:

@@ -1,0 +1,75 @@
+"""Contract tests that a search engine of your own can inherit.
+
+    class TestMyEngine(SearchEngineContract):
+        def make_engine(self):
+            return MyEngine()
+
+pytest then runs every test below against it. They need no pytest themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from zs_env.documents import Document, SearchRequest, SearchResult
+from zs_env.engines import SearchEngine, answer_batch
+
+
+class SearchEngineContract:
+    """What every engine must do. Override `make_engine`, and `make_requests` where it helps."""
+
+    def make_engine(self) -> SearchEngine:
+        """The engine to test; a fresh one for each test."""
+        raise NotImplementedError("override make_engine() to return the engine to test")
+
+    def make_requests(self) -> list[SearchRequest]:
+        """Requests that the engine can answer, no two alike."""
+        queries = ["birthplace of Ada Blake", "who founded Cobb Anchor", "ελληνικά 漢字 🙂", "?"]
+        return [
+            SearchRequest(
+                query=query,
+                question="Where was Ada Blake born?",
+                golden_answers=("Jarrow Corvale",),
+                noisy=bool(turn % 2),
+                turn=turn,
+                top_k=turn + 1,
+                key=1000 + turn,
+            )
+            for turn, query in enumerate(queries)
+        ]
+
+    def test_engine_batch_gets_one_result_for_each_request(self) -> None:
+        """Results come in the order of the requests, with at most ``top_k`` documents each."""
+        requests = self.make_requests()
+        results = answer_batch(self.make_engine(), requests)
+        for request, result in zip(requests, results, strict=True):
+            assert result.failure is None, f"{request.query!r} failed: {result.failure}"
+            assert len(result.documents) <= request.top_k
+            assert all(isinstance(document, Document) for document in result.documents)
+
+    def test_engine_empty_batch_gets_no_results(self) -> None:
+        """No requests, no results, no error."""
+        assert answer_batch(self.make_engine(), []) == []
+
+    def test_engine_result_does_not_depend_on_the_batch(self) -> None:
+        """A request gets the same result alone, in a batch, and in a batch in another order."""
+        engine, requests = self.make_engine(), self.make_requests()
+        together = answer_batch(engine, requests)
+        backwards = answer_batch(engine, requests[::-1])[::-1]
+        alone = [answer_batch(engine, [request])[0] for request in requests]
+        assert together == backwards == alone
+
+    def test_engine_asearch_agrees_with_search(self) -> None:
+        """The asynchronous interface gives the same results, whatever the order of completion."""
+        engine, requests = self.make_engine(), self.make_requests()
+
+        async def gather() -> list[SearchResult]:
+            return list(await asyncio.gather(*map(engine.asearch, requests)))
+
+        assert asyncio.run(gather()) == answer_batch(engine, requests)
+
+    def test_engine_close_twice_is_harmless(self) -> None:
+        """Closing is idempotent."""
+        engine = self.make_engine()
+        engine.close()
+        engine.close()
