@@ -166,7 +166,10 @@ def _draw_plans(world: World, split: str, kind: str, count: int) -> _Plans:
 def _draw_chains(
     world: World, in_split: NDArray[np.bool_], hops: int, size: int, source: tuple[int | str, ...]
 ) -> _Plans:
-    """Random walks of ``hops`` facts that stay in the split and meet no entity twice."""
+    """Random walks of ``hops`` facts that stay in the split, and whose end has no shortcut.
+
+    They meet no entity twice, and no entity before the last but one has a fact about the answer.
+    """
     starts = np.flatnonzero(in_split)
     entity = starts[keyed_random.integers(len(starts), size, *source, "start")]
     plans = np.full((size, _PLAN_WIDTH), -1, dtype=np.int64)
@@ -181,6 +184,8 @@ def _draw_chains(
         entity = world.facts[entity, slot].astype(np.int64)
         valid &= np.all([entity != earlier for earlier in path], axis=0)
         path.append(entity)
+    for earlier in path[:-2]:
+        valid &= np.all(world.facts[earlier] != entity[:, None], axis=1)
     return plans[valid]
 
 
@@ -195,7 +200,7 @@ def _draw_comparisons(
     year_slot = _YEAR_SLOT[codes[first]]
     slot = _draw_slots(world, first, (*source, "slot"))
     first_object, second_object = world.facts[first, slot], world.facts[second, slot]
-    valid = codes[first] == codes[second]
+    valid: NDArray[np.bool_] = codes[first] == codes[second]
     valid &= world.facts[first, year_slot] != world.facts[second, year_slot]
     valid &= slot != year_slot
     valid &= first_object != second_object

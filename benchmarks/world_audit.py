@@ -1,0 +1,231 @@
+"""Is the embedded world a fair task? Measures what its engines tell, and who can solve it.
+
+    python -m benchmarks.world_audit [--size small] [--seed 0]
+
+Takes about ten seconds for the small world. Prints each figure beside its limit: the scripted
+solver with both engines, the best answers without searching, how often useful and noisy documents
+contain the fact asked for, and how often a document leaks a golden answer that was not earned.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import gymnasium as gym
+
+import zs_env
+from zs_env import Question, SearchRequest
+from zs_env.actions import ANSWER, tagged
+from zs_env.engines import load_engine
+from zs_env.rewards import f1_score, substring_match
+from zs_env.world import Fact, World, load_world
+from zs_env.world.relations import ENTITY_TYPES, RELATIONS
+from zs_env.world.solver import HopByHopSolver, parse_question
+from zs_env.world.text import corpus, statements, tokenize, vocabulary
+
+Policy = Callable[[str], str]
+
+
+class Outcome(NamedTuple):
+    """How one episode went."""
+
+    kind: str
+    f1: float
+    num_searches: int
+
+
+def play(policy: Policy, world: World, engine: str) -> list[Outcome]:
+    """Play every test question once, at noise 0."""
+    questions = world.questions("test")
+    env = gym.make(
+        "ZeroSearch-v0",
+        split="test",
+        engine=engine,
+        world_seed=world.seed,
+        world_size=world.size,
+        noise="constant",
+        noise_end=0.0,
+    )
+    outcomes = []
+    for question in questions:
+        observation, _ = env.reset(seed=0, options={"question": question.id})
+        over = False
+        while not over:
+            observation, _, terminated, truncated, info = env.step(policy(observation))
+            over = terminated or truncated
+        outcomes.append(Outcome(question.metadata["kind"], info["f1"], info["num_searches"]))
+    return outcomes
+
+
+def report_play(name: str, outcomes: list[Outcome], limit: str) -> None:
+    """Print the share of questions answered right, in all and by kind."""
+    right = [outcome.f1 == 1.0 for outcome in outcomes]
+    searches = sum(outcome.num_searches for outcome in outcomes) / len(outcomes)
+    print(f"  {name:<34}{sum(right) / len(right):>8.1%}   {limit}   {searches:.2f} searches each")
+    by_kind = defaultdict(list)
+    for outcome in outcomes:
+        by_kind[outcome.kind].append(outcome.f1 == 1.0)
+    kinds = (f"{kind} {sum(by_kind[kind]) / len(by_kind[kind]):.1%}" for kind in sorted(by_kind))
+    print(f"    {', '.join(kinds)}")
+
+
+class BestGuess:
+    """The best policy that never searches, learned from all train questions and their answers.
+
+    For the relation that a question asks for last, it gives the answer with the highest mean F1 on
+    the train questions: one of their answers, or a list of the words that are most frequent there.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        answers = defaultdict(list)
+        for question in world.questions("train"):
+            answers[self._asked(question.text)].append(question.golden_answers[0])
+        self.guesses = {relation: self._best(golden) for relation, golden in answers.items()}
+
+    def guess(self, question: str) -> str:
+        """The answer to ``question``."""
+        return self.guesses.get(self._asked(question), "")
+
+    def __call__(self, observation: str) -> str:
+        """The answer, as the only turn."""
+        question = observation.rsplit("Question: ", 1)[1].strip()
+        return tagged(ANSWER, self.guess(question))
+
+    def _asked(self, question: str) -> str:
+        plan = parse_question(self.world, question)
+        return plan.relation.name if plan else ""
+
+    def _best(self, golden: list[str]) -> str:
+        frequent = [word for word, _ in Counter(" ".join(golden).split()).most_common(64)]
+        lists = [" ".join(frequent[:length]) for length in (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)]
+        common = [answer for answer, _ in Counter(golden).most_common(40)]
+        sample = golden[:400]
+        return max([*lists, *common], key=lambda guess: sum(f1_score(guess, g) for g in sample))
+
+
+class Counts(NamedTuple):
+    """Documents that have a property, out of how many."""
+
+    hits: int
+    total: int
+
+    @property
+    def share(self) -> float:
+        """Hits over total."""
+        return self.hits / self.total
+
+
+def count(documents: Iterator[bool]) -> Counts:
+    """Count the True ones."""
+    flags = list(documents)
+    return Counts(sum(flags), len(flags))
+
+
+def hops(world: World) -> Iterator[tuple[Question, Fact]]:
+    """Each test question with each fact that it needs."""
+    questions = world.questions("test")
+    for index, question in enumerate(questions):
+        for fact in questions.facts(index):
+            yield question, fact
+
+
+def wordings(world: World, fact: Fact) -> list[str]:
+    """Queries for ``fact``: the phrasings of its relation, and bare keywords in another order."""
+    name = world.names[fact.subject]
+    templates = (*fact.relation.phrases, *fact.relation.questions)
+    keywords = fact.relation.phrases[0].replace("{s}", "").split()
+    return [*(t.format(s=name) for t in templates), " ".join([name, *reversed(keywords)])]
+
+
+def search(world: World, query: str, question: Question, noisy: bool = False) -> list[str]:
+    """The texts that the engine ``world`` writes for ``query``."""
+    engine = load_engine("world", {}, world.seed, world.size)
+    request = SearchRequest(query, question.text, question.golden_answers, noisy=noisy)
+    return [document.text for document in engine.search([request])[0].documents]
+
+
+def states_fact(world: World, noisy: bool) -> Counts:
+    """Documents that contain the fact that their query asks for."""
+    return count(
+        any(sentence in text for sentence in statements(world, fact))
+        for question, fact in hops(world)
+        for query in wordings(world, fact)
+        for text in search(world, query, question, noisy)
+    )
+
+
+def leaks_early(world: World) -> Counts:
+    """Documents with a golden answer, where the query asks for an earlier fact than the last."""
+    return count(
+        bool(substring_match(text, question.golden_answers))
+        for question, fact in hops(world)
+        if not substring_match(world.names[fact.object], question.golden_answers)
+        for query in wordings(world, fact)
+        for text in search(world, query, question)
+    )
+
+
+def leaks_whole(world: World) -> Counts:
+    """Documents with a golden answer, where the query is the question and it needs several hops."""
+    return count(
+        bool(substring_match(text, question.golden_answers))
+        for question in world.questions("test")
+        if question.metadata["kind"] in ("2-hop", "3-hop", "4-hop")
+        for text in search(world, question.text, question)
+    )
+
+
+def facts_used(world: World, split: str) -> set[Fact]:
+    """Every fact that a question of ``split`` needs."""
+    questions = world.questions(split)
+    return {fact for index in range(len(questions)) for fact in questions.facts(index)}
+
+
+def main() -> None:
+    """Print every figure beside its limit."""
+    parser = argparse.ArgumentParser(description="Audit the embedded world.")
+    parser.add_argument("--size", default="small", help="small, medium or large")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the world")
+    arguments = parser.parse_args()
+    world = load_world(arguments.seed, arguments.size)
+    num_train, num_test = len(world.questions("train")), len(world.questions("test"))
+    num_passages = len(list(corpus(world)))
+    print(f"{world!r}, zs_env {zs_env.__version__}")
+    print(f"  {world.num_entities:,} entities of {len(ENTITY_TYPES)} types (limit >= 6), ", end="")
+    print(f"{len(RELATIONS)} relations (limit >= 20), {len(vocabulary()):,} words and marks")
+    print(f"  {num_train:,} train and {num_test} test questions, {num_passages:,} passages")
+    shared = facts_used(world, "train") & facts_used(world, "test")
+    print(f"  {'facts that train and test share':<34}{len(shared):>8}   0")
+    known = set(vocabulary())
+    unknown = sum(not known.issuperset(tokenize(passage.text)) for passage in corpus(world))
+    unknown += sum(not known.issuperset(tokenize(q.text)) for q in world.questions("test"))
+    print(f"  {'texts with an unknown word':<34}{unknown:>8}   0")
+
+    print("answered right, test questions at noise 0")
+    solver = HopByHopSolver(world)
+    report_play("scripted solver, engine world", play(solver, world, "world"), ">= 95 %")
+    report_play("scripted solver, engine bm25", play(solver, world, "bm25"), ">= 80 %")
+    guesser = play(BestGuess(world), world, "world")
+    mean_f1 = sum(outcome.f1 for outcome in guesser) / len(guesser)
+    print(f"  {'F1 of the best guess, no search':<34}{mean_f1:>8.1%}   <= 5 %")
+
+    print("documents of the engine world that contain the fact asked for")
+    for name, counts, limit in (
+        ("useful", states_fact(world, noisy=False), ">= 98 %"),
+        ("noisy", states_fact(world, noisy=True), "<= 1 %"),
+    ):
+        print(f"  {name:<34}{counts.share:>8.2%}   {limit}   of {counts.total:,}")
+    print("documents with a golden answer that the query did not earn")
+    for name, counts in (
+        ("the query asks for an earlier fact", leaks_early(world)),
+        ("the query is the whole question", leaks_whole(world)),
+    ):
+        print(f"  {name:<34}{counts.share:>8.2%}   0 %   of {counts.total:,}")
+
+
+if __name__ == "__main__":
+    main()
