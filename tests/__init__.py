@@ -1,0 +1,1 @@
+"""The tests: ``test_<module>.py``, ``test_<subject>_<condition>_<outcome>``."""

@@ -1,0 +1,82 @@
+"""What several tests share: engines that do one odd thing, and policies without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from zs_env import (
+    Document,
+    Episode,
+    Question,
+    SearchEngine,
+    SearchFailure,
+    SearchRequest,
+    SearchResult,
+)
+from zs_env.engines import answer_batch
+from zs_env.keyed_random import Stream
+
+QUESTION = Question("q", "Where was Ada Blake born?", ("Jarrow Corvale",))
+
+
+def search(query: str) -> str:
+    """A turn that searches."""
+    return f"<think>hm</think><search>{query}</search>"
+
+
+def answer(text: str) -> str:
+    """A turn that answers."""
+    return f"<think>aha</think><answer>{text}</answer>"
+
+
+class FixedEngine(SearchEngine):
+    """Gives every request the same result, and keeps the requests and the sizes of batches."""
+
+    def __init__(self, *texts: str, failure: str | None = None) -> None:
+        self.result = SearchResult(
+            tuple(Document(text) for text in texts),
+            SearchFailure(failure) if failure else None,
+        )
+        self.requests: list[SearchRequest] = []
+        self.batch_sizes: list[int] = []
+
+    def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
+        self.requests += requests
+        self.batch_sizes.append(len(requests))
+        return [self.result] * len(requests)
+
+
+class EchoEngine(SearchEngine):
+    """Writes down what it was asked: any mix-up of requests shows in the transcript."""
+
+    def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
+        return [
+            SearchResult(
+                (Document(f"{r.query} / {r.question} / {r.noisy} {r.turn} {r.key % 1000}"),)
+            )
+            for r in requests
+        ]
+
+
+def mixed_policy(observation: str) -> str:
+    """Searches, answers, and errs, as the observation has it: the same text, the same turn."""
+    draw = Stream("policy", observation)
+    words = observation.replace("?", " ").split()[-12:]
+    turns: list[str] = [
+        search(" ".join(draw.shuffled(words)[:4])),
+        search("birthplace of Ada Blake"),
+        answer(" ".join(words[-2:])),
+        "I do not know what to do.",
+        "<search></search>",
+        search("first") + answer("second"),
+    ]
+    return draw.choice(turns)
+
+
+def play(episode: Episode, policy: Callable[[str], str], engine: SearchEngine) -> Episode:
+    """Drive one episode to its end."""
+    while not episode.finished:
+        request = episode.act(policy(episode.transcript))
+        if request is not None:
+            episode.observe(answer_batch(engine, [request])[0])
+    return episode

@@ -1,0 +1,106 @@
+"""Parsing of policy text."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zs_env.actions import (
+    EMPTY_QUERY,
+    NO_ACTION,
+    Answer,
+    Invalid,
+    Search,
+    _scan,
+    find_action,
+    parse_action,
+    tagged,
+)
+
+TAGS = [
+    f"<{slash}{name}>"
+    for name in ("think", "search", "answer", "information")
+    for slash in ("", "/")
+]
+PIECES = st.sampled_from([*TAGS, "a", "b c", " ", "\n", "<", ">", "</", "é\ud800"])
+TAGGY_TEXT = st.lists(PIECES, max_size=14).map("".join)
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("<search>capital of Peru</search>", Search("capital of Peru")),
+        ("<answer>Lima</answer>", Answer("Lima")),
+        ("<think>hm</think> so <answer> Lima\n city </answer> done", Answer("Lima city")),
+        ("<search>a</search><answer>b</answer>", Search("a")),
+        ("<answer>b</answer><search>a</search>", Answer("b")),
+        ("<answer></answer>", Answer("")),
+        ("<search> \n </search>", Invalid(EMPTY_QUERY)),
+        ("", Invalid(NO_ACTION)),
+        ("Lima", Invalid(NO_ACTION)),
+        ("<search>never closed", Invalid(NO_ACTION)),
+        ("</search>", Invalid(NO_ACTION)),
+        ("<SEARCH>x</SEARCH>", Invalid(NO_ACTION)),
+        # Closed thoughts are ignored, wherever they stand; unclosed ones hide nothing.
+        ("<think><answer>x</answer></think><search>y</search>", Search("y")),
+        ("<think>a<think>b</think><search>y</search>", Search("y")),
+        ("<think><search>y</search>", Search("y")),
+        ("<search>big <think>or not</think>city</search>", Search("big city")),
+        ("</think><search>y</search>", Search("y")),
+        # What is complete first counts, so that a sampler that stops there reads the same.
+        ("<search>a<answer>b</answer></search>", Answer("b")),
+        ("<search>a<search>b</search>", Search("b")),
+        ("<search>a<answer>b</search>", Search("a b")),
+        ("<answer>a</search>b</answer>", Answer("a b")),
+        ("<information><answer>x</answer></information>", Answer("x")),
+    ],
+)
+def test_parse_action_cases(text, action):
+    assert parse_action(text) == action
+
+
+def test_find_action_end_is_behind_the_element():
+    text = "<think>t</think><search>a</search> and more"
+    assert find_action(text) == (Search("a"), text.index(" and"))
+    assert find_action("nothing") == (Invalid(NO_ACTION), len("nothing"))
+
+
+@given(TAGGY_TEXT)
+def test_find_action_any_text_reads_the_same_when_generation_stops_at_the_end(text):
+    """A sampler that stops behind the action, or runs on, sees the same action."""
+    action, end = find_action(text)
+    if not isinstance(action, Invalid):
+        assert find_action(text[:end]) == (action, end)
+
+
+@given(TAGGY_TEXT)
+def test_find_action_shortcut_agrees_with_the_scan(text):
+    assert find_action(text) == _scan(text)
+
+
+@given(TAGGY_TEXT)
+def test_parse_action_any_text_leaves_no_tag_in_the_content(text):
+    action = parse_action(text)
+    content = {Search: "query", Answer: "text", Invalid: "reason"}[type(action)]
+    assert not any(tag in getattr(action, content) for tag in TAGS)
+
+
+@given(st.text(st.characters(exclude_characters="<"), min_size=1))
+def test_parse_action_rendered_action_is_read_back(text):
+    folded = " ".join(text.split())
+    assert parse_action(tagged("answer", text)) == Answer(folded)
+    expected = Search(folded) if folded else Invalid(EMPTY_QUERY)
+    assert parse_action(tagged("search", text)) == expected
+
+
+@pytest.mark.parametrize(
+    "piece", ["<think>", "</think>", "<search>", "<think></think>", "<<", "<search><think>"]
+)
+def test_parse_action_megabyte_of_tags_takes_linear_time(piece):
+    text = piece * (1_000_000 // len(piece))
+    start = time.process_time()
+    parse_action(text + "<think></think><answer>x</answer>")
+    assert time.process_time() - start < 5.0  # quadratic time would be minutes
