@@ -17,6 +17,9 @@ from zs_env.prompts import PROMPT
 from zs_env.questions import Question, QuestionSet, QuestionSource, load_questions
 from zs_env.rewards import RewardFunction
 
+SAMPLE_SIZE = 100
+"""Questions that are checked at construction where not all of them are in memory."""
+
 
 @dataclass(frozen=True)
 class EpisodeFactory:
@@ -114,9 +117,10 @@ class EpisodeFactory:
     def _check_questions(self) -> None:
         if len(self.source) == 0:
             raise ValueError("`questions` must hold at least one question, got none.")
-        if isinstance(self.source, QuestionSet):
-            longest = max(self.source, key=lambda question: len(question.text))
-            Episode(longest, self.rules)
+        in_memory = isinstance(self.source, QuestionSet)
+        num_checked = len(self.source) if in_memory else min(len(self.source), SAMPLE_SIZE)
+        checked = (self.source[index] for index in range(num_checked))
+        Episode(max(checked, key=lambda question: len(question.text)), self.rules)
         from_file = isinstance(self.questions, str | Path) and str(self.questions) != "world"
         if from_file and self.engine == "world":
             logger.warn(

@@ -7,7 +7,7 @@ an all-Unicode charset takes seconds to build, and shared memory garbles what is
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from types import ModuleType
 from typing import Any
@@ -178,9 +178,45 @@ def _write_memory(space: UnicodeText, index: int, value: str, shared_memory: Any
 
 @read_from_shared_memory.register(UnicodeText)
 def _read_memory(space: UnicodeText, shared_memory: Any, n: int = 1) -> tuple[str, ...]:
-    return tuple(_decode(row[1 : 1 + row[0]]) for row in _rows(space, shared_memory)[:n])
+    return _LiveTexts(_rows(space, shared_memory)[:n])
 
 
 def _rows(space: UnicodeText, shared_memory: Any) -> NDArray[np.int32]:
     flat = np.frombuffer(shared_memory.get_obj(), dtype=np.int32)
     return flat.reshape(-1, space.max_length + 1)
+
+
+class _LiveTexts(tuple[str, ...]):
+    """What shared memory holds at the moment it is looked at, as the views of arrays are.
+
+    `AsyncVectorEnv` reads the memory once, when it is made, and hands out deep copies: a copy of
+    this is a plain tuple of what the texts are now.
+    """
+
+    _rows: NDArray[np.int32]
+
+    def __new__(cls, rows: NDArray[np.int32]) -> _LiveTexts:
+        texts = super().__new__(cls, [""] * len(rows))
+        texts._rows = rows
+        return texts
+
+    def __iter__(self) -> Iterator[str]:
+        return (_decode(row[1 : 1 + row[0]]) for row in self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return tuple(self)[index]
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == other
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> tuple[str, ...]:
+        return tuple(self)
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[str, ...]]]:
+        return tuple, (tuple(self),)

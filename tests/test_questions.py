@@ -1,0 +1,113 @@
+"""Questions and the files they come from."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from zs_env import Question
+from zs_env.errors import QuestionSourceError
+from zs_env.questions import QuestionSet, load_questions
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes lines to a file; an object becomes JSON."""
+
+    def write_lines(*lines, name="q.jsonl"):
+        path = tmp_path / name
+        texts = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
+        path.write_bytes(b"\n".join(texts))
+        return path
+
+    return write_lines
+
+
+GOOD = {"question": "Where?", "answers": ["here", "there"], "type": "bridge"}
+
+
+def test_load_questions_jsonl_reads_answers_ids_and_metadata(write):
+    path = write(GOOD, b"", {"id": 7, "question": "Who?", "golden_answers": "she"})
+    questions = load_questions(path)
+    assert list(questions) == [
+        Question("q-0", "Where?", ("here", "there")),
+        Question("7", "Who?", ("she",)),
+    ]
+    assert questions[0].metadata == {"type": "bridge"}
+    assert questions.get("7").text == "Who?"
+    assert load_questions(str(path)) is questions, "a file is read once"
+
+
+def test_load_questions_changed_file_is_read_again(write):
+    assert len(load_questions(write(GOOD))) == 1
+    assert len(load_questions(write(GOOD, {**GOOD, "question": "When?"}))) == 2
+
+
+def test_load_questions_parquet_equals_jsonl(write, tmp_path):
+    rows = [GOOD, {"question": "Who?", "answers": ["she"], "type": "x"}]
+    path = tmp_path / "q.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    assert list(load_questions(path)) == list(load_questions(write(*rows)))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"{broken", "q.jsonl:2: not a line of JSON"),
+        (b"\xff\xfe", "q.jsonl:2: not a line of JSON"),
+        (b"[" * 100_000, "q.jsonl:2: not a line of JSON"),
+        (b"[1]", "q.jsonl:2: expected a JSON object"),
+        ({"question": "Who?"}, "q.jsonl:2: expected the fields `question` and `answers`"),
+        ({"answers": ["x"]}, "q.jsonl:2: expected the fields"),
+        ({"question": " ", "answers": ["x"]}, "q.jsonl:2: the text of question"),
+        ({"question": "Who?", "answers": []}, "q.jsonl:2: question 'q-1' has no golden answer"),
+        ({"question": "Who?", "answers": ["", " "]}, "q.jsonl:2: question 'q-1' has no golden"),
+        ({"question": "Who?", "answers": 3}, "q.jsonl:2: the answers must be a list of strings"),
+        ({"question": "Who?", "answers": [3]}, "q.jsonl:2: a question's answer must be a string"),
+        ({"question": 3, "answers": ["x"]}, "q.jsonl:2: a question's text must be a string"),
+        ({**GOOD, "id": "q-0"}, "q.jsonl: two questions have the id 'q-0'"),
+    ],
+)
+def test_load_questions_broken_line_is_named(write, line, message):
+    with pytest.raises(QuestionSourceError) as error:
+        load_questions(write(GOOD, line))
+    assert message in str(error.value)
+
+
+def test_load_questions_missing_empty_or_unreadable_file_is_refused(write, tmp_path):
+    with pytest.raises(QuestionSourceError, match="no such file"):
+        load_questions(tmp_path / "none.jsonl")
+    with pytest.raises(QuestionSourceError, match="no questions"):
+        load_questions(write(b""))
+    with pytest.raises(QuestionSourceError, match="not a readable parquet"):
+        load_questions(write(b"PAR1?", name="q.parquet"))
+
+
+def test_load_questions_unknown_name_split_or_type_is_refused():
+    with pytest.raises(ValueError, match=r"'world', a path that ends in .jsonl or .parquet"):
+        load_questions("nq")
+    with pytest.raises(ValueError, match="`split` must be one of train, test, got 'dev'"):
+        load_questions("world", split="dev")
+    with pytest.raises(TypeError, match="expected zs_env.Question objects, got str"):
+        load_questions(["Who?"])
+    with pytest.raises(QuestionSourceError, match="no questions"):
+        load_questions([])
+
+
+def test_question_takes_one_answer_as_a_string():
+    assert Question("a", "Who?", "she").golden_answers == ("she",)
+
+
+def test_question_is_hashable_and_compares_without_metadata():
+    questions = {Question("a", "Who?", ("she",)), Question("a", "Who?", ["she"], {"hops": 1})}
+    assert len(questions) == 1
+
+
+def test_question_set_is_a_sequence():
+    questions = QuestionSet([Question(str(i), "Who?", ("she",)) for i in range(3)])
+    assert [question.id for question in questions[1:]] == ["1", "2"]
+    with pytest.raises(KeyError):
+        questions.get("3")
