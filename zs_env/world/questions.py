@@ -131,8 +131,12 @@ class WorldQuestions:
         return facts
 
 
+@lru_cache(maxsize=8)
 def make_questions(world: World, split: str) -> WorldQuestions:
-    """The questions of ``split``, each once, kinds mixed in the proportions of `SHARES`."""
+    """The questions of ``split``, each once, kinds mixed in the proportions of `SHARES`.
+
+    Drawn once for a world that is shared, however many environments ask for them.
+    """
     if split not in SPLITS:
         raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}.")
     total = NUM_TEST if split == "test" else NUM_TRAIN[world.size]

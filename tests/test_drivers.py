@@ -1,0 +1,114 @@
+"""One policy, one transcript: every driver steps the same state machine."""
+
+from __future__ import annotations
+
+import random
+
+import gymnasium as gym
+import pytest
+
+from tests.helpers import mixed_policy
+from zs_env import SearchRequest
+from zs_env.engines import answer_batch
+from zs_env.episode import Episode
+from zs_env.factory import EpisodeFactory
+from zs_env.vector_env import ZeroSearchVectorEnv
+
+KWARGS = {"noise": "constant", "noise_end": 0.5}
+NUM_EPISODES = 256
+SEED = 100
+
+
+def summary(episode: Episode) -> tuple:
+    """All that an algorithm can learn from."""
+    return (
+        episode.transcript,
+        [(segment.role.value, segment.noisy) for segment in episode.segments],
+        episode.reward,
+        episode.terminated,
+        episode.truncated,
+        episode.info(),
+    )
+
+
+def drive_single(num_envs):
+    summaries = []
+    for i in range(num_envs):
+        env = gym.make("ZeroSearch-v0", **KWARGS)
+        observation, _ = env.reset(seed=SEED + i)
+        while not env.unwrapped.episode.finished:
+            observation = env.step(mixed_policy(observation))[0]
+        summaries.append(summary(env.unwrapped.episode))
+    return summaries
+
+
+def drive_vector(envs, episodes_of):
+    """Step with NextStep autoreset until every first episode is over."""
+    num_envs = envs.num_envs
+    observations, _ = envs.reset(seed=SEED)
+    first = episodes_of(envs)
+    while not all(episode.finished for episode in first):
+        observations = envs.step([mixed_policy(text) for text in observations])[0]
+    return [summary(episode) for episode in first[:num_envs]]
+
+
+def drive_sync(num_envs):
+    envs = gym.make_vec("ZeroSearch-v0", num_envs=num_envs, vectorization_mode="sync", **KWARGS)
+    return drive_vector(envs, lambda e: [env.unwrapped.episode for env in e.envs])
+
+
+def drive_native(num_envs, mode="NextStep"):
+    envs = ZeroSearchVectorEnv(num_envs=num_envs, autoreset_mode=mode, **KWARGS)
+    return drive_vector(envs, lambda e: e.episodes)
+
+
+def drive_in_any_order(num_envs):
+    """The bare state machines, whose documents come back in random order and batches."""
+    env = gym.make("ZeroSearch-v0", **KWARGS).unwrapped
+    draw = random.Random(0)
+    episodes = []
+    for i in range(num_envs):
+        env.reset(seed=SEED + i)
+        episodes.append(env.episode)
+    engine = EpisodeFactory(**KWARGS).search_engine
+    waiting: dict[int, SearchRequest] = {}  # by number of the episode
+    while running := [i for i, episode in enumerate(episodes) if not episode.finished]:
+        ready = [i for i in running if i not in waiting]
+        if ready and draw.random() < 0.8:
+            i = draw.choice(ready)
+            request = episodes[i].act(mixed_policy(episodes[i].transcript))
+            if request is not None:
+                waiting[i] = request
+        elif waiting:
+            batch = draw.sample(sorted(waiting), draw.randint(1, len(waiting)))
+            results = answer_batch(engine, [waiting.pop(i) for i in batch])
+            for i, result in zip(batch, results, strict=True):
+                episodes[i].observe(result)
+    return [summary(episode) for episode in episodes]
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return drive_single(NUM_EPISODES)
+
+
+def test_reference_is_varied(reference):
+    """The comparison is worth something: every kind of episode occurs."""
+    infos = [one[-1] for one in reference]
+    assert {info["num_searches"] for info in infos} >= {0, 1, 2, 3}
+    assert any(info["num_invalid"] for info in infos)
+    assert any(info["cut_chars"] for info in infos)
+    assert {one[3] for one in reference} == {True, False}
+    noisy = [noisy for one in reference for role, noisy in one[1] if role == "information"]
+    assert 0.4 < sum(noisy) / len(noisy) < 0.6
+    assert any(one[2] > 0 for one in reference)
+
+
+@pytest.mark.parametrize("num_envs", [1, 7, NUM_EPISODES])
+@pytest.mark.parametrize("drive", [drive_sync, drive_native])
+def test_drivers_agree_on_every_episode(reference, drive, num_envs):
+    assert drive(num_envs) == reference[:num_envs]
+
+
+def test_drivers_agree_in_any_order_of_completion(reference):
+    assert drive_in_any_order(NUM_EPISODES) == reference
