@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 import gymnasium as gym
-from gymnasium.error import InvalidAction, ResetNeeded
+from gymnasium.error import ResetNeeded
 
+from zs_env.drivers import (
+    check_action,
+    check_observation,
+    check_options,
+    observe,
+    reset_info,
+)
 from zs_env.engines import answer_batch
 from zs_env.episode import Episode
 from zs_env.factory import EpisodeFactory, EpisodeStream
 from zs_env.render import render_episode
 from zs_env.spaces import UnicodeText
-
-OBSERVATIONS = ("transcript", "delta")
 
 
 class ZeroSearchEnv(gym.Env[str, str]):
@@ -203,45 +207,3 @@ class ZeroSearchEnv(gym.Env[str, str]):
         colour = sys.stdout.isatty()
         print(render_episode(self.episode, self._num_printed, colour), end="", flush=True)
         self._num_printed = len(self.episode.segments)
-
-
-def observe(episode: Episode, observation: str) -> str:
-    """What the policy sees of ``episode``."""
-    return episode.transcript if observation == "transcript" else episode.delta
-
-
-def reset_info(episode: Episode, progress: float) -> dict[str, Any]:
-    """The info of a reset that began ``episode``."""
-    return {
-        "question_id": episode.question.id,
-        "progress": progress,
-        "noise_probability": episode.noise_probability,
-    }
-
-
-def check_observation(observation: str) -> str:
-    """``observation`` if it is one of `OBSERVATIONS`; ValueError if not."""
-    if observation not in OBSERVATIONS:
-        raise ValueError(
-            f"`observation` must be one of {', '.join(OBSERVATIONS)}, got {observation!r}."
-        )
-    return observation
-
-
-def check_action(action: str) -> str:
-    """``action`` if it is a string, however odd; InvalidAction if not."""
-    if not isinstance(action, str):
-        raise InvalidAction(
-            f"an action must be a str, the text of one turn, got {type(action).__name__}."
-        )
-    return action
-
-
-def check_options(options: Mapping[str, Any] | None, allowed: Collection[str]) -> Mapping[str, Any]:
-    """``options``, or none; ValueError if one is not ``allowed``."""
-    options = options or {}
-    if unknown := [name for name in options if name not in allowed]:
-        raise ValueError(
-            f"unknown reset options {', '.join(unknown)}; expected {', '.join(allowed)}."
-        )
-    return options

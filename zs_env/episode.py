@@ -12,7 +12,6 @@ A driver passes on what the policy wrote and what the search engine found::
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -20,17 +19,13 @@ from zs_env import keyed_random
 from zs_env.actions import EMPTY_QUERY, Answer, Invalid, find_action
 from zs_env.documents import Document, SearchRequest, SearchResult, clean_documents, clean_text
 from zs_env.prompts import (
-    PROMPT,
-    QUESTION_FIELD,
     fit_documents,
     render_correction,
     render_prompt,
 )
 from zs_env.questions import Question
-from zs_env.rewards import REWARDS, RewardFunction, all_scores, any_contains, check_reward
-
-# Engines aim at `document_words`; a document is only cut where it is this many times as long.
-DOCUMENT_SLACK = 4
+from zs_env.rewards import REWARDS, all_scores, any_contains
+from zs_env.rules import Rules
 
 
 class Role(str, Enum):
@@ -48,61 +43,6 @@ class Segment(NamedTuple):
     role: Role
     text: str
     noisy: bool = False
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What is the same for every episode of an environment.
-
-    Attributes:
-        max_turns: turns before the episode is truncated; the answer's turn counts. At least 2.
-        top_k: documents asked for with each search.
-        document_words: about how many words a document has; one is cut at four times as many.
-        max_action_chars: characters of one turn that are read; the rest is cut.
-        max_context: most that the transcript may measure, in units of the driver's ``measure``.
-        turn_reserve: room kept free for the policy's next turn, in the same units.
-        reward: scores the final answer: ``f1``, ``exact_match``, ``substring_match`` or a callable
-            (prediction, golden_answers) -> float.
-        prompt_template: the first observation; holds ``{question}``.
-
-    Raises:
-        ValueError: a value is out of its range.
-    """
-
-    max_turns: int = 5
-    top_k: int = 5
-    document_words: int = 30
-    max_action_chars: int = 4096
-    max_context: int = 32768
-    turn_reserve: int = 4096
-    reward: str | RewardFunction = "f1"
-    prompt_template: str = PROMPT
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        _check_least("max_turns", self.max_turns, 2, "one turn to search and one to answer")
-        _check_least("top_k", self.top_k, 1, "a search without documents is of no use")
-        _check_least("document_words", self.document_words, 1, "an empty document is of no use")
-        _check_least("max_action_chars", self.max_action_chars, 32, "the tags alone need 19")
-        _check_least("turn_reserve", self.turn_reserve, 1, "the policy must have room to write")
-        check_reward(self.reward)
-        if not isinstance(self.prompt_template, str) or QUESTION_FIELD not in self.prompt_template:
-            raise ValueError(
-                f"`prompt_template` must be a text that holds {QUESTION_FIELD}, "
-                f"got {self.prompt_template!r}."
-            )
-
-    @property
-    def max_document_words(self) -> int:
-        """Words at which a document is cut."""
-        return DOCUMENT_SLACK * self.document_words
-
-
-def _check_least(name: str, value: int, least: int, why: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"`{name}` must be an integer, got {value!r}.")
-    if value < least:
-        raise ValueError(f"`{name}` must be at least {least}, got {value}: {why}.")
 
 
 class Episode:

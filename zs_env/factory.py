@@ -12,10 +12,11 @@ from gymnasium import logger
 from zs_env import keyed_random
 from zs_env.curriculum import noise_probability
 from zs_env.engines import SearchEngine, load_engine
-from zs_env.episode import Episode, Rules
+from zs_env.episode import Episode
 from zs_env.prompts import PROMPT
 from zs_env.questions import Question, QuestionSet, QuestionSource, load_questions
 from zs_env.rewards import RewardFunction
+from zs_env.rules import Rules
 
 SAMPLE_SIZE = 100
 """Questions that are checked at construction where not all of them are in memory."""

@@ -11,15 +11,15 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from zs_env.engines import answer_batch
-from zs_env.env import (
-    ZeroSearchEnv,
+from zs_env.drivers import (
     check_action,
     check_observation,
     check_options,
     observe,
     reset_info,
 )
+from zs_env.engines import answer_batch
+from zs_env.env import ZeroSearchEnv
 from zs_env.episode import Episode
 from zs_env.factory import EpisodeFactory, EpisodeStream
 from zs_env.render import render_episode

@@ -198,9 +198,13 @@ class World:
         return range(first_event, objects.stop)
 
 
-@lru_cache(maxsize=4)
 def load_world(seed: int = 0, size: str = "small") -> World:
     """The world of ``seed`` and ``size``, made once in a process and shared by all that ask."""
+    return _load_world(seed, size)
+
+
+@lru_cache(maxsize=4)
+def _load_world(seed: int, size: str) -> World:
     return World(seed, size)
 
 

@@ -1,0 +1,65 @@
+"""You are the policy: play an episode in the terminal.
+
+    python -m examples.play [--engine bm25] [--split test] [--noise 0.3]
+
+Type a query to search, or "= " and your answer, for example "= Lima". Text with the tags of the
+template is passed on as it is. An empty line or Ctrl-D leaves. Prints the transcript as it grows.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import gymnasium as gym
+
+import zs_env  # noqa: F401  (registers ZeroSearch-v0)
+from zs_env.actions import ANSWER, SEARCH, tagged
+
+
+def to_action(line: str) -> str:
+    """The turn that a typed line stands for."""
+    if "<" in line:
+        return line
+    if line.startswith("="):
+        return tagged(ANSWER, line.removeprefix("=").strip())
+    return tagged(SEARCH, line)
+
+
+def play(env: gym.Env[str, str], seed: int | None) -> None:
+    """One episode, until it is over or the player leaves."""
+    env.reset(seed=seed)
+    over = False
+    while not over:
+        try:
+            line = input("\nquery, or = answer > ").strip()
+        except (EOFError, KeyboardInterrupt):
+            line = ""
+        if not line:
+            print("\nbye")
+            return
+        _, _, terminated, truncated, _ = env.step(to_action(line))
+        over = terminated or truncated
+
+
+def main() -> None:
+    """Make the environment and play."""
+    parser = argparse.ArgumentParser(description="Play an episode in the terminal.")
+    parser.add_argument("--engine", default="world", help="world, or bm25 for a real engine")
+    parser.add_argument("--split", default="train", help="train or test")
+    parser.add_argument("--noise", type=float, default=0.0, help="share of noisy searches, 0 to 1")
+    parser.add_argument("--seed", type=int, default=None, help="which question comes")
+    arguments = parser.parse_args()
+    env = gym.make(
+        "ZeroSearch-v0",
+        engine=arguments.engine,
+        split=arguments.split,
+        noise="constant",
+        noise_end=arguments.noise,
+        render_mode="human",
+    )
+    play(env, arguments.seed)
+    env.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""What a newcomer does first: import, read the README, run the examples."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import zs_env
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*command, stdin=""):
+    environment = {**os.environ, "NO_COLOR": "1"}
+    return subprocess.run(
+        [sys.executable, "-W", "error", *command],
+        input=stdin, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=120,
+    )  # fmt: skip
+
+
+def test_import_needs_numpy_and_gymnasium_only():
+    optional = ["torch", "bm25s", "pyarrow", "transformers", "pytest", "hypothesis"]
+    block = f"import sys; sys.modules.update(dict.fromkeys({optional}))"
+    code = f"{block}; import gymnasium, zs_env; gymnasium.make('ZeroSearch-v0').reset(seed=0)"
+    result = run("-c", code)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "use", "extra"),
+    [
+        ("bm25s", "gymnasium.make('ZeroSearch-v0', engine='bm25')", "bm25"),
+        ("pyarrow", "zs_env.questions.load_questions(PATH)", "data"),
+    ],
+)
+def test_missing_extra_is_named(package, use, extra, tmp_path):
+    (tmp_path / "q.parquet").write_bytes(b"")
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; import gymnasium, zs_env.questions; "
+        f"PATH = {str(tmp_path / 'q.parquet')!r}; {use}"
+    )
+    result = run("-c", code)
+    assert "MissingDependencyError" in result.stderr
+    assert f"pip install 'zs-env[{extra}]'" in result.stderr
+
+
+def test_public_names_exist_and_version_agrees():
+    assert all(hasattr(zs_env, name) for name in zs_env.__all__)
+    assert importlib.metadata.version("zs-env") == zs_env.__version__
+
+
+def test_readme_code_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        result = run("-c", block)
+        assert result.returncode == 0, f"{block}\n{result.stderr}"
+
+
+def test_readme_names_files_that_exist():
+    text = (ROOT / "README.md").read_text()
+    paths = re.findall(r"`((?:zs_env|examples|benchmarks|tests)/[\w/.]*)`", text)
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_example_quickstart_solves_its_questions():
+    result = run("-m", "examples.quickstart")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("[answered: reward 1.00") == 3
+    assert "mean reward 1.00 over 3 episodes" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("rival of Ada Blake\n= Lima\n", r"\[answered: reward 0.00, 1 search"),
+        ("<answer>Lima</answer>\n", r"\[answered: reward 0.00, 0 searches"),
+        ("", "bye"),
+        ("a\nb\nc\nd\ne\n", r"\[truncated: no turns left, 4 searches"),
+    ],
+)
+def test_example_play_takes_queries_and_answers(typed, expected):
+    result = run("-m", "examples.play", "--seed", "1", stdin=typed)
+    assert result.returncode == 0, result.stderr
+    assert re.search(expected, result.stdout)
+
+
+@pytest.mark.parametrize("example", ["quickstart", "play"])
+def test_example_help_explains(example):
+    result = run("-m", f"examples.{example}", "--help")
+    assert result.returncode == 0 and "--engine" in result.stdout
+
+
+def test_examples_are_short():
+    for path in (ROOT / "examples").glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 80, path.name
