@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,8 +97,14 @@ def test_parse_action_rendered_action_is_read_back(text):
 @pytest.mark.parametrize(
     "piece", ["<think>", "</think>", "<search>", "<think></think>", "<<", "<search><think>"]
 )
-def test_parse_action_megabyte_of_tags_takes_linear_time(piece):
-    text = piece * (1_000_000 // len(piece))
-    start = time.process_time()
-    parse_action(text + "<think></think><answer>x</answer>")
-    assert time.process_time() - start < 5.0  # quadratic time would be minutes
+def test_parse_action_megabyte_of_tags_is_read_to_its_end(piece):
+    """In quadratic time this would not end within the hour."""
+    text = piece * (1_000_000 // len(piece)) + "<think></think><answer>x</answer>"
+    action, end = find_action(text)
+    assert end == len(text)
+    assert isinstance(action, Answer)
+
+
+def test_parse_action_megabyte_without_an_action_is_invalid():
+    for piece in ("<search>", "</search>", "<answer>a", "<think>", "<"):
+        assert parse_action(piece * 100_000) == Invalid(NO_ACTION)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
-import time
 from copy import deepcopy
 
 import gymnasium as gym
@@ -44,12 +43,14 @@ def test_contains_wrong_length_or_type_is_false():
     assert all(other not in SPACE for other in (None, 3, b"x", ["x"], np.array("x")))
 
 
-def test_contains_long_text_is_fast():
-    space, text = UnicodeText(10**6), "é" * 10**6
-    start = time.process_time()
-    for _ in range(1000):
-        assert space.contains(text)
-    assert time.process_time() - start < 1.0  # a look at each character would take minutes
+def test_contains_looks_at_the_length_only():
+    """A look at each of 20,000 characters would take milliseconds at every step."""
+
+    class Unread(str):
+        def __iter__(self):
+            raise AssertionError("the characters were looked at")
+
+    assert SPACE.contains(Unread("é" * 300))
 
 
 def test_sample_is_a_short_action_and_follows_the_seed():

@@ -12,6 +12,7 @@ from zs_env.errors import SearchFailure
 MAX_WORD_CHARS = 24
 
 _TAG = re.compile(rf"<(\s*/?\s*(?:{'|'.join(TAG_NAMES)})\s*)>", re.IGNORECASE)
+_PRINTABLE = bytes(range(0x20, 0x7F))
 _UNSAFE = re.compile("[\x00-\x08\x0e-\x1b\x7f\ud800-\udfff]")
 
 
@@ -73,8 +74,8 @@ def _is_clean(text: str) -> bool:
     """Whether cleaning would change nothing, for the most usual text. Faster than cleaning."""
     return (
         text.isascii()
-        and text.isprintable()
         and "<" not in text
+        and not text.encode().translate(None, _PRINTABLE)
         and "  " not in text
         and text[:1] != " "
         and text[-1:] != " "
@@ -95,11 +96,7 @@ def cut_words(text: str, max_words: int) -> str:
 
 def clean_documents(documents: Sequence[Document], max_words: int) -> Sequence[Document]:
     """``documents`` with texts and titles cleaned, and each cut at ``max_words`` words."""
-    # One look at all of them: joined by a space, a blank at an end shows as a double one.
-    joined = " ".join([document.text for document in documents])
-    if _is_clean(joined) and not any(
-        document.title or len(document.text) >= 2 * max_words for document in documents
-    ):
+    if _are_clean(documents, max_words):
         return documents
     return [
         Document(
@@ -108,3 +105,12 @@ def clean_documents(documents: Sequence[Document], max_words: int) -> Sequence[D
         )
         for document in documents
     ]
+
+
+def _are_clean(documents: Sequence[Document], max_words: int) -> bool:
+    """`_is_clean` for all documents in one look, if they are short and have no titles."""
+    for document in documents:
+        if document.title or len(document.text) >= 2 * max_words:
+            return False
+    # Joined by a space, a blank at an end shows as a double one.
+    return _is_clean(" ".join([document.text for document in documents]))

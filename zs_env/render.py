@@ -9,6 +9,7 @@ from zs_env.episode import Episode, Role, Segment
 
 _COLOURS = {Role.POLICY: "green", Role.INFORMATION: "cyan", Role.CORRECTION: "yellow"}
 _NOISY_COLOUR = "magenta"
+_OUTCOME_COLOUR = "blue"
 
 
 def render_episode(episode: Episode, first_segment: int = 0, colour: bool = True) -> str:
@@ -23,7 +24,7 @@ def render_episode(episode: Episode, first_segment: int = 0, colour: bool = True
     segments = episode.segments[first_segment:]
     text = "".join(_render_segment(segment, colour) for segment in segments)
     if episode.finished and segments:
-        text += "\n" + _paint(_outcome(episode), "gray", colour) + "\n"
+        text += "\n" + _paint(_outcome(episode), _OUTCOME_COLOUR, colour) + "\n"
     return text
 
 
