@@ -12,13 +12,13 @@ import argparse
 
 import gymnasium as gym
 
-import zs_env  # noqa: F401  (registers ZeroSearch-v0)
-from zs_env.actions import ANSWER, SEARCH, tagged
+import zs_env
+from zs_env.actions import ANSWER, SEARCH, TAG_NAMES, tagged
 
 
 def to_action(line: str) -> str:
     """The turn that a typed line stands for."""
-    if "<" in line:
+    if any(f"<{name}>" in line for name in TAG_NAMES):
         return line
     if line.startswith("="):
         return tagged(ANSWER, line.removeprefix("=").strip())
@@ -43,20 +43,25 @@ def play(env: gym.Env[str, str], seed: int | None) -> None:
 
 def main() -> None:
     """Make the environment and play."""
-    parser = argparse.ArgumentParser(description="Play an episode in the terminal.")
+    parser = argparse.ArgumentParser(
+        description="Play an episode: type a query, or '= ' and your answer."
+    )
     parser.add_argument("--engine", default="world", help="world, or bm25 for a real engine")
     parser.add_argument("--split", default="train", help="train or test")
     parser.add_argument("--noise", type=float, default=0.0, help="share of noisy searches, 0 to 1")
     parser.add_argument("--seed", type=int, default=None, help="which question comes")
     arguments = parser.parse_args()
-    env = gym.make(
-        "ZeroSearch-v0",
-        engine=arguments.engine,
-        split=arguments.split,
-        noise="constant",
-        noise_end=arguments.noise,
-        render_mode="human",
-    )
+    try:
+        env = gym.make(
+            "ZeroSearch-v0",
+            engine=arguments.engine,
+            split=arguments.split,
+            noise="constant",
+            noise_end=arguments.noise,
+            render_mode="human",
+        )
+    except (ValueError, zs_env.ZeroSearchError) as error:
+        parser.error(str(error))
     play(env, arguments.seed)
     env.close()
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import pickle
 import random
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
 from tests.helpers import EchoEngine, FixedEngine
 from zs_env import Document, SearchEngine, SearchFailure, SearchRequest, SearchResult
-from zs_env.engines import answer_batch, load_engine
+from zs_env.engines import answer, answer_batch, load_engine
 from zs_env.engines.bm25 import BM25Engine
 from zs_env.engines.world import WorldEngine
 from zs_env.errors import EngineContractError
@@ -125,11 +128,89 @@ def test_load_engine_by_name_path_entry_point_or_object(tmp_path):
         ("google", {}, ValueError, "must be one of world, bm25, the path of a .jsonl corpus"),
         (3, {}, TypeError, "got int"),
         (FixedEngine(), {"k": 1}, ValueError, "already made"),
-        ("world", {"k": 1}, TypeError, "'k'"),
+        ("world", {"k": 1}, TypeError, "wrong `engine_options` for engine 'world': .*'k'"),
         ("tests.helpers:play", {}, TypeError, "missing"),
-        ("builtins:dict", {}, TypeError, "made a dict, not a zs_env.SearchEngine"),
+        ("nowhere:Engine", {}, ValueError, "there is no engine 'nowhere:Engine'"),
+        ("json:Engine", {}, ValueError, "there is no engine 'json:Engine'"),
+        (
+            "tests.helpers:search",
+            {"query": "a"},
+            TypeError,
+            "made a str, not a zs_env.SearchEngine",
+        ),
     ],
 )
 def test_load_engine_wrong_argument_is_refused(engine, options, error, message):
     with pytest.raises(error, match=message):
         load_engine(engine, options)
+
+
+class LoopBoundEngine(SearchEngine):
+    """Holds a lock of asyncio, as HTTP clients do, and asks how many it serves at once."""
+
+    def __init__(self):
+        self.semaphore = asyncio.Semaphore(2)
+        self.running = self.most = 0
+
+    async def asearch(self, request):
+        async with self.semaphore:
+            self.running += 1
+            self.most = max(self.most, self.running)
+            await asyncio.sleep(0.001)
+            self.running -= 1
+        return SearchResult((Document(request.query),))
+
+
+def test_engine_asynchronous_keeps_one_event_loop_over_batches():
+    """With a loop for each batch, the second one failed: "bound to a different event loop"."""
+    engine = LoopBoundEngine()
+    for _ in range(3):
+        results = answer_batch(engine, requests(*"abcdef"))
+        assert [result.documents[0].text for result in results] == list("abcdef")
+    assert engine.most == 2
+
+
+def test_engine_asynchronous_works_in_a_fork():
+    answer_batch(AsyncEchoEngine(), requests("before"))  # the parent has a loop
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(1, mp_context=context) as executor:
+        [result] = executor.submit(answer_batch, AsyncEchoEngine(), requests("a")).result(30)
+    assert result.documents == (Document("a"),)
+
+
+def test_engine_search_inside_its_own_loop_is_refused_instead_of_waiting_for_ever():
+    class Nested(SearchEngine):
+        async def asearch(self, request):
+            return AsyncEchoEngine().search([request])[0]
+
+    with pytest.raises(RuntimeError, match="await `asearch`"):
+        answer_batch(Nested(), requests("a"))
+
+
+def test_answer_gives_a_failure_as_a_result_and_checks_the_type():
+    assert asyncio.run(answer(AsyncEchoEngine(), requests("fail")[0])) == SearchResult(
+        failure=SearchFailure("no luck")
+    )
+
+    class Odd(SearchEngine):
+        async def asearch(self, request):
+            return "text"
+
+    with pytest.raises(EngineContractError, match="got str"):
+        asyncio.run(answer(Odd(), requests("a")[0]))
+
+
+def test_search_failures_are_equal_if_they_say_the_same():
+    failure = SearchFailure("timeout")
+    assert failure == pickle.loads(pickle.dumps(failure)) != SearchFailure("refused")
+    assert len({failure, SearchFailure("timeout")}) == 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Document(None), lambda: Document("a", 3), lambda: SearchResult(("a",)),
+     lambda: SearchResult(Document("a"))],
+)  # fmt: skip
+def test_documents_of_the_wrong_type_are_refused(make):
+    with pytest.raises(TypeError, match="must be"):
+        make()

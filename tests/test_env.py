@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gymnasium as gym
+import numpy as np
 import pytest
 from gymnasium.error import InvalidAction, ResetNeeded
 
@@ -132,7 +133,7 @@ def test_env_failed_search_truncates():
         ({"top_k": 0}, ValueError, "`top_k`"),
         ({"reward": "bleu"}, ValueError, "`reward` must be one of"),
         ({"noise": "cosine"}, ValueError, "noise schedule"),
-        ({"noise_start": 2.0}, ValueError, r"`start` must be in \[0, 1\]"),
+        ({"noise_start": 2.0}, ValueError, r"`start` must be a number in \[0, 1\]"),
         ({"observation": "image"}, ValueError, "`observation` must be one of"),
         ({"world_size": "huge"}, ValueError, "`world_size` must be one of small, medium, large"),
         ({"world_seed": "a"}, TypeError, "`world_seed` must be an integer"),
@@ -161,7 +162,7 @@ def test_env_wrong_argument_is_refused_at_construction(arguments, error, message
     [
         ({"questoin": "x"}, "unknown reset options questoin; expected progress, question, key"),
         ({"question": "nobody"}, "no question with the id 'nobody'"),
-        ({"progress": 2.0}, "`progress` must be in"),
+        ({"progress": 2.0}, "`progress` must be a number in"),
     ],
 )
 def test_env_wrong_reset_option_is_refused(options, message):
@@ -188,3 +189,50 @@ def test_env_closes_the_engine_it_made_and_no_other():
     env.close()
     env.close()
     assert engine.closed == 0
+
+
+def test_env_question_by_name_does_not_disturb_the_order():
+    """It once took a place, and at the border of an epoch repeated the order of the last one."""
+    questions = [Question(str(i), f"Question {i}?", ("x",)) for i in range(6)]
+
+    def order(named):
+        env = ZeroSearchEnv(questions=questions, engine=EchoEngine())
+        ids = []
+        for reset in range(12 + len(named)):
+            options = {"question": "0"} if reset in named else None
+            info = env.reset(seed=3 if reset == 0 else None, options=options)[1]
+            ids += [] if reset in named else [info["question_id"]]
+        return ids
+
+    assert order(()) == order((6,)) == order((0, 6, 7, 11))
+
+
+@pytest.mark.parametrize("number", [np.int64(7), np.uint8(7), True + 6])
+def test_env_seed_and_key_of_any_integer_type_are_the_same(number):
+    def play(seed, key):
+        env = ZeroSearchEnv(noise="constant", noise_end=0.5)
+        observation, _ = env.reset(seed=seed, options={"key": key})
+        return observation, [env.step(search("rival of Ada Blake"))[0] for _ in range(4)]
+
+    assert play(7, 7) == play(int(number), number)
+    singles = [ZeroSearchEnv().reset(seed=7)[0]]
+    envs = gym.make_vec("ZeroSearch-v0", num_envs=1)
+    assert list(envs.reset(seed=number)[0]) == singles == list(envs.reset(seed=[number])[0])
+
+
+@pytest.mark.parametrize("key", ["7", 7.0, [7]])
+def test_env_key_that_is_no_integer_is_refused(key):
+    with pytest.raises(TypeError, match="`key` must be an integer"):
+        ZeroSearchEnv().reset(options={"key": key})
+
+
+def test_env_progress_that_is_no_number_is_refused():
+    with pytest.raises(TypeError, match="`progress` must be a number"):
+        ZeroSearchEnv().set_progress("0.5")
+
+
+def test_env_reward_that_returns_no_number_is_refused():
+    env = ZeroSearchEnv(reward=lambda prediction, golden_answers: None)
+    env.reset(seed=0)
+    with pytest.raises(TypeError, match="`reward` must return a number, got None"):
+        env.step(answer("x"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import pickle
 import re
@@ -159,13 +160,8 @@ def test_env_docstring_table_states_every_argument_and_default(env_id):
     from zs_env.env import ZeroSearchEnv
     from zs_env.factory import EpisodeFactory
 
-    rows = dict(
-        re.findall(
-            r"^    \| `(\w+)`\s+\| `(.+?)`\s+\|",
-            ZeroSearchEnv.__doc__.split("## Arguments")[1],
-            re.M,
-        )
-    )
+    table = inspect.getdoc(ZeroSearchEnv).split("## Arguments")[1]
+    rows = dict(re.findall(r"^\| `(\w+)`\s+\| `(.+?)`\s+\|", table, re.MULTILINE))
     defaults = {
         f.name: f.default if f.default is not dataclasses.MISSING else f.default_factory()
         for f in dataclasses.fields(EpisodeFactory)

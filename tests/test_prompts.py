@@ -51,6 +51,13 @@ def test_fit_documents_is_the_longest_that_fits(num_words, budget, num_documents
         assert block == render_information(shown)
 
 
+def test_fit_documents_shortens_titles_too():
+    """Long titles once ended an episode whose documents would have fitted."""
+    documents = [Document("two words", "title " * 20)] * 5
+    shown, block = fit_documents(documents, 30, 300, len)
+    assert len(block) <= 300 and all(0 < len(d.title) < 60 for d in shown)
+
+
 def test_fit_documents_measures_in_the_callers_unit():
     documents = [Document("one two three four five six")]
     shown, block = fit_documents(documents, 6, 9, lambda text: len(text.split()))

@@ -93,6 +93,8 @@ def test_load_questions_unknown_name_split_or_type_is_refused():
         load_questions("world", split="dev")
     with pytest.raises(TypeError, match="expected zs_env.Question objects, got str"):
         load_questions(["Who?"])
+    with pytest.raises(TypeError, match="got a mapping"):
+        load_questions({"q": "Who?"})
     with pytest.raises(QuestionSourceError, match="no questions"):
         load_questions([])
 

@@ -40,6 +40,21 @@ def test_vector_episode_progress_counts_over_all_environments():
     assert envs.unwrapped.progress == 3 / 8
 
 
+def test_vector_episode_progress_works_over_a_sync_vector_env():
+    envs = gym.make_vec("ZeroSearch-v0", num_envs=2, vectorization_mode="sync")
+    envs = VectorEpisodeProgress(envs, 4)
+    envs.reset(seed=0)
+    envs.step([answer("x"), "hm"])
+    assert envs.unwrapped.get_attr("progress") == (0.25, 0.25)
+
+
+def test_progress_without_a_curriculum_is_refused():
+    with pytest.raises(TypeError, match="CartPoleEnv has no `set_progress`"):
+        EpisodeProgress(gym.make("CartPole-v1"), 4)
+    with pytest.raises(TypeError, match="CartPoleEnv has no `set_progress`"):
+        VectorEpisodeProgress(gym.make_vec("CartPole-v1", 2, vectorization_mode="sync"), 4)
+
+
 @pytest.mark.parametrize("wrap", [EpisodeProgress, VectorEpisodeProgress])
 def test_progress_without_episodes_is_refused(wrap):
     env = gym.make("ZeroSearch-v0") if wrap is EpisodeProgress else ZeroSearchVectorEnv(num_envs=1)

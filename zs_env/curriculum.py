@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 
 from zs_env import keyed_random
 
@@ -57,9 +58,11 @@ def noise_probability(
             f"the noise schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}."
         )
     for name, value in (("progress", progress), ("start", start), ("end", end)):
-        if not 0.0 <= value <= 1.0:
-            raise ValueError(f"the noise schedule's `{name}` must be in [0, 1], got {value}.")
-    if not (base > 0.0 and math.isfinite(base)):
-        raise ValueError(f"the noise schedule's `base` must be positive and finite, got {base}.")
+        if not (isinstance(value, Real) and 0.0 <= value <= 1.0):
+            raise ValueError(
+                f"the noise schedule's `{name}` must be a number in [0, 1], got {value!r}."
+            )
+    if not (isinstance(base, Real) and base > 0.0 and math.isfinite(base)):
+        raise ValueError(f"the noise schedule's `base` must be positive and finite, got {base!r}.")
     share = _SHAPES[schedule](float(progress), float(base))
     return start + share * (end - start)

@@ -23,6 +23,13 @@ class Document:
     text: str
     title: str = ""
 
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        if not (isinstance(self.text, str) and isinstance(self.title, str)):
+            raise TypeError(
+                f"a document's text and title must be strings, got {self.text!r}, {self.title!r}."
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
@@ -55,6 +62,16 @@ class SearchResult:
 
     documents: tuple[Document, ...] = ()
     failure: SearchFailure | None = None
+
+    def __post_init__(self) -> None:
+        """Check the fields, and make ``documents`` a tuple."""
+        documents = self.documents
+        if not (
+            isinstance(documents, tuple | list)
+            and all(isinstance(document, Document) for document in documents)
+        ):
+            raise TypeError(f"`documents` must be a list of zs_env.Document, got {documents!r}.")
+        object.__setattr__(self, "documents", tuple(documents))
 
 
 def clean_text(text: str) -> str:
@@ -94,15 +111,17 @@ def cut_words(text: str, max_words: int) -> str:
     return " ".join(text.split(" ", max_words)[:max_words])
 
 
+def cut_document(document: Document, max_words: int) -> Document:
+    """``document`` with text and title cut at ``max_words`` words each."""
+    return Document(cut_words(document.text, max_words), cut_words(document.title, max_words))
+
+
 def clean_documents(documents: Sequence[Document], max_words: int) -> Sequence[Document]:
     """``documents`` with texts and titles cleaned, and each cut at ``max_words`` words."""
     if _are_clean(documents, max_words):
         return documents
     return [
-        Document(
-            cut_words(clean_text(document.text), max_words),
-            cut_words(clean_text(document.title), max_words),
-        )
+        cut_document(Document(clean_text(document.text), clean_text(document.title)), max_words)
         for document in documents
     ]
 

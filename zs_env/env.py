@@ -8,16 +8,17 @@ from typing import Any, ClassVar
 import gymnasium as gym
 from gymnasium.error import ResetNeeded
 
-from zs_env.drivers import (
+from zs_env.engines import answer_batch
+from zs_env.episode import Episode
+from zs_env.factory import EpisodeStream, make_factory
+from zs_env.gym_interface import (
     check_action,
     check_observation,
     check_options,
-    observe,
+    check_progress,
+    observation_of,
     reset_info,
 )
-from zs_env.engines import answer_batch
-from zs_env.episode import Episode
-from zs_env.factory import EpisodeFactory, EpisodeStream
 from zs_env.render import render_episode
 from zs_env.spaces import UnicodeText
 
@@ -36,7 +37,7 @@ class ZeroSearchEnv(gym.Env[str, str]):
     questions are about different facts, so nothing can be answered from memory.
 
     ## Action Space
-    `UnicodeText(0, max_action_chars)`: what the policy writes in one turn, such as
+    `UnicodeText(max_action_chars)`: what the policy writes in one turn, such as
 
         <think>I need the birthplace first.</think><search>birthplace of Ada Blake</search>
         <think>It is Jarrow Corvale.</think><answer>Jarrow Corvale</answer>
@@ -46,7 +47,7 @@ class ZeroSearchEnv(gym.Env[str, str]):
     *invalid*: it costs the turn and gets a short correction. Any string is accepted.
 
     ## Observation Space
-    `UnicodeText(0, max_context_chars)`.
+    `UnicodeText(max_context_chars)`.
 
     | `observation`  | at reset   | after a step                                              |
     |----------------|------------|-----------------------------------------------------------|
@@ -128,7 +129,7 @@ class ZeroSearchEnv(gym.Env[str, str]):
     def __init__(
         self, *, observation: str = "transcript", render_mode: str | None = None, **arguments: Any
     ) -> None:
-        self.factory = EpisodeFactory(**arguments)
+        self.factory = make_factory(arguments)
         self.observation = check_observation(observation)
         self.render_mode = render_mode
         self.action_space = UnicodeText(self.factory.max_action_chars)
@@ -147,8 +148,8 @@ class ZeroSearchEnv(gym.Env[str, str]):
 
     def set_progress(self, progress: float) -> None:
         """Say how far training is, in [0, 1]: sets the noise probability of later episodes."""
-        self.noise_probability = self.factory.noise_probability(progress)
-        self.progress = float(progress)
+        self.progress = check_progress(progress)
+        self.noise_probability = self.factory.noise_probability(self.progress)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -165,7 +166,9 @@ class ZeroSearchEnv(gym.Env[str, str]):
         )
         self._num_printed = 0
         self._print_news()
-        return observe(self._episode, self.observation), reset_info(self._episode, self.progress)
+        return observation_of(self._episode, self.observation), reset_info(
+            self._episode, self.progress
+        )
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Take one turn of the policy, and answer its search."""
@@ -177,7 +180,7 @@ class ZeroSearchEnv(gym.Env[str, str]):
             episode.observe(answer_batch(self.factory.search_engine, [request])[0])
         self._print_news()
         return (
-            observe(episode, self.observation),
+            observation_of(episode, self.observation),
             episode.reward,
             episode.terminated,
             episode.truncated,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
+from numbers import Real
 from typing import Any, NamedTuple
 
 from zs_env import keyed_random
@@ -258,11 +259,10 @@ class Episode:
         golden_answers = self.question.golden_answers
         self.scores = all_scores(answer, golden_answers)
         reward = self.rules.reward
-        self.reward = (
-            self.scores[reward]
-            if isinstance(reward, str)
-            else float(reward(answer, golden_answers))
-        )
+        value = self.scores[reward] if isinstance(reward, str) else reward(answer, golden_answers)
+        if not isinstance(value, Real):
+            raise TypeError(f"`reward` must return a number, got {value!r}.")
+        self.reward = float(value)
 
     def _truncate(self) -> None:
         self.delta = ""

@@ -19,8 +19,17 @@ class SearchFailure(ZeroSearchError):
     """A search engine gave up on a request.
 
     An engine returns it in `SearchResult.failure`, or raises it. The episode is then truncated
-    with reward 0.0 and ``search_failed``.
+    with reward 0.0 and ``search_failed``. Failures are equal if they say the same, so that results
+    can be compared after they were stored.
     """
+
+    def __eq__(self, other: object) -> bool:
+        """Whether ``other`` is of the same class and says the same."""
+        return type(other) is type(self) and other.args == self.args
+
+    def __hash__(self) -> int:
+        """Of what it says."""
+        return hash(self.args)
 
 
 class EngineContractError(ZeroSearchError, TypeError):

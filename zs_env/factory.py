@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -24,7 +25,7 @@ SAMPLE_SIZE = 100
 
 @dataclass(frozen=True)
 class EpisodeFactory:
-    """Makes the episodes of an environment. All drivers share it, so that they agree.
+    """Makes the episodes of an environment from its arguments. All drivers share it.
 
     Args:
         questions: see `zs_env.questions.load_questions`.
@@ -110,6 +111,10 @@ class EpisodeFactory:
         )
         return noise if self.search_engine.honours_noise else 0.0
 
+    def make(self, question: Question, key: int, noise_probability: float) -> Episode:
+        """The episode of ``question`` whose random choices follow from ``key``."""
+        return Episode(question, self.rules, key=key, noise_probability=noise_probability)
+
     def close(self) -> None:
         """Close the engine, unless the user made it."""
         if not isinstance(self.engine, SearchEngine):
@@ -123,29 +128,41 @@ class EpisodeFactory:
         checked = (self.source[index] for index in range(num_checked))
         Episode(max(checked, key=lambda question: len(question.text)), self.rules)
         from_file = isinstance(self.questions, str | Path) and str(self.questions) != "world"
-        if from_file and self.engine == "world":
+        searches_world = self.engine == "world" or (
+            self.engine == "bm25" and not self.engine_options.get("corpus")
+        )
+        if from_file and searches_world:
             logger.warn(
-                f"The engine 'world' knows only the embedded world, which {self.questions} is not "
-                "about: choose another `engine`, such as the path of a .jsonl corpus."
+                f"The engine {self.engine!r} knows only the embedded world, which "
+                f"{self.questions} is not about: choose another `engine`, such as the path of a "
+                ".jsonl corpus."
             )
 
 
 class EpisodeStream:
     """The episodes of one environment, one after the other, fixed by a seed.
 
-    The questions come in a random order of the whole source, each once before any comes again.
+    The questions come in a random order of the whole source, each once before any comes again; a
+    question that is asked for by name does not disturb it.
 
     Args:
         factory: makes them.
         seed: what the order of questions and the episodes' keys follow from.
+
+    Raises:
+        TypeError: the seed is not an integer.
+        ValueError: it is negative.
     """
 
-    __slots__ = ("_count", "_factory", "_order", "_seed")
+    __slots__ = ("_factory", "_num_begun", "_num_drawn", "_order", "_seed")
 
     def __init__(self, factory: EpisodeFactory, seed: int) -> None:
         self._factory = factory
-        self._seed = seed
-        self._count = 0
+        self._seed = as_integer("seed", seed)
+        if self._seed < 0:
+            raise ValueError(f"`seed` must not be negative, got {seed}.")
+        self._num_begun = 0
+        self._num_drawn = 0
         self._order = 0
 
     def next(
@@ -160,23 +177,44 @@ class EpisodeStream:
 
         Raises:
             ValueError: there is no question of that id.
+            TypeError: the key is not an integer.
         """
-        source = self._factory.source
-        if question_id is None:
-            epoch, position = divmod(self._count, len(source))
-            if position == 0 or self._order == 0:
-                self._order = keyed_random.derive_key("order", self._seed, epoch)
-            question = source[keyed_random.shuffled_index(position, len(source), self._order)]
-        else:
-            question = self._find(question_id)
+        question = self._draw() if question_id is None else self._find(question_id)
         if key is None:
-            key = keyed_random.derive_key("episode", self._seed, self._count)
-        self._count += 1
-        rules = self._factory.rules
-        return Episode(question, rules, key=key, noise_probability=noise_probability)
+            key = keyed_random.derive_key("episode", self._seed, self._num_begun)
+        else:
+            key = as_integer("key", key)
+        self._num_begun += 1
+        return self._factory.make(question, key, noise_probability)
+
+    def _draw(self) -> Question:
+        source = self._factory.source
+        epoch, position = divmod(self._num_drawn, len(source))
+        if position == 0:
+            self._order = keyed_random.derive_key("order", self._seed, epoch)
+        self._num_drawn += 1
+        return source[keyed_random.shuffled_index(position, len(source), self._order)]
 
     def _find(self, question_id: str) -> Question:
         try:
             return self._factory.source.get(question_id)
-        except KeyError:
+        except (KeyError, AttributeError):
             raise ValueError(f"there is no question with the id {question_id!r}.") from None
+
+
+def as_integer(name: str, value: Any) -> int:
+    """``value`` as a Python int, so that equal numbers of any type draw alike; else TypeError."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be an integer, got {value!r}.") from None
+
+
+def make_factory(arguments: Mapping[str, Any]) -> EpisodeFactory:
+    """The factory of an environment's keyword arguments; TypeError names one that is unknown."""
+    known = [f.name for f in fields(EpisodeFactory) if f.init]
+    if unknown := [name for name in arguments if name not in known]:
+        raise TypeError(
+            f"unknown arguments {', '.join(unknown)}; expected some of {', '.join(known)}."
+        )
+    return EpisodeFactory(**arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from zs_env.actions import ANSWER, INFORMATION, SEARCH, THINK, tagged
-from zs_env.documents import Document, cut_words
+from zs_env.documents import Document, cut_document
 
 QUESTION_FIELD = "{question}"
 
@@ -70,7 +70,7 @@ def fit_documents(
     low, high = 0, max_words
     while high - low > 1:
         words = (low + high) // 2
-        shorter = [Document(cut_words(doc.text, words), doc.title) for doc in documents]
+        shorter = [cut_document(document, words) for document in documents]
         block = render_information(shorter)
         if measure(block) <= budget:
             best, low = (shorter, block), words

@@ -136,6 +136,8 @@ def load_questions(
 
             return load_world(world_seed, world_size).questions(split)
         return _load_file(Path(questions))
+    if isinstance(questions, Mapping):
+        raise TypeError("`questions` must be a sequence of zs_env.Question, got a mapping.")
     if isinstance(questions, QuestionSource):
         return questions
     return QuestionSet(questions)

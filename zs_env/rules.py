@@ -45,6 +45,7 @@ class Rules:
         _check_least("top_k", self.top_k, 1, "a search without documents is of no use")
         _check_least("document_words", self.document_words, 1, "an empty document is of no use")
         _check_least("max_action_chars", self.max_action_chars, 32, "the tags alone need 19")
+        _check_least("max_context", self.max_context, 1, "the prompt needs room")
         _check_least("turn_reserve", self.turn_reserve, 1, "the policy must have room to write")
         check_reward(self.reward)
         if not isinstance(self.prompt_template, str) or QUESTION_FIELD not in self.prompt_template:

@@ -11,17 +11,18 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from zs_env.drivers import (
-    check_action,
-    check_observation,
-    check_options,
-    observe,
-    reset_info,
-)
 from zs_env.engines import answer_batch
 from zs_env.env import ZeroSearchEnv
 from zs_env.episode import Episode
-from zs_env.factory import EpisodeFactory, EpisodeStream
+from zs_env.factory import EpisodeStream, make_factory
+from zs_env.gym_interface import (
+    check_action,
+    check_observation,
+    check_options,
+    check_progress,
+    observation_of,
+    reset_info,
+)
 from zs_env.render import render_episode
 from zs_env.spaces import UnicodeText
 
@@ -70,11 +71,15 @@ class ZeroSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]
                 f"`render_mode` of the vector environment must be None or 'ansi', got "
                 f"{render_mode!r}; vectorization_mode='sync' has the others."
             )
-        self.factory = EpisodeFactory(**arguments)
+        self.factory = make_factory(arguments)
         self.observation = check_observation(observation)
         self.render_mode = render_mode
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {**ZeroSearchEnv.metadata, "autoreset_mode": self.autoreset_mode}
+        self.metadata = {
+            **ZeroSearchEnv.metadata,
+            "render_modes": ["ansi"],
+            "autoreset_mode": self.autoreset_mode,
+        }
         self.num_envs = num_envs
         self.single_action_space = UnicodeText(self.factory.max_action_chars)
         self.single_observation_space = UnicodeText(self.factory.max_context_chars)
@@ -91,8 +96,8 @@ class ZeroSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]
 
     def set_progress(self, progress: float) -> None:
         """Say how far training is, in [0, 1]: sets the noise probability of later episodes."""
-        self.noise_probability = self.factory.noise_probability(progress)
-        self.progress = float(progress)
+        self.progress = check_progress(progress)
+        self.noise_probability = self.factory.noise_probability(self.progress)
 
     def reset(
         self,
@@ -101,7 +106,8 @@ class ZeroSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]
         options: dict[str, Any] | None = None,
     ) -> tuple[tuple[str, ...], dict[str, Any]]:
         """Begin an episode in every environment, or in those of ``options["reset_mask"]``."""
-        super().reset(seed=seed if isinstance(seed, int) else None)
+        if isinstance(seed, int | np.integer):
+            super().reset(seed=int(seed))
         checked = check_options(options, ("progress", "question", "key", "reset_mask"))
         chosen = self._check_mask(checked.get("reset_mask"))
         seeds = self._check_seeds(seed)
@@ -171,7 +177,7 @@ class ZeroSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]
         final_obs = np.full(self.num_envs, None, dtype=object)
         mask = np.zeros(self.num_envs, dtype=np.bool_)
         for i in final_infos:
-            final_obs[i] = observe(self._episodes[i], self.observation)
+            final_obs[i] = observation_of(self._episodes[i], self.observation)
             mask[i] = True
             infos[i] = self._begin_next(i)
         return {
@@ -182,7 +188,7 @@ class ZeroSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]
         }
 
     def _observations(self) -> tuple[str, ...]:
-        return tuple([observe(episode, self.observation) for episode in self._episodes])
+        return tuple([observation_of(episode, self.observation) for episode in self._episodes])
 
     def _stream(self, i: int, seed: int | None) -> EpisodeStream:
         stream = self._streams[i]
@@ -223,13 +229,13 @@ class ZeroSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]
         return [int(i) for i in np.flatnonzero(mask)]
 
     def _check_seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
-        if isinstance(seed, int):
-            return [seed + i for i in range(self.num_envs)]
+        if isinstance(seed, int | np.integer):
+            return [int(seed) + i for i in range(self.num_envs)]
         return self._spread(seed, "seed")
 
     def _spread(self, value: Any, name: str) -> list[Any]:
         """One value for each environment."""
-        if value is None or isinstance(value, int | str):
+        if value is None or isinstance(value, int | str | np.integer):
             return [value] * self.num_envs
         if len(value) != self.num_envs:
             raise ValueError(

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from zs_env.engines.base import SearchEngine, answer_batch
+from zs_env.engines.base import SearchEngine, answer, answer_batch
 
-__all__ = ["ENGINES", "SearchEngine", "answer_batch", "load_engine"]
+__all__ = ["ENGINES", "SearchEngine", "answer", "answer_batch", "load_engine"]
 
 ENGINES = {
     "world": "zs_env.engines.world:load",
     "bm25": "zs_env.engines.bm25:load",
 }
-"""Name -> ``module:function`` that makes the engine from (world_seed, world_size, **options)."""
+"""Name -> ``module:function`` that makes the engine from its options."""
+
+KNOWS_THE_WORLD = ("world", "bm25")
+"""The engines that are also told the seed and size of the embedded world, unless options say."""
 
 
 def load_engine(
@@ -53,19 +57,32 @@ def load_engine(
     name = str(engine)
     if name.endswith(".jsonl"):
         name, options = "bm25", {"corpus": name, **options}
-    if name in ENGINES:
-        options |= {"world_seed": world_seed, "world_size": world_size}
-    elif ":" not in name:
+    if name not in ENGINES and ":" not in name:
         raise ValueError(
             f"`engine` must be one of {', '.join(ENGINES)}, the path of a .jsonl corpus, "
             f"'module:Class' or a zs_env.SearchEngine, got {name!r}."
         )
-    return _make(name, ENGINES.get(name, name), options)
+    if name in KNOWS_THE_WORLD:
+        options = {"world_seed": world_seed, "world_size": world_size, **options}
+    return _make(name, options)
 
 
-def _make(name: str, entry_point: str, options: dict[str, Any]) -> SearchEngine:
-    module, _, attribute = entry_point.partition(":")
-    made = getattr(importlib.import_module(module), attribute)(**options)
+def _make(name: str, options: dict[str, Any]) -> SearchEngine:
+    maker = _find_maker(ENGINES.get(name, name))
+    try:
+        inspect.signature(maker).bind(**options)
+    except TypeError as error:
+        raise TypeError(f"wrong `engine_options` for engine {name!r}: {error}.") from None
+    made = maker(**options)
     if not isinstance(made, SearchEngine):
         raise TypeError(f"engine {name!r} made a {type(made).__name__}, not a zs_env.SearchEngine.")
     return made
+
+
+def _find_maker(entry_point: str) -> Callable[..., Any]:
+    module, _, attribute = entry_point.partition(":")
+    try:
+        maker: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ValueError(f"there is no engine {entry_point!r}: {error}.") from None
+    return maker

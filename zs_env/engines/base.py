@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from zs_env.documents import SearchRequest, SearchResult
+from zs_env.engines.event_loop import run_to_end
 from zs_env.errors import EngineContractError, SearchFailure
 
 
@@ -16,9 +16,10 @@ class SearchEngine:
 
     An engine answers from the request alone, which carries its own question, golden answers and
     random key: the same request gets the same result in any batch and at any time. It bounds its
-    retries and its waiting. A search that fails in spite of them returns
-    ``SearchResult(failure=SearchFailure(...))`` or raises `SearchFailure`; any other exception
-    is a defect and stops the program.
+    retries and its waiting. For a search that fails in spite of them, return
+    ``SearchResult(failure=SearchFailure(...))``, or raise `SearchFailure` in `asearch`; raised in
+    `search`, it fails the whole batch. Any other exception is a defect and stops the program.
+    Asynchronous engines run on one event loop for the life of the process.
 
     Example:
         >>> class Parrot(SearchEngine):
@@ -44,7 +45,7 @@ class SearchEngine:
         Returns:
             One result for each request, in the order of the requests.
         """
-        return _run_to_end(self._gather(requests))
+        return run_to_end(_gather(self, requests))
 
     async def asearch(self, request: SearchRequest) -> SearchResult:
         """Answer one request without blocking the event loop."""
@@ -54,29 +55,29 @@ class SearchEngine:
     def close(self) -> None:
         """Free what the engine holds. May be called twice."""
 
-    async def _gather(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
-        return list(await asyncio.gather(*map(self._attempt, requests)))
 
-    async def _attempt(self, request: SearchRequest) -> SearchResult:
-        """One request of a batch: its failure is its own and leaves the others alone."""
-        try:
-            return await self.asearch(request)
-        except SearchFailure as failure:
-            return SearchResult(failure=failure)
+async def answer(engine: SearchEngine, request: SearchRequest) -> SearchResult:
+    """Ask ``engine`` for one result, and hold it to its contract. What asynchronous drivers call.
 
-
-def _run_to_end(coroutine: Any) -> list[SearchResult]:
-    """Run a coroutine from synchronous code, also inside a notebook, whose loop is running."""
+    Raises:
+        EngineContractError: the engine did not return a `SearchResult`.
+    """
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return list(asyncio.run(coroutine))
-    with ThreadPoolExecutor(max_workers=1) as executor:
-        return list(executor.submit(asyncio.run, coroutine).result())
+        result = await engine.asearch(request)
+    except SearchFailure as failure:
+        return SearchResult(failure=failure)
+    return _check(engine, result)
+
+
+async def _gather(engine: SearchEngine, requests: Sequence[SearchRequest]) -> list[SearchResult]:
+    """One failure is its own, and leaves the other requests alone."""
+    return list(await asyncio.gather(*(answer(engine, request) for request in requests)))
 
 
 def answer_batch(engine: SearchEngine, requests: Sequence[SearchRequest]) -> list[SearchResult]:
-    """Ask ``engine``, and hold it to its contract. What drivers call.
+    """Ask ``engine`` for a batch, and hold it to its contract. What drivers call.
+
+    A failure that `search` raises is that of every request in the batch.
 
     Raises:
         EngineContractError: the engine did not return one `SearchResult` for each request.
@@ -91,9 +92,13 @@ def answer_batch(engine: SearchEngine, requests: Sequence[SearchRequest]) -> lis
         raise EngineContractError(
             f"{name}.search must return a list of {len(requests)} results, got {count}."
         )
-    for result in results:
-        if not isinstance(result, SearchResult):
-            raise EngineContractError(
-                f"{name}.search must return SearchResult objects, got {type(result).__name__}."
-            )
-    return list(results)
+    return [_check(engine, result) for result in results]
+
+
+def _check(engine: SearchEngine, result: object) -> SearchResult:
+    if not isinstance(result, SearchResult):
+        raise EngineContractError(
+            f"{type(engine).__name__} must return SearchResult objects, "
+            f"got {type(result).__name__}."
+        )
+    return result

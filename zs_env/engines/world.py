@@ -37,6 +37,10 @@ class WorldEngine(SearchEngine):
         """Write ``top_k`` documents of about ``document_words`` words for each request."""
         return [self._answer(request) for request in requests]
 
+    async def asearch(self, request: SearchRequest) -> SearchResult:
+        """Write the documents of one request; needs no thread."""
+        return self._answer(request)
+
     def _answer(self, request: SearchRequest) -> SearchResult:
         reading = read_query(self.world, request.query)
         writer = _Writer(self.world, request, reading)

@@ -124,6 +124,11 @@ class World:
         return {name.lower(): entity for entity, name in enumerate(self.names)}
 
     @cached_property
+    def longest_name(self) -> int:
+        """Words of the longest name."""
+        return max(len(name.split()) for name in self.names)
+
+    @cached_property
     def by_word(self) -> dict[str, list[int]]:
         """Lower-cased word of a name -> the entities that have it, in order. Without the years."""
         index: dict[str, list[int]] = {}

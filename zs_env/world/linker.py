@@ -60,7 +60,7 @@ def _named_entities(world: World, words: list[str]) -> tuple[list[int], list[str
     rest: list[str] = []
     position = 0
     while position < len(words):
-        for length in range(_longest_name(world), 0, -1):
+        for length in range(world.longest_name, 0, -1):
             entity = world.by_name.get(" ".join(words[position : position + length]))
             if entity is not None and entity < world.num_entities:
                 entities.append(entity)
@@ -70,11 +70,6 @@ def _named_entities(world: World, words: list[str]) -> tuple[list[int], list[str
             rest.append(words[position])
             position += 1
     return list(dict.fromkeys(entities))[:MAX_ENTITIES], rest
-
-
-@lru_cache(maxsize=4)
-def _longest_name(world: World) -> int:
-    return max(len(name.split()) for name in world.by_name)
 
 
 def _closest_entities(world: World, words: list[str]) -> list[int]:

@@ -29,6 +29,7 @@ CACHED_QUESTIONS = 16_384
 
 MAX_HOPS = 4
 COMPARISON = "comparison"
+HOPS = {"1-hop": 1, "2-hop": 2, "3-hop": 3, "4-hop": 4}
 SHARES = {"1-hop": 0.25, "2-hop": 0.35, "3-hop": 0.2, "4-hop": 0.1, COMPARISON: 0.1}
 
 # A plan is one row of integers: entity, second entity (or -1), whether the later one of the two is
@@ -158,7 +159,7 @@ def _draw_plans(world: World, split: str, kind: str, count: int) -> _Plans:
         if kind == COMPARISON:
             drawn = _draw_comparisons(world, in_split, size, source)
         else:
-            drawn = _draw_chains(world, in_split, int(kind[0]), size, source)
+            drawn = _draw_chains(world, in_split, HOPS[kind], size, source)
         plans = np.concatenate([plans, drawn])
         _, first_seen = np.unique(plans, axis=0, return_index=True)
         plans = plans[np.sort(first_seen)]

@@ -1,8 +1,9 @@
-"""What the drivers that speak Gymnasium share: how an episode is shown, and checks of arguments."""
+"""What the environments share: how an episode is shown to Gymnasium, and checks of arguments."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from numbers import Real
 from typing import Any
 
 from gymnasium.error import InvalidAction
@@ -12,7 +13,7 @@ from zs_env.episode import Episode
 OBSERVATIONS = ("transcript", "delta")
 
 
-def observe(episode: Episode, observation: str) -> str:
+def observation_of(episode: Episode, observation: str) -> str:
     """What the policy sees of ``episode``."""
     return episode.transcript if observation == "transcript" else episode.delta
 
@@ -52,3 +53,10 @@ def check_options(options: Mapping[str, Any] | None, allowed: Collection[str]) -
             f"unknown reset options {', '.join(unknown)}; expected {', '.join(allowed)}."
         )
     return options
+
+
+def check_progress(progress: Any) -> float:
+    """``progress`` as a float; TypeError if it is no number."""
+    if not isinstance(progress, Real):
+        raise TypeError(f"`progress` must be a number in [0, 1], got {progress!r}.")
+    return float(progress)
