@@ -141,10 +141,10 @@ def wordings(world: World, fact: Fact) -> list[str]:
     return [*(t.format(s=name) for t in templates), " ".join([name, *reversed(keywords)])]
 
 
-def search(world: World, query: str, question: Question, noisy: bool = False) -> list[str]:
+def search(world: World, query: str, question: Question, noisy: bool, key: int = 0) -> list[str]:
     """The texts that the engine ``world`` writes for ``query``."""
     engine = load_engine("world", {}, world.seed, world.size)
-    request = SearchRequest(query, question.text, question.golden_answers, noisy=noisy)
+    request = SearchRequest(query, question.text, question.golden_answers, noisy=noisy, key=key)
     return [document.text for document in engine.search([request])[0].documents]
 
 
@@ -165,7 +165,8 @@ def leaks_early(world: World) -> Counts:
         for question, fact in hops(world)
         if not substring_match(world.names[fact.object], question.golden_answers)
         for query in wordings(world, fact)
-        for text in search(world, query, question)
+        for noisy in (False, True)
+        for text in search(world, query, question, noisy)
     )
 
 
@@ -175,7 +176,9 @@ def leaks_whole(world: World) -> Counts:
         bool(substring_match(text, question.golden_answers))
         for question in world.questions("test")
         if question.metadata["kind"] in ("2-hop", "3-hop", "4-hop")
-        for text in search(world, question.text, question)
+        for noisy in (False, True)
+        for key in range(10)
+        for text in search(world, question.text, question, noisy, key)
     )
 
 
