@@ -38,8 +38,9 @@ def test_bm25_query_without_a_known_word_finds_nothing(query):
 
 
 def test_bm25_ties_are_in_the_order_of_the_corpus():
-    twins = [Document(f"same words {'x' * i}") for i in range(20)]
+    twins = [Document(f"same words aa{i % 50}") for i in range(200)]
     assert find(BM25Engine(twins), "same", top_k=3) == twins[:3]
+    assert find(BM25Engine(twins), "aa1 same", top_k=5) == [*twins[1::50], twins[0]]
 
 
 def test_bm25_is_real_and_ignores_noise_and_golden_answers():

@@ -6,7 +6,7 @@ import asyncio
 import multiprocessing
 import pickle
 import random
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 
@@ -68,23 +68,49 @@ def test_engine_search_works_while_an_event_loop_is_running():
     assert asyncio.run(main())[0].documents == (Document("a"),)
 
 
-def test_engine_failure_raised_for_a_batch_fails_each_of_it():
-    class Down(SearchEngine):
+def test_engine_failure_raised_for_a_batch_is_that_of_the_request_that_fails_alone():
+    class Picky(SearchEngine):
         def search(self, requests):
-            raise SearchFailure("down")
+            if any(request.query == "fail" for request in requests):
+                raise SearchFailure("no luck")
+            return [SearchResult((Document(request.query),)) for request in requests]
 
-    results = answer_batch(Down(), requests("a", "b"))
-    assert [str(result.failure) for result in results] == ["down", "down"]
+    results = answer_batch(Picky(), requests("a", "fail", "b"))
+    assert [result.documents for result in results] == [(Document("a"),), (), (Document("b"),)]
+    assert results[1].failure == SearchFailure("no luck")
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-def test_engine_defects_and_interrupts_get_through(error):
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_engine_defects_and_interrupts_get_through(error, asynchronous):
+    """Raised on the event loop, an exit once ended its thread, and the caller waited for ever."""
+
     class Broken(SearchEngine):
         def search(self, requests):
             raise error
 
-    with pytest.raises(error):
-        answer_batch(Broken(), requests("a"))
+    class AsyncBroken(SearchEngine):
+        async def asearch(self, request):
+            await asyncio.sleep(0)
+            raise error
+
+    for queries in ("a", "ab"):
+        with pytest.raises(error):
+            answer_batch(AsyncBroken() if asynchronous else Broken(), requests(*queries))
+    assert answer_batch(AsyncEchoEngine(), requests("a"))[0].failure is None
+
+
+def test_engine_asynchronous_has_one_loop_however_many_threads_ask():
+    seen = set()
+
+    class Watch(SearchEngine):
+        async def asearch(self, request):
+            seen.add(asyncio.get_running_loop())
+            return SearchResult()
+
+    with ThreadPoolExecutor(16) as executor:
+        list(executor.map(lambda i: answer_batch(Watch(), requests(str(i))), range(64)))
+    assert len(seen) == 1
 
 
 @pytest.mark.parametrize(
@@ -128,6 +154,7 @@ def test_load_engine_by_name_path_entry_point_or_object(tmp_path):
         ("google", {}, ValueError, "must be one of world, bm25, the path of a .jsonl corpus"),
         (3, {}, TypeError, "got int"),
         (FixedEngine(), {"k": 1}, ValueError, "already made"),
+        ("world", "k=1", TypeError, "must be a dict"),
         ("world", {"k": 1}, TypeError, "wrong `engine_options` for engine 'world': .*'k'"),
         ("tests.helpers:play", {}, TypeError, "missing"),
         ("nowhere:Engine", {}, ValueError, "there is no engine 'nowhere:Engine'"),

@@ -16,7 +16,7 @@ from gymnasium.utils.env_checker import check_env, data_equivalence
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from gymnasium.wrappers import RecordEpisodeStatistics
 
-from tests.helpers import mixed_policy
+from tests.helpers import mixed_policy, search
 from zs_env.registration import ENV_IDS, register_envs
 
 CONFIGURATIONS = [
@@ -78,12 +78,13 @@ def test_env_same_seed_same_episodes(env_id, kwargs):
 def test_env_pickled_in_the_middle_goes_on_the_same(env_id, kwargs):
     env = gym.make(env_id, **kwargs)
     observation, _ = env.reset(seed=5)
-    env.step(mixed_policy(observation))
+    env.step(search("a"))
     data = pickle.dumps(env)
     assert len(data) < 20_000, "the world and the index are not pickled"
     copy = pickle.loads(data)
-    for _ in range(12):
-        steps = [e.step(e.unwrapped.action_space.seed(1) and "hm") for e in (env, copy)]
+    for step in range(12):
+        turn = mixed_policy(f"{observation} {step}")
+        steps = [e.step(turn) for e in (env, copy)]
         assert data_equivalence(*steps, exact=True)
         if steps[0][2] or steps[0][3]:
             assert data_equivalence(env.reset(), copy.reset(), exact=True)

@@ -209,6 +209,22 @@ def test_episode_golden_answer_seen_counts_documents_only():
     assert episode.golden_answer_seen
 
 
+def test_episode_golden_answer_in_a_title_is_seen():
+    episode = Episode(QUESTION, Rules())
+    episode.act(search("a"))
+    episode.observe(SearchResult((Document("A city.", "Jarrow Corvale"),)))
+    assert "(Jarrow Corvale)" in episode.transcript and episode.golden_answer_seen
+
+
+def test_episode_many_documents_are_dropped_from_the_end_if_they_must():
+    episode = Episode(QUESTION, small_rules(room=600, top_k=400))
+    episode.act(search("a"))
+    added = episode.observe(SearchResult(tuple(Document(f"text {i}") for i in range(400))))
+    assert added.startswith("\n<information>\nDoc 1: text 0\nDoc 2: text 1\n")
+    assert 300 < len(added) <= 600
+    assert not episode.finished
+
+
 def test_episode_noise_depends_on_key_question_and_turn_only():
     def labels(key, question=QUESTION, probability=0.5):
         episode = Episode(question, Rules(max_turns=40), key=key, noise_probability=probability)

@@ -80,6 +80,8 @@ def test_render_hostile_text_cannot_control_the_terminal():
     env.reset(seed=0)
     env.step("\x1b[2J\x07" + search("a"))
     assert "\x1b[2J" not in env.render() and "\x07" not in env.render()
+    env.step("\t\u200b" + search("b"))
+    assert "\t\ufffd<think>hm</think><search>b</search>" in env.render(), "tags stay as they are"
 
 
 def test_render_without_a_mode_warns():

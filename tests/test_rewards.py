@@ -102,6 +102,10 @@ def test_any_contains_agrees_with_substring_match(texts, golden):
     assert rewards.any_contains(texts, golden) == expected
 
 
+def test_any_contains_of_punctuation_alone():
+    assert rewards.any_contains(["x", "?!"], ["?!"])
+
+
 def test_any_contains_sees_through_punctuation_and_articles():
     assert rewards.any_contains(["x", "rise of the ro-bots."], ["The rise of robots"])
     assert not rewards.any_contains(["rise of", "robots"], ["rise of robots"])

@@ -10,6 +10,7 @@ from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from tests.helpers import QUESTION, EchoEngine, FixedEngine, answer, mixed_policy, search
+from zs_env import Question
 from zs_env.env import ZeroSearchEnv
 from zs_env.vector_env import ZeroSearchVectorEnv, batch_infos
 
@@ -38,6 +39,64 @@ def test_vector_env_equals_sync_vector_env_in_everything(mode, num_envs, observa
         if mode is AutoresetMode.DISABLED and over.any():
             results = [envs.reset(options={"reset_mask": over.copy()}) for envs in (native, sync)]
             assert data_equivalence(*results, exact=True)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_vector_env_masked_reset_with_options_equals_sync_vector_env(mode):
+    """Progress once changed for environments that were not reset."""
+    native, sync = make_pair(5, mode, noise_end=1.0, max_turns=3)
+    results = [envs.reset(seed=1) for envs in (native, sync)]
+    draw = np.random.default_rng(0)
+    for step in range(30):
+        turns = [mixed_policy(f"{text} {step} {i}") for i, text in enumerate(results[0][0])]
+        results = [envs.step(turns) for envs in (native, sync)]
+        assert data_equivalence(*results, exact=True)
+        mask = draw.random(5) < 0.3
+        if mode is AutoresetMode.DISABLED:
+            mask |= results[0][2] | results[0][3]
+        if mask.any():
+            options = {"progress": float(draw.random())}
+            results = [
+                envs.reset(options=options | {"reset_mask": mask.copy()}) for envs in (native, sync)
+            ]
+            assert data_equivalence(*results, exact=True)
+
+
+@pytest.mark.parametrize("reset", [{"progress": 0.7, "question": ["q", "q", "none"]}])
+def test_vector_env_refused_reset_changes_nothing(reset):
+    questions = [Question(str(i), f"Question {i}?", ("x",)) for i in range(9)]
+    refused, untouched = (
+        ZeroSearchVectorEnv(num_envs=3, questions=[QUESTION, *questions], engine=EchoEngine())
+        for _ in range(2)
+    )
+    for envs in (refused, untouched):
+        envs.reset(seed=0)
+    with pytest.raises(ValueError, match="no question with the id 'none'"):
+        refused.reset(options=reset)
+    assert data_equivalence(refused.reset(), untouched.reset(), exact=True)
+
+
+def test_vector_env_engine_defect_leaves_it_to_be_reset():
+    class Broken(EchoEngine):
+        def search(self, requests):
+            raise ConnectionError
+
+    for envs in (ZeroSearchVectorEnv(num_envs=1, engine=Broken()), ZeroSearchEnv(engine=Broken())):
+        turns = [search("a")] if isinstance(envs, ZeroSearchVectorEnv) else search("a")
+        envs.reset(seed=0)
+        with pytest.raises(ConnectionError):
+            envs.step(turns)
+        with pytest.raises(ResetNeeded):
+            envs.step(turns)
+        envs.reset()
+
+
+def test_vector_env_ignored_actions_may_be_anything():
+    envs = ZeroSearchVectorEnv(num_envs=2, engine=EchoEngine())
+    envs.reset(seed=0)
+    envs.step([answer("x"), "hm"])
+    envs.step([None, "hm"])
+    assert [episode.turn for episode in envs.episodes] == [0, 2]
 
 
 @pytest.mark.parametrize("seed", [3, [5, 9, 2], [4, None, 6]])

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.human_queries import HUMAN_QUERIES
 from zs_env import SearchRequest
 from zs_env.engines import load_engine
 from zs_env.rewards import substring_match
@@ -83,13 +84,46 @@ def test_read_query_by_object_finds_subjects():
 
 
 def test_read_query_without_relation_or_name():
-    assert read_query(WORLD, f"tell me about {NAME}") == ([ADA], [], True)
-    partial = read_query(WORLD, NAME.split()[1])
-    assert not partial.named and ADA in {e for e in partial.entities} | set(
-        WORLD.by_word[NAME.split()[1].lower()]
-    )
-    assert read_query(WORLD, "xyzzy") == ([], [], False)
+    assert read_query(WORLD, f"tell me about {NAME}") == ([ADA], [], True, True)
+    assert read_query(WORLD, f"favourite colour of {NAME}") == ([ADA], [], True, False)
+    assert read_query(WORLD, "xyzzy") == ([], [], False, False)
     assert len(read_query(WORLD, " ".join(WORLD.names[:50])).entities) == 4
+
+
+@pytest.mark.parametrize(
+    "name", [NAME.lower(), " ".join(NAME.split()[::-1]), NAME.replace(" ", " J. "), NAME[:-1]]
+)
+def test_read_query_finds_a_name_that_is_not_verbatim(name):
+    fact = WORLD.fact(ADA, BY_NAME["employer"])
+    assert read_query(WORLD, f"employer of {name}").asked == [fact]
+
+
+def test_read_query_of_a_surname_asks_about_all_who_have_it():
+    surname = NAME.split()[1].lower()
+    reading = read_query(WORLD, f"employer of {surname}")
+    assert not reading.named and 1 <= len(reading.entities) <= 4
+    for entity, fact in zip(reading.entities, reading.asked, strict=True):
+        assert surname in WORLD.names[entity].lower().split()
+        assert (fact.subject, fact.relation.name) == (entity, "employer")
+
+
+def test_read_query_asks_for_two_relations_where_words_speak_of_both():
+    assert asked(f"birthplace and employer of {NAME}")[0][1:2] != asked(f"employer of {NAME}")
+    names = {relation for _, relation, _ in asked(f"birthplace and employer of {NAME}")}
+    assert names == {"birthplace", "employer"}
+
+
+def test_read_query_understands_what_people_type():
+    """Queries that use none of the grammar's own phrasings."""
+    for name, queries in HUMAN_QUERIES.items():
+        relation = BY_NAME[name]
+        templates = {*relation.questions, *relation.phrases}
+        assert len(queries) >= 3 and not templates & set(queries)
+        for entity in list(WORLD.spans[relation.subject])[:3]:
+            for query in queries:
+                text = query.format(s=WORLD.names[entity])
+                assert read_query(WORLD, text).asked == [WORLD.fact(entity, relation)], text
+    assert set(HUMAN_QUERIES) == set(BY_NAME)
 
 
 @pytest.mark.parametrize("document_words", [8, 30, 60])
@@ -105,15 +139,16 @@ def test_useful_documents_state_the_fact_in_about_the_words_asked_for(document_w
 
 def test_noisy_documents_are_about_it_and_never_state_it():
     fact = WORLD.fact(ADA, BY_NAME["employer"])
-    true, false_leads, others = WORLD.names[fact.object], 0, 0
+    true, false_leads, namesakes = WORLD.names[fact.object], 0, 0
     for key in range(100):
         for text in find(f"employer of {NAME}", noisy=True, key=key):
             assert true not in text
             assert any(word in text for word in NAME.split())
             leads = [s.split("{o}")[0].format(s=NAME) for s in fact.relation.statements[:2]]
             false_leads += any(lead in text for lead in leads)
-            others += NAME not in text
+            namesakes += NAME not in text or text.count(NAME) < text.count(".")
     assert false_leads > 50, "some are plain falsehoods, and nothing marks them"
+    assert namesakes > 50, "some are about entities that are easily taken for the right one"
 
 
 def test_useful_documents_say_only_what_is_true():
@@ -122,6 +157,41 @@ def test_useful_documents_say_only_what_is_true():
         for text in find(query, key=key):
             for sentence in text.replace(". ", ".\n").split("\n"):
                 assert sentence in true
+
+
+@pytest.mark.parametrize("query", ["favourite colour of {}", "{} shoe size", "about {}"])
+def test_noisy_documents_state_nothing_where_the_relation_is_not_understood(query):
+    true = [s for fact in WORLD.facts_of(ADA) for s in statements(WORLD, fact)]
+    for name in (NAME, NAME.lower(), NAME[:-1]):
+        for key in range(20):
+            for text in find(query.format(name), noisy=True, key=key):
+                assert not any(sentence in text for sentence in true)
+
+
+def test_documents_of_one_split_state_no_fact_of_the_other():
+    """Else facts that test questions ask for would be shown in training."""
+    test = {s for f in WORLD.all_facts() if WORLD.is_test[f.subject] for s in statements(WORLD, f)}
+    questions = WORLD.questions("train")
+    for index in range(200):
+        fact = questions.facts(index)[0]
+        query = fact.relation.phrases[0].format(s=WORLD.names[fact.subject])
+        for text in find(query, noisy=bool(index % 2), key=index, document_words=60):
+            for sentence in text.replace(". ", ".\n").split("\n"):
+                assert sentence not in test
+
+
+def test_golden_answer_is_not_leaked_over_the_border_of_two_sentences():
+    city = next(WORLD.names[i] for i in WORLD.spans["city"])
+    golden = " ".join(city.split()[::-1])
+    for key in range(300):
+        for text in find(f"{city.split()[0]} xyzzy", golden=(golden,), key=key, document_words=60):
+            assert not substring_match(text, [golden])
+
+
+def test_long_documents_are_as_long_as_asked_for():
+    for words in (100, 400):
+        for text in find(f"rival of {NAME}", document_words=words):
+            assert 0.8 * words <= len(text.split()) <= words
 
 
 def test_documents_follow_from_the_request_alone():

@@ -34,10 +34,10 @@ def test_vector_episode_progress_counts_over_all_environments():
     )
     envs.reset(seed=0)
     envs.step([answer("x"), "hm"])
-    assert envs.unwrapped.progress == 1 / 8
+    assert list(envs.unwrapped.progress) == [1 / 8] * 2
     infos = envs.step([answer("x")] * 2)[-1]
     assert list(infos["progress"]) == [1 / 8, 1 / 8], "what this step began began before it ended"
-    assert envs.unwrapped.progress == 3 / 8
+    assert list(envs.unwrapped.progress) == [3 / 8] * 2
 
 
 def test_vector_episode_progress_works_over_a_sync_vector_env():

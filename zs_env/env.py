@@ -10,7 +10,7 @@ from gymnasium.error import ResetNeeded
 
 from zs_env.engines import answer_batch
 from zs_env.episode import Episode
-from zs_env.factory import EpisodeStream, make_factory
+from zs_env.factory import EpisodeStream, as_key, make_factory
 from zs_env.gym_interface import (
     check_action,
     check_observation,
@@ -157,13 +157,13 @@ class ZeroSearchEnv(gym.Env[str, str]):
         """Begin an episode; see "Starting State" for the options."""
         super().reset(seed=seed)
         checked = check_options(options, ("progress", "question", "key"))
+        question = self.factory.find(checked.get("question"))
+        key = as_key(checked.get("key"))
+        self.set_progress(checked.get("progress", self.progress))
         if seed is not None or self._stream is None:
             seed = int(self.np_random.integers(2**63)) if seed is None else seed
             self._stream = EpisodeStream(self.factory, seed)
-        self.set_progress(checked.get("progress", self.progress))
-        self._episode = self._stream.next(
-            self.noise_probability, checked.get("question"), checked.get("key")
-        )
+        self._episode = self._stream.next(self.noise_probability, question, key)
         self._num_printed = 0
         self._print_news()
         return observation_of(self._episode, self.observation), reset_info(
@@ -177,7 +177,9 @@ class ZeroSearchEnv(gym.Env[str, str]):
             raise ResetNeeded("Call reset() before step(): no episode is running.")
         request = episode.act(check_action(action))
         if request is not None:
+            self._episode = None  # if the engine raises, there is nothing to go on with
             episode.observe(answer_batch(self.factory.search_engine, [request])[0])
+            self._episode = episode
         self._print_news()
         return (
             observation_of(episode, self.observation),

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from numbers import Real
 from typing import Any, NamedTuple
 
 from zs_env import keyed_random
@@ -237,7 +236,7 @@ class Episode:
             return
         shown, block = fitted
         self._add(Role.INFORMATION, block, noisy)
-        texts = [document.text for document in shown]
+        texts = [f"{document.title} {document.text}" for document in shown]
         self.golden_answer_seen |= any_contains(texts, self.question.golden_answers)
 
     def _correct(self, reason: str) -> None:
@@ -260,7 +259,7 @@ class Episode:
         self.scores = all_scores(answer, golden_answers)
         reward = self.rules.reward
         value = self.scores[reward] if isinstance(reward, str) else reward(answer, golden_answers)
-        if not isinstance(value, Real):
+        if value is None or isinstance(value, str):
             raise TypeError(f"`reward` must return a number, got {value!r}.")
         self.reward = float(value)
 

@@ -61,7 +61,7 @@ class EpisodeFactory:
     questions: str | Path | QuestionSource | Sequence[Question] = "world"
     split: str = "train"
     engine: str | Path | SearchEngine = "world"
-    engine_options: Mapping[str, Any] = field(default_factory=dict)
+    engine_options: Mapping[str, Any] | None = field(default_factory=dict)
     max_turns: int = 5
     top_k: int = 5
     document_words: int = 30
@@ -115,6 +115,19 @@ class EpisodeFactory:
         """The episode of ``question`` whose random choices follow from ``key``."""
         return Episode(question, self.rules, key=key, noise_probability=noise_probability)
 
+    def find(self, question_id: str | None) -> Question | None:
+        """The question called ``question_id``, or None for None.
+
+        Raises:
+            ValueError: there is no question of that id.
+        """
+        if question_id is None:
+            return None
+        try:
+            return self.source.get(question_id)
+        except (KeyError, AttributeError):
+            raise ValueError(f"there is no question with the id {question_id!r}.") from None
+
     def close(self) -> None:
         """Close the engine, unless the user made it."""
         if not isinstance(self.engine, SearchEngine):
@@ -129,7 +142,7 @@ class EpisodeFactory:
         Episode(max(checked, key=lambda question: len(question.text)), self.rules)
         from_file = isinstance(self.questions, str | Path) and str(self.questions) != "world"
         searches_world = self.engine == "world" or (
-            self.engine == "bm25" and not self.engine_options.get("corpus")
+            self.engine == "bm25" and not (self.engine_options or {}).get("corpus")
         )
         if from_file and searches_world:
             logger.warn(
@@ -166,24 +179,22 @@ class EpisodeStream:
         self._order = 0
 
     def next(
-        self, noise_probability: float, question_id: str | None = None, key: int | None = None
+        self,
+        noise_probability: float,
+        question: Question | None = None,
+        key: int | None = None,
     ) -> Episode:
         """The next episode.
 
         Args:
             noise_probability: of its searches, in [0, 1].
-            question_id: a question to ask instead of the next in order.
+            question: what to ask instead of the next in order.
             key: what random choices follow from, instead of seed and count.
-
-        Raises:
-            ValueError: there is no question of that id.
-            TypeError: the key is not an integer.
         """
-        question = self._draw() if question_id is None else self._find(question_id)
+        if question is None:
+            question = self._draw()
         if key is None:
             key = keyed_random.derive_key("episode", self._seed, self._num_begun)
-        else:
-            key = as_integer("key", key)
         self._num_begun += 1
         return self._factory.make(question, key, noise_probability)
 
@@ -195,11 +206,10 @@ class EpisodeStream:
         self._num_drawn += 1
         return source[keyed_random.shuffled_index(position, len(source), self._order)]
 
-    def _find(self, question_id: str) -> Question:
-        try:
-            return self._factory.source.get(question_id)
-        except (KeyError, AttributeError):
-            raise ValueError(f"there is no question with the id {question_id!r}.") from None
+
+def as_key(key: Any) -> int | None:
+    """A key of the reset options as a Python int, or None; TypeError if it is neither."""
+    return None if key is None else as_integer("key", key)
 
 
 def as_integer(name: str, value: Any) -> int:

@@ -53,6 +53,8 @@ def fit_documents(
 ) -> tuple[Sequence[Document], str] | None:
     """Shorten ``documents`` alike until their block fits: they lose words, never a tag.
 
+    If one word of each is still too much, only the first half of them is kept, and so on.
+
     Args:
         documents: already clean, and none longer than ``max_words`` words.
         max_words: where to begin shortening.
@@ -60,14 +62,14 @@ def fit_documents(
         measure: length of a text, in characters or tokens.
 
     Returns:
-        The documents, with as many words as fit, and their block; or None if one word of each is
-        too much.
+        The documents, with as many words as fit, and their block; or None if one word of the first
+        is too much.
     """
     block = render_information(documents)
     if measure(block) <= budget:
         return documents, block
     best = None
-    low, high = 0, max_words
+    low, high = 0, max(max_words, 2)
     while high - low > 1:
         words = (low + high) // 2
         shorter = [cut_document(document, words) for document in documents]
@@ -76,4 +78,6 @@ def fit_documents(
             best, low = (shorter, block), words
         else:
             high = words
+    if best is None and len(documents) > 1:
+        return fit_documents(documents[: len(documents) // 2], max_words, budget, measure)
     return best

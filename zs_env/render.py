@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from gymnasium.utils import colorize
 
-from zs_env.documents import clean_text
 from zs_env.episode import Episode, Role, Segment
 
 _COLOURS = {Role.POLICY: "green", Role.INFORMATION: "cyan", Role.CORRECTION: "yellow"}
@@ -29,14 +28,16 @@ def render_episode(episode: Episode, first_segment: int = 0, colour: bool = True
 
 
 def _render_segment(segment: Segment, colour: bool) -> str:
-    # What others wrote must not control the terminal.
-    text = "\n".join(map(_printable, segment.text.split("\n")))
+    text = _printable(segment.text)
     name = _NOISY_COLOUR if segment.noisy else _COLOURS.get(segment.role)
     return _paint(text, name, colour) if name else text
 
 
-def _printable(line: str) -> str:
-    return line if line.isprintable() else clean_text(line)
+def _printable(text: str) -> str:
+    """``text`` without what could control the terminal: line feeds and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
 def _paint(text: str, colour_name: str, colour: bool) -> str:

@@ -35,7 +35,7 @@ from zs_env.actions import ANSWER, SEARCH, THINK, tagged
 MAX_CODE_POINT = 0x10FFFF
 PADDING = -1
 
-_SAMPLE_WORDS = "who what where when is the of first capital author river song year".split()
+_SAMPLE_WORDS = "who what where when is the of first city author river music year".split()
 _CHARACTERS = Text(1, charset=frozenset(map(chr, range(32, 127))))
 
 
@@ -205,6 +205,17 @@ class _LiveTexts(tuple[str, ...]):
 
     def __getitem__(self, index: Any) -> Any:
         return tuple(self)[index]
+
+    def __contains__(self, text: object) -> bool:
+        return text in tuple(self)
+
+    def index(self, *args: Any) -> int:
+        """As of the tuple of what the texts are now."""
+        return tuple(self).index(*args)
+
+    def count(self, text: object) -> int:
+        """As of the tuple of what the texts are now."""
+        return tuple(self).count(text)
 
     def __eq__(self, other: object) -> bool:
         return tuple(self) == other

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from zs_env.engines import answer_batch
 from zs_env.env import ZeroSearchEnv
 from zs_env.episode import Episode
-from zs_env.factory import EpisodeStream, make_factory
+from zs_env.factory import EpisodeStream, as_key, make_factory
 from zs_env.gym_interface import (
     check_action,
     check_observation,
@@ -85,7 +85,8 @@ class ZeroSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]
         self.single_observation_space = UnicodeText(self.factory.max_context_chars)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.set_progress(0.0)
+        self._progress = [0.0] * num_envs
+        self._noise = [self.factory.noise_probability(0.0)] * num_envs
         self._streams: list[EpisodeStream | None] = [None] * num_envs
         self._episodes: list[Episode] = []
 
@@ -94,10 +95,14 @@ class ZeroSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]
         """The episode of each environment, running or just finished."""
         return tuple(self._episodes)
 
+    @property
+    def progress(self) -> NDArray[np.float64]:
+        """How far training is, by environment: shape (num_envs,), float64."""
+        return np.array(self._progress, dtype=np.float64)
+
     def set_progress(self, progress: float) -> None:
         """Say how far training is, in [0, 1]: sets the noise probability of later episodes."""
-        self.progress = check_progress(progress)
-        self.noise_probability = self.factory.noise_probability(self.progress)
+        self._set_progress(range(self.num_envs), progress)
 
     def reset(
         self,
@@ -111,15 +116,17 @@ class ZeroSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]
         checked = check_options(options, ("progress", "question", "key", "reset_mask"))
         chosen = self._check_mask(checked.get("reset_mask"))
         seeds = self._check_seeds(seed)
-        questions = self._spread(checked.get("question"), "question")
-        keys = self._spread(checked.get("key"), "key")
-        self.set_progress(checked.get("progress", self.progress))
+        questions = [
+            self.factory.find(q) for q in self._spread(checked.get("question"), "question")
+        ]
+        keys = [as_key(key) for key in self._spread(checked.get("key"), "key")]
+        if "progress" in checked:
+            self._set_progress(chosen, checked["progress"])
         begun = {
-            i: self._stream(i, seeds[i]).next(self.noise_probability, questions[i], keys[i])
-            for i in chosen
+            i: self._stream(i, seeds[i]).next(self._noise[i], questions[i], keys[i]) for i in chosen
         }
         self._episodes = [begun.get(i) or self._episodes[i] for i in range(self.num_envs)]
-        infos = ((i, reset_info(episode, self.progress)) for i, episode in begun.items())
+        infos = ((i, reset_info(episode, self._progress[i])) for i, episode in begun.items())
         return self._observations(), batch_infos(infos, self.num_envs)
 
     def step(self, actions: Sequence[str]) -> StepResult:
@@ -158,14 +165,23 @@ class ZeroSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]
                 requests.append(request)
                 askers.append(episode)
         if requests:
+            episodes, self._episodes = self._episodes, []  # nothing to go on with if this raises
             results = answer_batch(self.factory.search_engine, requests)
+            self._episodes = episodes
             for episode, result in zip(askers, results, strict=True):
                 episode.observe(result)
 
     def _begin_next(self, i: int) -> dict[str, Any]:
         """Begin the next episode of environment i; its reset info."""
-        self._episodes[i] = self._stream(i, None).next(self.noise_probability)
-        return reset_info(self._episodes[i], self.progress)
+        self._episodes[i] = self._stream(i, None).next(self._noise[i])
+        return reset_info(self._episodes[i], self._progress[i])
+
+    def _set_progress(self, chosen: Iterable[int], progress: float) -> None:
+        progress = check_progress(progress)
+        noise = self.factory.noise_probability(progress)
+        for i in chosen:
+            self._progress[i] = progress
+            self._noise[i] = noise
 
     def _begin_at_once(
         self, over: Iterable[int], infos: dict[int, dict[str, Any]]
@@ -205,8 +221,9 @@ class ZeroSearchVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]
                 f"`actions` must be a sequence of {self.num_envs} strings, one for each "
                 f"environment, got {type(actions).__name__} of length {len(actions)}."
             )
-        for action in actions:
-            check_action(action)
+        for action, episode in zip(actions, self._episodes, strict=True):
+            if not episode.finished:
+                check_action(action)
         if self.autoreset_mode is AutoresetMode.DISABLED:
             if over := [i for i, episode in enumerate(self._episodes) if episode.finished]:
                 raise ResetNeeded(

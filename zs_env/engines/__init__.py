@@ -41,6 +41,8 @@ def load_engine(
         ValueError: the name is unknown, or options come with an engine that is already made.
         TypeError: an option is unknown, or what was named is no engine.
     """
+    if not (engine_options is None or isinstance(engine_options, Mapping)):
+        raise TypeError(f"`engine_options` must be a dict, got {engine_options!r}.")
     options = dict(engine_options or {})
     if isinstance(engine, SearchEngine):
         if options:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from zs_env.documents import SearchRequest, SearchResult
-from zs_env.engines.event_loop import run_to_end
+from zs_env.engines.event_loop import caught, run_to_end
 from zs_env.errors import EngineContractError, SearchFailure
 
 
@@ -17,8 +17,9 @@ class SearchEngine:
     An engine answers from the request alone, which carries its own question, golden answers and
     random key: the same request gets the same result in any batch and at any time. It bounds its
     retries and its waiting. For a search that fails in spite of them, return
-    ``SearchResult(failure=SearchFailure(...))``, or raise `SearchFailure` in `asearch`; raised in
-    `search`, it fails the whole batch. Any other exception is a defect and stops the program.
+    ``SearchResult(failure=SearchFailure(...))``. It may also raise `SearchFailure`; raised for a
+    batch, each of its requests is asked again alone. Any other exception is a defect and stops the
+    program.
     Asynchronous engines run on one event loop for the life of the process.
 
     Example:
@@ -70,14 +71,18 @@ async def answer(engine: SearchEngine, request: SearchRequest) -> SearchResult:
 
 
 async def _gather(engine: SearchEngine, requests: Sequence[SearchRequest]) -> list[SearchResult]:
-    """One failure is its own, and leaves the other requests alone."""
-    return list(await asyncio.gather(*(answer(engine, request) for request in requests)))
+    """One failure is its own, and leaves the other requests alone; a defect is raised."""
+    outcomes = await asyncio.gather(*(caught(answer(engine, request)) for request in requests))
+    for _, error in outcomes:
+        if error is not None:
+            raise error
+    return [result for result, _ in outcomes if result is not None]
 
 
 def answer_batch(engine: SearchEngine, requests: Sequence[SearchRequest]) -> list[SearchResult]:
     """Ask ``engine`` for a batch, and hold it to its contract. What drivers call.
 
-    A failure that `search` raises is that of every request in the batch.
+    If `search` raises a failure for a batch, each request is asked alone.
 
     Raises:
         EngineContractError: the engine did not return one `SearchResult` for each request.
@@ -85,7 +90,10 @@ def answer_batch(engine: SearchEngine, requests: Sequence[SearchRequest]) -> lis
     try:
         results = engine.search(requests)
     except SearchFailure as failure:
-        return [SearchResult(failure=failure)] * len(requests)
+        if len(requests) == 1:
+            return [SearchResult(failure=failure)]
+        # Whose failure it is shows when each is asked alone.
+        return [answer_batch(engine, [request])[0] for request in requests]
     name = type(engine).__name__
     if not isinstance(results, list | tuple) or len(results) != len(requests):
         count = len(results) if isinstance(results, list | tuple) else type(results).__name__

@@ -61,10 +61,14 @@ class BM25Engine(SearchEngine):
         if not known:
             return SearchResult()
         scores = self._index.get_scores(known)
-        count = min(top_k, len(scores))
-        best = np.argpartition(-scores, count - 1)[:count]
-        best = best[np.lexsort((best, -scores[best]))]
-        return SearchResult(tuple(self.documents[i] for i in best if scores[i] > 0))
+        if len(scores) > top_k:
+            least = np.partition(scores, -top_k)[-top_k]
+            best = np.flatnonzero((scores > 0) & (scores >= least))
+        else:
+            best = np.flatnonzero(scores > 0)
+        # Ties are in the order of the corpus.
+        best = best[np.argsort(-scores[best], kind="stable")][:top_k]
+        return SearchResult(tuple(self.documents[index] for index in best.tolist()))
 
 
 def _tokenize(texts: Sequence[str]) -> list[list[str]]:

@@ -10,7 +10,6 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine
-from functools import lru_cache
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -19,24 +18,59 @@ T = TypeVar("T")
 def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run ``coroutine`` from synchronous code, also in a notebook, where a loop is running.
 
-    An interrupt cancels it and gets through.
+    Whatever it raises is raised here; an interrupt of the caller cancels it.
+
+    Raises:
+        RuntimeError: called on that loop itself, which would then wait for ever.
     """
-    loop, thread = _loop_of(os.getpid())
-    if threading.current_thread() is thread:
+    background = _Background.get()
+    if threading.current_thread() is background.thread:
         coroutine.close()
         raise RuntimeError("await `asearch` in asynchronous code: `search` would wait for itself.")
-    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    future = asyncio.run_coroutine_threadsafe(caught(coroutine), background.loop)
     try:
-        return future.result()
+        result, error = future.result()
     except BaseException:
         future.cancel()
         raise
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]  # there is one where there is no error
 
 
-@lru_cache(maxsize=1)
-def _loop_of(process: int) -> tuple[asyncio.AbstractEventLoop, threading.Thread]:
-    """The loop of this process: the thread of a parent does not live on in a fork."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="zs_env engines", daemon=True)
-    thread.start()
-    return loop, thread
+async def caught(
+    coroutine: Coroutine[Any, Any, T],
+) -> tuple[T | None, BaseException | None]:
+    """The result or the error of ``coroutine``: a SystemExit would end the loop's thread.
+
+    Every task that runs on the loop must be wrapped so.
+    """
+    try:
+        return await coroutine, None
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return None, error
+
+
+class _Background:
+    """The loop of a process and its thread, which does not live on in a fork."""
+
+    _lock = threading.Lock()
+    _current: _Background | None = None
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(
+            target=self.loop.run_forever, name="zs_env engines", daemon=True
+        )
+        self.thread.start()
+
+    @classmethod
+    def get(cls) -> _Background:
+        """The one of this process."""
+        with cls._lock:
+            if cls._current is None or cls._current.process != os.getpid():
+                cls._current = cls()
+            return cls._current

@@ -19,8 +19,8 @@ from zs_env.world import Fact, World, load_world
 from zs_env.world.linker import Reading, read_query
 from zs_env.world.text import state
 
-MAX_TRIES = 24
-"""Facts that are tried to fill one document."""
+MIN_TRIES = 24
+"""Facts that are tried to fill one document, and one more for each word wanted."""
 
 
 class WorldEngine(SearchEngine):
@@ -56,38 +56,35 @@ class _Writer:
         self.draw = Stream(request.key, request.query)
         self.words = request.document_words
         self.entities = reading.entities or [self.draw.integer(world.num_entities)]
-        self.named = reading.named
         self.about = [fact for entity in self.entities for fact in world.facts_of(entity)]
-        # A query that names an entity and no relation asks for all that is known of the entity.
-        self.asked = reading.asked or (self.about if reading.named else [])
-        self.forbidden = self._unearned(request)
+        # A query that is nothing but a name asks for all that is known of it.
+        self.asked = self.about if reading.bare else reading.asked
+        self.unearned = self._unearned(request, reading)
 
     def useful(self, rank: int) -> str:
         """The document at ``rank``: one asked fact, and what else fits."""
         lead = [self.asked[rank % len(self.asked)]] if self.asked else []
-        return self._compose(lead, self._fillers(self.about), self.forbidden)
+        return self._compose(lead, self._fillers(self.about), self.unearned)
 
     def noisy(self, rank: int) -> str:
         """The document at ``rank``: a false lead, a similar entity, or other facts."""
-        if not self.asked:
-            return self.useful(rank)
+        # Where the relation was not understood, it could be any of them.
+        withheld = self.asked or self.about
         names = self.world.names
-        forbidden = [*self.forbidden, *(f" {names[fact.object].lower()} " for fact in self.asked)]
-        target = self.asked[rank % len(self.asked)]
+        forbidden = [*self.unearned, *(f" {names[fact.object].lower()} " for fact in withheld)]
+        target = withheld[rank % len(withheld)]
         mislead = self.draw.choice((self._false_lead, self._similar, None))
         lead = [mislead(target)] if mislead else []
-        others = [fact for fact in self.about if fact not in self.asked]
+        others = [fact for fact in self.about if fact not in withheld]
         return self._compose(lead, self._fillers(others), forbidden)
 
-    def _unearned(self, request: SearchRequest) -> list[str]:
+    def _unearned(self, request: SearchRequest, reading: Reading) -> list[str]:
         """The golden answers that the query neither names nor asks for."""
-        names = self.world.names
-        earned = {names[fact.object] for fact in self.asked}
-        earned |= {names[fact.subject] for fact in self.asked}
-        earned |= {names[entity] for entity in self.entities} if self.named else set()
-        earned = {normalize_answer(name) for name in earned}
+        earned = {fact.object for fact in self.asked} | {fact.subject for fact in self.asked}
+        earned |= set(self.entities) if reading.named else set()
+        names = {normalize_answer(self.world.names[entity]) for entity in earned}
         golden = {normalize_answer(answer) for answer in request.golden_answers}
-        return [f" {answer} " for answer in sorted(golden - earned)]
+        return [f" {answer} " for answer in sorted(golden - names) if answer]
 
     def _fillers(self, facts: list[Fact]) -> Iterator[Fact]:
         """Facts to fill a document with: first of the entities themselves, then of similar ones."""
@@ -108,30 +105,43 @@ class _Writer:
         return self.world.fact(self._similar_entity(fact.subject), fact.relation)
 
     def _similar_entity(self, entity: int) -> int:
-        """Another entity of the same type, with a word of the same name where there is one."""
+        """Another entity of the same type and split, by a word of the same name where there is one.
+
+        Facts of the other split are not told: they would be known when they are asked for.
+        """
         span = self.world.spans[self.world.types[entity]]
-        word = self.draw.choice(self.world.names[entity].lower().split())
-        namesakes = self.world.by_word[word]
+        namesakes = self.world.by_word[self.draw.choice(self.world.names[entity].lower().split())]
         candidate = namesakes[self.draw.integer(len(namesakes))]
-        if candidate != entity and candidate in span:
-            return candidate
-        step = 1 + self.draw.integer(len(span) - 1)
-        return span.start + (entity - span.start + step) % len(span)
+        while not (
+            candidate != entity
+            and candidate in span
+            and self.world.is_test[candidate] == self.world.is_test[entity]
+        ):
+            candidate = span.start + self.draw.integer(len(span))
+        return candidate
 
     def _compose(self, lead: list[Fact], fillers: Iterator[Fact], forbidden: list[str]) -> str:
         """Sentences in random order, about ``self.words`` words, without a forbidden phrase."""
         stated: dict[Fact, str] = {}
         length = 0
-        for fact in chain(lead, islice(fillers, MAX_TRIES)):
+        for fact in chain(lead, islice(fillers, MIN_TRIES + self.words)):
             sentence = state(self.world, fact, self.draw.integer(len(fact.relation.statements)))
             num_words = sentence.count(" ") + 1
             if stated and length + num_words > self.words:
                 break
-            plain = f" {sentence[:-1].lower()} "
-            if fact not in stated and not any(phrase in plain for phrase in forbidden):
+            if fact not in stated and not _contains(sentence, forbidden):
                 stated[fact] = sentence
                 length += num_words
-        return " ".join(self.draw.shuffled(list(stated.values())))
+        text = " ".join(self.draw.shuffled(list(stated.values())))
+        while len(stated) > 1 and _contains(text, forbidden):  # over the border of two sentences
+            stated.popitem()
+            text = " ".join(self.draw.shuffled(list(stated.values())))
+        return text
+
+
+def _contains(text: str, phrases: list[str]) -> bool:
+    plain = f" {text.lower().replace('.', '')} "
+    return any(phrase in plain for phrase in phrases)
 
 
 def load(world_seed: int = 0, world_size: str = "small") -> WorldEngine:

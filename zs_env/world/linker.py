@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections import Counter
@@ -9,7 +10,23 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from zs_env.world.graph import Fact, World
-from zs_env.world.relations import RELATIONS, Relation
+from zs_env.world.relations import (
+    BAND,
+    CITY,
+    COMPANY,
+    COUNTRY,
+    FILM,
+    NOVEL,
+    PERSON,
+    RELATIONS,
+    TEAM,
+    UNIVERSITY,
+    YEAR,
+    Relation,
+)
+
+MAX_WORDS = 200
+"""Words of a query that are read."""
 
 MAX_ENTITIES = 4
 """Entities of one query that are looked at."""
@@ -17,17 +34,47 @@ MAX_ENTITIES = 4
 MAX_INVERSE = 2
 """Subjects that are returned where a query names an object, as in "novels by ..."."""
 
-MIN_SCORE = 1.0
-"""Least weight of the cue words that make a query ask for a relation."""
+HINT_WEIGHT = 1.0
+"""What it says for a relation that the query speaks of its objects' type, as "when" does."""
 
-NEAR_BEST = 0.75
-"""A relation is asked for if it scores at least this share of the best one."""
+MAX_RELATIONS = 2
+"""Relations of one entity that a query can ask for."""
+
+SPELLING = 0.8
+"""Least likeness (difflib ratio) at which a word is taken for a misspelt word of a name."""
 
 _WORD = re.compile(r"[^\W_]+")
+
+# Words that say nothing about which relation is meant.
 _FUNCTION_WORDS = frozenset(
-    "a an and as are at by did do does for from has have in into is it its of on onto one "
-    "that the to under was whichever whom whose with".split()
+    """
+    a about all an and any are as at be been by can come comes could did do does find for from give
+    had has have he her him his how i in into is it its make me name of on one onto out play
+    played playing plays please s she tell than that the their them they this to under was were
+    what which whichever whose will with would you
+    """.split()
 )
+
+# Words that say of which type the answer is.
+_HINTS = {
+    YEAR: "when year date age old older long",
+    PERSON: "who whom person man woman somebody founder",
+    CITY: "where city town place located location",
+    COUNTRY: "where country nation state located location",
+    UNIVERSITY: "where university college school",
+    COMPANY: "company firm business corporation",
+    NOVEL: "novel book",
+    TEAM: "team club",
+    FILM: "film movie picture",
+    BAND: "band group",
+}
+_HINTED = {
+    word: frozenset(t for t, words in _HINTS.items() if word in words.split())
+    for words in _HINTS.values()
+    for word in words.split()
+}
+
+_SUFFIXES = ("ings", "ing", "ers", "ors", "ed", "er", "or", "es", "s")
 
 
 class Reading(NamedTuple):
@@ -35,27 +82,35 @@ class Reading(NamedTuple):
 
     Attributes:
         entities: what it names, in order; if it names nothing, what comes closest.
-        asked: the facts it asks for; empty if it names no relation that its entities have.
+        asked: the facts it asks for; empty if it speaks of no relation that its entities have.
         named: False if ``entities`` only come closest.
+        bare: it says nothing but a name.
     """
 
     entities: list[int]
     asked: list[Fact]
     named: bool
+    bare: bool
 
 
 def read_query(world: World, query: str) -> Reading:
     """Find the entities and facts that ``query`` means. Time is linear in its length."""
-    words = _WORD.findall(query.lower())
-    entities, rest = _named_entities(world, words)
+    words = _WORD.findall(query.lower())[:MAX_WORDS]
+    entities, rest = _named_in_full(world, words)
     if not entities:
-        return Reading(_closest_entities(world, words), [], named=False)
+        rest = [_respelt(world, word) for word in rest]
+        entities, rest = _named_in_pieces(world, rest)
+    named = bool(entities)
+    if not named:
+        entities, rest = _closest(world, rest)
     asked = [fact for entity in entities for fact in _asked_facts(world, entity, rest)]
-    return Reading(entities, list(dict.fromkeys(asked)), named=True)
+    said = [word for word in rest if word not in _FUNCTION_WORDS and word not in _HINTED]
+    bare = named and not asked and not said
+    return Reading(entities, list(dict.fromkeys(asked)), named, bare)
 
 
-def _named_entities(world: World, words: list[str]) -> tuple[list[int], list[str]]:
-    """The entities named, longest names first come first served, and the words left over."""
+def _named_in_full(world: World, words: list[str]) -> tuple[list[int], list[str]]:
+    """The entities whose names stand in the query as they are, and the words left over."""
     entities: list[int] = []
     rest: list[str] = []
     position = 0
@@ -72,58 +127,123 @@ def _named_entities(world: World, words: list[str]) -> tuple[list[int], list[str
     return list(dict.fromkeys(entities))[:MAX_ENTITIES], rest
 
 
-def _closest_entities(world: World, words: list[str]) -> list[int]:
+def _named_in_pieces(world: World, words: list[str]) -> tuple[list[int], list[str]]:
+    """The entities all of whose words stand in the query, in any order and with gaps."""
+    shared = _shared_words(world, words)
+    entities = [
+        entity
+        for entity, count in shared.most_common()
+        if count > 1 and count == len(set(world.names[entity].split()))
+    ][:MAX_ENTITIES]
+    return entities, _without_names(world, words, entities)
+
+
+def _closest(world: World, words: list[str]) -> tuple[list[int], list[str]]:
     """The entities whose names share most words with the query."""
+    shared = _shared_words(world, words).most_common(MAX_ENTITIES)
+    entities = [entity for entity, count in shared if count == shared[0][1]]
+    return entities, _without_names(world, words, entities)
+
+
+def _shared_words(world: World, words: list[str]) -> Counter[int]:
     shared: Counter[int] = Counter()
     for word in dict.fromkeys(words):
         shared.update(world.by_word.get(word, ()))
-    return [entity for entity, _ in shared.most_common(MAX_ENTITIES)]
+    return shared
+
+
+def _without_names(world: World, words: list[str], entities: list[int]) -> list[str]:
+    used = {word for entity in entities for word in world.names[entity].lower().split()}
+    return [word for word in words if word not in used]
+
+
+def _respelt(world: World, word: str) -> str:
+    """``word``, or the word of a name that it seems to be a misspelling of."""
+    if len(word) < 4 or word in world.by_word or _stem(word) in _cue_weights() or word in _HINTED:
+        return word
+    alike = difflib.get_close_matches(word, world.by_word, n=1, cutoff=SPELLING)
+    return alike[0] if alike else word
 
 
 def _asked_facts(world: World, entity: int, words: list[str]) -> list[Fact]:
     """The facts about ``entity`` that the other words of the query ask for."""
-    forward = _best_relations(world.relations_of(entity), words)
+    entity_type = world.types[entity]
+    forward = _best_relations(world.relations_of(entity), words, entity_type)
     if forward:
         return [world.fact(entity, relation) for relation in forward]
-    inverse = tuple(r for r in RELATIONS if r.object == world.types[entity])
+    inverse = tuple(r for r in RELATIONS if r.object == entity_type)
     return [
         Fact(subject, relation, entity)
-        for relation in _best_relations(inverse, words)
+        for relation in _best_relations(inverse, words, None)
         for subject in world.subjects(relation, entity)[:MAX_INVERSE]
     ]
 
 
-def _best_relations(relations: tuple[Relation, ...], words: list[str]) -> list[Relation]:
-    """The relations that the words speak of, best first; none if no word says much."""
-    weights = _cue_weights()
-    spoken = set(map(_stem, words))
-    scores = {
-        relation: sum(weights[word] for word in spoken & _cues()[relation.name])
-        for relation in relations
-    }
-    least = max(MIN_SCORE, NEAR_BEST * max(scores.values(), default=0.0))
-    found = [relation for relation, score in scores.items() if score >= least]
-    return sorted(found, key=lambda relation: -scores[relation])
+def _best_relations(
+    relations: tuple[Relation, ...], words: list[str], entity_type: str | None
+) -> list[Relation]:
+    """The relations that the words speak of, best first: each explains words of its own.
+
+    ``entity_type`` is that of their subjects: a word for it says nothing of the answer. It is None
+    where the entity is the object, and the question is for the subjects.
+    """
+    spoken = {_stem(word) for word in words}
+    hinted = _hinted_types(words, entity_type)
+    found: list[Relation] = []
+    while len(found) < MAX_RELATIONS:
+        scores = {
+            relation: _score(spoken, relation)
+            + HINT_WEIGHT * ((relation.object if entity_type else relation.subject) in hinted)
+            for relation in relations
+            if spoken & _cues()[relation.name]
+        }
+        if not scores:
+            break
+        best = max(scores, key=lambda relation: scores[relation])
+        found.append(best)
+        spoken -= _cues()[best.name]
+    if found:
+        return found
+    # Where nothing but the type of the answer is said, that may be enough.
+    fitting = [relation for relation in relations if entity_type and relation.object in hinted]
+    return fitting if len(fitting) <= MAX_RELATIONS else []
 
 
+def _score(spoken: set[str], relation: Relation) -> float:
+    return sum(_cue_weights()[stem] for stem in spoken & _cues()[relation.name])
+
+
+def _hinted_types(words: list[str], entity_type: str | None) -> set[str]:
+    """The types that the answer may have by the words."""
+    hinted: set[str] = set()
+    for word in words:
+        types = _HINTED.get(word, frozenset())
+        hinted |= types if entity_type not in types else types & {YEAR}
+    return hinted
+
+
+@lru_cache(maxsize=4096)
 def _stem(word: str) -> str:
-    """Singular and plural alike."""
-    return word.removesuffix("s")
+    """``word`` without one common ending, so that "directs" is like "director"."""
+    for suffix in _SUFFIXES:
+        if word.endswith(suffix) and len(word) - len(suffix) >= 3:
+            return word.removesuffix(suffix)
+    return word
 
 
 @lru_cache(maxsize=1)
 def _cues() -> dict[str, frozenset[str]]:
-    """Relation name -> the words, stemmed, by which a query may mean it."""
+    """Relation name -> the stems by which a query may mean it."""
     cues = {}
     for relation in RELATIONS:
         text = re.sub(r"\{[soab]\}", " ", " ".join((*relation.templates, relation.cues)))
-        words = set(_WORD.findall(text.lower())) - _FUNCTION_WORDS
+        words = set(_WORD.findall(text.lower())) - _FUNCTION_WORDS - set(_HINTED)
         cues[relation.name] = frozenset(map(_stem, words))
     return cues
 
 
 @lru_cache(maxsize=1)
 def _cue_weights() -> dict[str, float]:
-    """Cue word -> how much it says: log of relations over relations that have the word."""
-    counts = Counter(word for cues in _cues().values() for word in cues)
-    return {word: math.log(len(RELATIONS) / count) for word, count in counts.items()}
+    """Stem -> how much it says: log of relations over relations that have it."""
+    counts = Counter(stem for cues in _cues().values() for stem in cues)
+    return {stem: math.log(len(RELATIONS) / count) for stem, count in counts.items()}

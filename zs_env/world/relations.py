@@ -53,7 +53,7 @@ RELATIONS = (
          "{o} is the city where {s} was born."),
         ("Where was {s} born?", "In which city was {s} born?", "What is the birthplace of {s}?"),
         ("the birthplace of {s}", "the city where {s} was born", "the native city of {s}"),
-        cues="birth place hometown",
+        cues="birth hometown native grew raised origin originally",
     ),
     Relation(
         "birth_year", PERSON, YEAR,
@@ -65,7 +65,7 @@ RELATIONS = (
          "the one of {a} and {b} who was born earlier"),
         ("the younger of {a} and {b}", "whichever of {a} and {b} was born last",
          "the one of {a} and {b} who was born later"),
-        cues="age old date birthday",
+        cues="birthday birthdate birth older younger",
     ),
     Relation(
         "residence", PERSON, CITY,
@@ -73,7 +73,7 @@ RELATIONS = (
         ("Where does {s} live?", "In which city does {s} live?", "What is the home city of {s}?"),
         ("the home city of {s}", "the city where {s} lives",
          "the city in which {s} keeps a house"),
-        cues="residence resides reside living lived",
+        cues="residence resides reside resident home living lived based house address inhabitant",
     ),
     Relation(
         "alma_mater", PERSON, UNIVERSITY,
@@ -82,14 +82,14 @@ RELATIONS = (
          "Which university gave {s} a degree?"),
         ("the university of {s}", "the university where {s} studied",
          "the university that gave {s} a degree"),
-        cues="alma mater graduated college education educated school",
+        cues="alma mater graduated graduate education educated student studies attended go went",
     ),
     Relation(
         "employer", PERSON, COMPANY,
         ("{s} works for {o}.", "{s} is employed by {o}.", "The employer of {s} is {o}."),
         ("Who employs {s}?", "For which company does {s} work?", "What is the employer of {s}?"),
         ("the employer of {s}", "the company that employs {s}", "the company {s} works for"),
-        cues="job working worked workplace employed",
+        cues="job working worked workplace employee employment staff boss career position",
     ),
     Relation(
         "rival", PERSON, PERSON,
@@ -97,7 +97,7 @@ RELATIONS = (
         ("Who is the rival of {s}?", "Against whom does {s} compete?",
          "Which person is the rival of {s}?"),
         ("the rival of {s}", "the great rival of {s}", "the person against whom {s} competes"),
-        cues="opponent competitor rivals",
+        cues="opponent competitor enemy nemesis foe arch adversary competition",
     ),
     Relation(
         "country", CITY, COUNTRY,
@@ -105,14 +105,14 @@ RELATIONS = (
         ("In which country is {s}?", "In which country does {s} lie?",
          "What is the country of {s}?"),
         ("the country of {s}", "the country where {s} lies", "the country around {s}"),
-        cues="nation located where",
+        cues="land territory belong belongs part",
     ),
     Relation(
         "mayor", CITY, PERSON,
         ("The mayor of {s} is {o}.", "{s} elected {o} as mayor.", "{o} governs {s} as mayor."),
         ("Who is the mayor of {s}?", "Who governs {s}?", "Whom did {s} elect as mayor?"),
         ("the mayor of {s}", "the person who governs {s}", "the person whom {s} elected as mayor"),
-        cues="governor elected",
+        cues="governor elected head leader leads runs run charge chief",
     ),
     Relation(
         "settler", CITY, PERSON,
@@ -122,7 +122,7 @@ RELATIONS = (
          "Who built the first house of {s}?"),
         ("the first settler of {s}", "the person who settled {s}",
          "the person who built the first house of {s}"),
-        cues="founder founded founding",
+        cues="founder founded founding established settlement settled pioneer created started",
     ),
     Relation(
         "club", CITY, TEAM,
@@ -130,7 +130,7 @@ RELATIONS = (
         ("Which club plays at home in {s}?", "What is the club of {s}?",
          "For which club does {s} cheer?"),
         ("the club of {s}", "the club that plays at home in {s}", "the club {s} cheers for"),
-        cues="team football sports",
+        cues="football sports soccer side supports",
     ),
     Relation(
         "leader", COUNTRY, PERSON,
@@ -139,7 +139,7 @@ RELATIONS = (
         ("Who rules {s}?", "Who is the president of {s}?", "Who leads the government of {s}?"),
         ("the president of {s}", "the ruler of {s}",
          "the person who leads the government of {s}"),
-        cues="leader head state",
+        cues="leader head prime minister rule governs governing charge runs run king ruler chief",
     ),
     Relation(
         "composer", COUNTRY, PERSON,
@@ -149,7 +149,7 @@ RELATIONS = (
          "Whose anthem does {s} sing?"),
         ("the composer of the anthem of {s}", "the person who composed the anthem of {s}",
          "the musician behind the anthem of {s}"),
-        cues="song national wrote",
+        cues="song national wrote author hymn music writer",
     ),
     Relation(
         "exporter", COUNTRY, COMPANY,
@@ -159,14 +159,14 @@ RELATIONS = (
          "On which company does the economy of {s} depend?"),
         ("the largest company in {s}", "the company that is the largest in {s}",
          "the company on which the economy of {s} depends"),
-        cues="biggest firm business",
+        cues="biggest main exporter major economy exports industry",
     ),
     Relation(
         "founder", COMPANY, PERSON,
         ("{s} was founded by {o}.", "The founder of {s} is {o}.", "{o} started {s}."),
         ("Who founded {s}?", "Who is the founder of {s}?", "Who started {s}?"),
         ("the founder of {s}", "the person who founded {s}", "the person who started {s}"),
-        cues="established created",
+        cues="founding established establish created creator behind set began launched",
     ),
     Relation(
         "headquarters", COMPANY, CITY,
@@ -176,7 +176,7 @@ RELATIONS = (
          "Where are the headquarters of {s}?"),
         ("the city where {s} is based", "the city of the main office of {s}",
          "the city with the headquarters of {s}"),
-        cues="located location offices base",
+        cues="headquartered hq head offices base situated seat",
     ),
     Relation(
         "founding_year", COMPANY, YEAR,
@@ -190,7 +190,7 @@ RELATIONS = (
          "the one of {a} and {b} that was founded earlier"),
         ("the younger of {a} and {b}", "whichever of {a} and {b} was founded last",
          "the one of {a} and {b} that was founded later"),
-        cues="age old date established",
+        cues="established existed exist started began created oldest",
     ),
     Relation(
         "chief", COMPANY, PERSON,
@@ -198,14 +198,14 @@ RELATIONS = (
         ("Who runs {s}?", "Who is the chief executive of {s}?", "Who took charge of {s}?"),
         ("the chief executive of {s}", "the person who runs {s}",
          "the person who took charge of {s}"),
-        cues="ceo boss director head manager",
+        cues="ceo boss director head manager leads leader runs lead president chairman charge",
     ),
     Relation(
         "owner", COMPANY, COMPANY,
         ("{s} is owned by {o}.", "The owner of {s} is {o}.", "{o} bought {s}."),
         ("Who owns {s}?", "Which company owns {s}?", "Which company bought {s}?"),
         ("the owner of {s}", "the company that owns {s}", "the company that bought {s}"),
-        cues="parent acquired belongs",
+        cues="parent acquired belongs belong subsidiary owning buyer",
     ),
     Relation(
         "campus", UNIVERSITY, CITY,
@@ -214,7 +214,7 @@ RELATIONS = (
          "In which city is the campus of {s}?"),
         ("the city of the campus of {s}", "the city where {s} stands",
          "the city where students of {s} live"),
-        cues="located location",
+        cues="situated seat grounds site",
     ),
     Relation(
         "rector", UNIVERSITY, PERSON,
@@ -223,7 +223,7 @@ RELATIONS = (
          "Whom did {s} choose as rector?"),
         ("the rector of {s}", "the person who serves {s} as rector",
          "the person whom {s} chose as rector"),
-        cues="president chancellor dean head",
+        cues="president chancellor dean head leads leader runs run principal charge",
     ),
     Relation(
         "opening_year", UNIVERSITY, YEAR,
@@ -236,21 +236,21 @@ RELATIONS = (
          "the one of {a} and {b} that opened earlier"),
         ("the younger of {a} and {b}", "whichever of {a} and {b} opened last",
          "the one of {a} and {b} that opened later"),
-        cues="age old date founded established",
+        cues="founded established founding began existed exist started",
     ),
     Relation(
         "director", FILM, PERSON,
         ("{s} was directed by {o}.", "The director of {s} is {o}.", "{o} made the film {s}."),
         ("Who directed {s}?", "Who is the director of {s}?", "Who made the film {s}?"),
         ("the director of {s}", "the person who directed {s}", "the maker of the film {s}"),
-        cues="filmmaker directs directing",
+        cues="filmmaker directing direction maker",
     ),
     Relation(
         "star", FILM, PERSON,
         ("The star of {s} is {o}.", "{s} stars {o}.", "{o} plays the lead in {s}."),
         ("Who stars in {s}?", "Who plays the lead in {s}?", "Who is the star of {s}?"),
         ("the star of {s}", "the person who plays the lead in {s}", "the lead actor of {s}"),
-        cues="actress starring starred cast",
+        cues="actress starring starred cast protagonist role acts acted",
     ),
     Relation(
         "release_year", FILM, YEAR,
@@ -264,7 +264,7 @@ RELATIONS = (
          "the one of {a} and {b} that was released earlier"),
         ("the newer of {a} and {b}", "whichever of {a} and {b} was released last",
          "the one of {a} and {b} that was released later"),
-        cues="age old date",
+        cues="premiere premiered release came older newer",
     ),
     Relation(
         "studio", FILM, COMPANY,
@@ -273,7 +273,7 @@ RELATIONS = (
          "Which company paid for the film {s}?"),
         ("the producer of {s}", "the company that produced {s}",
          "the company that paid for the film {s}"),
-        cues="studio production",
+        cues="studio production producing financed funded backed",
     ),
     Relation(
         "source", FILM, NOVEL,
@@ -283,14 +283,14 @@ RELATIONS = (
          "Which novel does {s} bring to the screen?"),
         ("the novel behind {s}", "the novel on which {s} is based",
          "the novel that {s} brings to the screen"),
-        cues="source book adapted adaptation",
+        cues="source adapted adaptation inspired original",
     ),
     Relation(
         "author", NOVEL, PERSON,
         ("{s} was written by {o}.", "The author of {s} is {o}.", "{o} wrote the novel {s}."),
         ("Who wrote {s}?", "Who is the author of {s}?", "By whom was {s} written?"),
         ("the author of {s}", "the person who wrote {s}", "the writer of the novel {s}"),
-        cues="novelist",
+        cues="novelist written writing wrote penned",
     ),
     Relation(
         "publisher", NOVEL, COMPANY,
@@ -300,7 +300,7 @@ RELATIONS = (
          "Which company printed the novel {s}?"),
         ("the publisher of {s}", "the company that published {s}",
          "the company that printed the novel {s}"),
-        cues="publishing press",
+        cues="publishing press printing imprint issued",
     ),
     Relation(
         "publication_year", NOVEL, YEAR,
@@ -314,7 +314,7 @@ RELATIONS = (
          "the one of {a} and {b} that was published earlier"),
         ("the newer of {a} and {b}", "whichever of {a} and {b} was published last",
          "the one of {a} and {b} that was published later"),
-        cues="age old date",
+        cues="publication appeared release released",
     ),
     Relation(
         "setting", NOVEL, CITY,
@@ -323,14 +323,14 @@ RELATIONS = (
         ("Where is {s} set?", "In which city is {s} set?",
          "In which city does the story of {s} take place?"),
         ("the setting of {s}", "the city where {s} is set", "the city that {s} describes"),
-        cues="located location",
+        cues="situated happens events action",
     ),
     Relation(
         "singer", BAND, PERSON,
         ("The singer of {s} is {o}.", "{o} sings for {s}.", "{s} performs with {o} as singer."),
         ("Who is the singer of {s}?", "Who sings for {s}?", "Who performs with {s} as singer?"),
         ("the singer of {s}", "the person who sings for {s}", "the voice of {s}"),
-        cues="vocalist frontman lead vocals",
+        cues="vocalist frontman frontwoman vocals vocal voice fronts leader lead",
     ),
     Relation(
         "origin", BAND, CITY,
@@ -340,7 +340,7 @@ RELATIONS = (
          "In which city did {s} play its first concert?"),
         ("the home city of {s}", "the city {s} comes from",
          "the city where {s} played its first concert"),
-        cues="origin hometown",
+        cues="origin hometown formed roots",
     ),
     Relation(
         "formation_year", BAND, YEAR,
@@ -354,7 +354,7 @@ RELATIONS = (
          "the one of {a} and {b} that was formed earlier"),
         ("the newer of {a} and {b}", "whichever of {a} and {b} was formed last",
          "the one of {a} and {b} that was formed later"),
-        cues="age old date founded established",
+        cues="founded established founding formation began started existed exist",
     ),
     Relation(
         "label", BAND, COMPANY,
@@ -362,14 +362,14 @@ RELATIONS = (
         ("For which company does {s} record?", "What is the label of {s}?",
          "With which company did {s} sign?"),
         ("the label of {s}", "the company {s} records for", "the company {s} signed with"),
-        cues="recording",
+        cues="recording records recorded signed contract",
     ),
     Relation(
         "coach", TEAM, PERSON,
         ("{s} is coached by {o}.", "The coach of {s} is {o}.", "{o} trains {s}."),
         ("Who coaches {s}?", "Who is the coach of {s}?", "Who trains {s}?"),
         ("the coach of {s}", "the person who coaches {s}", "the person who trains {s}"),
-        cues="trainer manager",
+        cues="trainer manager training head leader leads charge",
     ),
     Relation(
         "captain", TEAM, PERSON,
@@ -379,7 +379,7 @@ RELATIONS = (
          "Under which captain does {s} play?"),
         ("the captain of {s}", "the person who leads {s} onto the field",
          "the captain under whom {s} plays"),
-        cues="skipper",
+        cues="skipper leader leads lead",
     ),
     Relation(
         "sponsor", TEAM, COMPANY,
@@ -389,7 +389,7 @@ RELATIONS = (
          "Which company pays for the shirts of {s}?"),
         ("the sponsor of {s}", "the company that sponsors {s}",
          "the company that pays for the shirts of {s}"),
-        cues="sponsorship",
+        cues="sponsorship sponsored funds money finances backer",
     ),
 )  # fmt: skip
 

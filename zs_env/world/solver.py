@@ -14,6 +14,11 @@ from zs_env.actions import ANSWER, INFORMATION, SEARCH, THINK, tagged
 from zs_env.world.graph import World
 from zs_env.world.relations import RELATIONS, Relation
 
+NOT_UNDERSTOOD = "I do not understand the question."
+NEEDED = "I need {what}."
+FOUND = "I know the answer."
+OUT_OF_TURNS = "There is no turn left to search."
+
 UNKNOWN = "unknown"
 """The answer that is given when no turn is left to search."""
 
@@ -73,20 +78,20 @@ class HopByHopSolver:
         question = _QUESTION.search(observation)
         plan = parse_question(self.world, question[1]) if question else None
         if plan is None:
-            return _turn("I do not understand the question.", ANSWER, UNKNOWN)
+            return _turn(NOT_UNDERSTOOD, ANSWER, UNKNOWN)
         queries = _QUERY.findall(observation)
         sentences = _read_sentences(observation)
         step = self._resolve(plan, sentences)
         if isinstance(step, int):
-            return _turn("I know the answer.", ANSWER, self.world.names[step])
+            return _turn(FOUND, ANSWER, self.world.names[step])
         if len(queries) >= self.max_turns - 1:
-            return _turn("There is no turn left to search.", ANSWER, UNKNOWN)
+            return _turn(OUT_OF_TURNS, ANSWER, UNKNOWN)
         name = self.world.names[step.subject]
         wordings = [
             wording.format(s=name) for wording in (*step.relation.phrases, *step.relation.questions)
         ]
         num_tries = sum(query in wordings for query in queries)
-        return _turn(f"I need {wordings[0]}.", SEARCH, wordings[num_tries % len(wordings)])
+        return _turn(NEEDED.format(what=wordings[0]), SEARCH, wordings[num_tries % len(wordings)])
 
     def _resolve(self, plan: Plan, sentences: list[str]) -> int | Lookup:
         """The entity that ``plan`` stands for, or the first fact that is missing."""

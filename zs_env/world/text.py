@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from zs_env import actions, keyed_random, prompts
-from zs_env.world import words
+from zs_env.world import solver, words
 from zs_env.world.graph import Fact, World
 from zs_env.world.relations import RELATIONS
 
@@ -79,7 +79,7 @@ def vocabulary() -> tuple[str, ...]:
     """Every token, sorted, of the texts of all embedded worlds and of the environment's own.
 
     It is closed: it depends on no seed and no size, and a word-level tokenizer that has it knows
-    every question, document, prompt and correction.
+    every question, document, prompt and correction, and the scripted agent's turns.
     """
     texts = [
         *(template for relation in RELATIONS for template in relation.templates),
@@ -87,6 +87,8 @@ def vocabulary() -> tuple[str, ...]:
         *(" ".join(pool) for pool in (words.ADJECTIVE, words.NOUN, words.ANIMAL, words.YEARS)),
         *(actions.tagged(name, "") for name in actions.TAG_NAMES),
         *(actions.NO_ACTION, actions.EMPTY_QUERY, prompts.NO_DOCUMENTS),
+        *(solver.NOT_UNDERSTOOD, solver.FOUND, solver.OUT_OF_TURNS, solver.UNKNOWN),
+        solver.NEEDED.format(what=""),
         prompts.render_prompt(prompts.PROMPT, ""),
         prompts.render_correction(""),
         *(f"Doc {number} ():" for number in range(1, MAX_DOCUMENTS + 1)),
