@@ -96,19 +96,16 @@ def test_scores_any_unicode_are_ordered_and_bounded(prediction, golden):
     assert scores["exact_match"] <= scores["f1"] <= 1.0
 
 
-@given(st.lists(WORDS, max_size=4), st.lists(WORDS, min_size=1, max_size=3))
-def test_any_contains_agrees_with_substring_match(texts, golden):
-    expected = any(rewards.substring_match(text, golden) for text in texts)
-    assert rewards.any_contains(texts, golden) == expected
+@given(WORDS, WORDS, WORDS, st.lists(WORDS, min_size=1, max_size=3))
+def test_may_contain_is_true_of_any_text_around_a_match(before, text, after, golden):
+    if rewards.substring_match(text, golden):
+        assert rewards.may_contain(f"{before}\n{text} {after}", golden)
 
 
-def test_any_contains_of_punctuation_alone():
-    assert rewards.any_contains(["x", "?!"], ["?!"])
-
-
-def test_any_contains_sees_through_punctuation_and_articles():
-    assert rewards.any_contains(["x", "rise of the ro-bots."], ["The rise of robots"])
-    assert not rewards.any_contains(["rise of", "robots"], ["rise of robots"])
+def test_may_contain_sees_through_punctuation_and_articles_and_rules_out():
+    assert rewards.may_contain("x rise of the ro-bots.", ["The rise of robots"])
+    assert not rewards.may_contain("rise of the cyborgs", ["rise of robots", "Lima"])
+    assert rewards.may_contain("x ?!", ["?!"])
 
 
 def test_check_reward_unknown_name_is_refused():

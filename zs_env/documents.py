@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from zs_env.actions import TAG_NAMES
 from zs_env.errors import SearchFailure
@@ -31,8 +32,7 @@ class Document:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class SearchRequest:
+class SearchRequest(NamedTuple):
     """One search, with all that an engine needs to answer it.
 
     Attributes:

@@ -24,7 +24,7 @@ from zs_env.prompts import (
     render_prompt,
 )
 from zs_env.questions import Question
-from zs_env.rewards import REWARDS, all_scores, any_contains
+from zs_env.rewards import REWARDS, all_scores, may_contain, substring_match
 from zs_env.rules import Rules
 
 
@@ -236,8 +236,12 @@ class Episode:
             return
         shown, block = fitted
         self._add(Role.INFORMATION, block, noisy)
-        texts = [f"{document.title} {document.text}" for document in shown]
-        self.golden_answer_seen |= any_contains(texts, self.question.golden_answers)
+        golden_answers = self.question.golden_answers
+        if may_contain(block, golden_answers):
+            self.golden_answer_seen |= any(
+                substring_match(f"{document.title} {document.text}", golden_answers)
+                for document in shown
+            )
 
     def _correct(self, reason: str) -> None:
         self.num_invalid += 1

@@ -7,6 +7,7 @@ the version of a random library.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TypeVar
@@ -65,21 +66,20 @@ def permutation(size: int, *parts: Part) -> NDArray[np.int64]:
 def shuffled_index(position: int, size: int, key: int) -> int:
     """The element at ``position`` of a random order of ``range(size)``, without building the order.
 
-    The order is fixed by ``size`` and ``key``. A Feistel network over the smallest power of two
-    that holds ``size`` is walked until it lands inside. It needs no memory, so that hundreds of
-    environments can each have an order of their own.
+    The order is fixed by ``size`` and ``key``. A Feistel network over a grid of at least ``size``
+    cells, as square as can be, is walked until it lands inside. It needs no memory, so that
+    hundreds of environments can each have an order of their own.
     """
     if not 0 <= position < size:
         raise ValueError(f"position must be in [0, {size}), got {position}.")
-    bits = max(2, (size - 1).bit_length())
-    right_bits = bits // 2
-    left_bits = bits - right_bits
+    width = math.isqrt(size - 1) + 1
+    height = -(-size // width)
     while True:
-        left, right = position >> right_bits, position & ((1 << right_bits) - 1)
-        for round_number in range(2):
-            left ^= _mix(key + 2 * round_number + (right << 8)) & ((1 << left_bits) - 1)
-            right ^= _mix(key + 2 * round_number + 1 + (left << 8)) & ((1 << right_bits) - 1)
-        position = left << right_bits | right
+        row, column = divmod(position, width)
+        for round_number in range(0, 4, 2):
+            column = (column + _mix(key + round_number + (row << 8))) % width
+            row = (row + _mix(key + round_number + 1 + (column << 8))) % height
+        position = row * width + column
         if position < size:
             return position
 
