@@ -29,8 +29,8 @@ SEARCH = (
 ANSWER = "<think>I know the answer.</think><answer>Jarrow Corvale</answer>"
 TURNS = (SEARCH, SEARCH, ANSWER)
 
-NUM_WINDOWS = 40
-WINDOW_S = 0.15
+NUM_WINDOWS = 100
+WINDOW_S = 0.1
 
 
 class InstantEngine(SearchEngine):
