@@ -14,7 +14,7 @@ setup: $(INSTALLED)  ## make the virtual environment .venv, with pinned versions
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet --quiet --editable '.[dev]' -c constraints.txt
 	@touch $@
 
 test: lint  ## check style and types, and run the tests

@@ -152,7 +152,7 @@ def _draw_plans(world: World, split: str, kind: str, count: int) -> _Plans:
     """``count`` different plans of one kind, drawn at random among all that the split allows."""
     in_split = world.is_test if split == "test" else ~world.is_test
     in_split = in_split & (np.arange(len(in_split)) < world.num_entities)
-    plans = np.empty((0, _PLAN_WIDTH), dtype=np.int64)
+    plans: _Plans = np.empty((0, _PLAN_WIDTH), dtype=np.int64)
     for attempt in range(1000):
         source = ("plans", world.seed, split, kind, attempt)
         size = 4 * count + 4096
@@ -177,11 +177,11 @@ def _draw_chains(
     """
     starts = np.flatnonzero(in_split)
     entity = starts[keyed_random.integers(len(starts), size, *source, "start")]
-    plans = np.full((size, _PLAN_WIDTH), -1, dtype=np.int64)
+    plans: _Plans = np.full((size, _PLAN_WIDTH), -1, dtype=np.int64)
     plans[:, _FIRST] = entity
     plans[:, _LATER] = 0
     path = [entity]
-    valid = np.ones(size, dtype=bool)
+    valid: NDArray[np.bool_] = np.ones(size, dtype=np.bool_)
     for hop in range(hops):
         valid &= in_split[entity]
         slot = _draw_slots(world, entity, (*source, hop))
@@ -211,7 +211,7 @@ def _draw_comparisons(
     valid &= first_object != second_object
     for asked in (first_object, second_object):
         valid &= (asked != first) & (asked != second)
-    plans = np.full((size, _PLAN_WIDTH), -1, dtype=np.int64)
+    plans: _Plans = np.full((size, _PLAN_WIDTH), -1, dtype=np.int64)
     plans[:, _FIRST] = first
     plans[:, _SECOND] = second
     plans[:, _LATER] = keyed_random.integers(2, size, *source, "later")
