@@ -40,6 +40,9 @@ HINT_WEIGHT = 1.0
 MAX_RELATIONS = 2
 """Relations of one entity that a query can ask for."""
 
+MAX_RESPELT = 4
+"""Unknown words of a query that are compared with the words of names."""
+
 SPELLING = 0.8
 """Least likeness (difflib ratio) at which a word is taken for a misspelt word of a name."""
 
@@ -98,8 +101,7 @@ def read_query(world: World, query: str) -> Reading:
     words = _WORD.findall(query.lower())[:MAX_WORDS]
     entities, rest = _named_in_full(world, words)
     if not entities:
-        rest = [_respelt(world, word) for word in rest]
-        entities, rest = _named_in_pieces(world, rest)
+        entities, rest = _named_in_pieces(world, _respelt(world, rest))
     named = bool(entities)
     if not named:
         entities, rest = _closest(world, rest)
@@ -157,10 +159,25 @@ def _without_names(world: World, words: list[str], entities: list[int]) -> list[
     return [word for word in words if word not in used]
 
 
-def _respelt(world: World, word: str) -> str:
-    """``word``, or the word of a name that it seems to be a misspelling of."""
-    if len(word) < 4 or word in world.by_word or _stem(word) in _cue_weights() or word in _HINTED:
-        return word
+def _respelt(world: World, words: list[str]) -> list[str]:
+    """``words``, the unknown ones among them put right if they seem to be misspelt names."""
+    unknown = [word for word in dict.fromkeys(words) if len(word) >= 4 and not _known(world, word)]
+    respelt = {word: _closest_word(world, word) for word in unknown[:MAX_RESPELT]}
+    return [respelt.get(word, word) for word in words]
+
+
+def _known(world: World, word: str) -> bool:
+    return (
+        word in world.by_word
+        or word in _FUNCTION_WORDS
+        or word in _HINTED
+        or _stem(word) in _cue_weights()
+    )
+
+
+@lru_cache(maxsize=65_536)
+def _closest_word(world: World, word: str) -> str:
+    """The word of a name that is most like ``word``, or ``word`` if none is like it."""
     alike = difflib.get_close_matches(word, world.by_word, n=1, cutoff=SPELLING)
     return alike[0] if alike else word
 
