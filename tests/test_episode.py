@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -281,6 +282,10 @@ def test_episode_reward_callable_is_used_and_not_asked_without_an_answer():
 def test_rules_out_of_range_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         Rules(**arguments)
+
+
+def test_rules_take_integers_of_any_type():
+    assert Rules(max_turns=np.int64(3)).max_turns == 3
 
 
 def test_episode_hostile_documents_break_nothing():

@@ -62,6 +62,7 @@ def test_load_questions_parquet_equals_jsonl(write, tmp_path):
         (b"[1]", "q.jsonl:2: expected a JSON object"),
         ({"question": "Who?"}, "q.jsonl:2: expected the fields `question` and `answers`"),
         ({"answers": ["x"]}, "q.jsonl:2: expected the fields"),
+        ({"question": "Who?", "answers": None}, "neither null, got question."),
         ({"question": " ", "answers": ["x"]}, "q.jsonl:2: the text of question"),
         ({"question": "Who?", "answers": []}, "q.jsonl:2: question 'q-1' has no golden answer"),
         ({"question": "Who?", "answers": ["", " "]}, "q.jsonl:2: question 'q-1' has no golden"),

@@ -190,8 +190,8 @@ def _to_question(row: dict[str, Any], default_id: str) -> Question:
     golden = answers if golden is None else golden
     if text is None or golden is None:
         raise ValueError(
-            "expected the fields `question` and `answers` (or `golden_answers`), "
-            f"got {', '.join(row) or 'none'}."
+            "expected the fields `question` and `answers` (or `golden_answers`), neither null, "
+            f"got {', '.join(name for name in row if row[name] is not None) or 'none'}."
         )
     if not isinstance(golden, str | list):
         raise ValueError(f"the answers must be a list of strings, got {golden!r}.")

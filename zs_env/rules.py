@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 from zs_env.prompts import PROMPT, QUESTION_FIELD
 from zs_env.rewards import RewardFunction, check_reward
@@ -61,7 +62,7 @@ class Rules:
 
 
 def _check_least(name: str, value: int, least: int, why: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"`{name}` must be an integer, got {value!r}.")
     if value < least:
         raise ValueError(f"`{name}` must be at least {least}, got {value}: {why}.")
