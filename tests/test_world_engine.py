@@ -175,9 +175,13 @@ def test_documents_of_one_split_state_no_fact_of_the_other():
     for index in range(200):
         fact = questions.facts(index)[0]
         query = fact.relation.phrases[0].format(s=WORLD.names[fact.subject])
-        for text in find(query, noisy=bool(index % 2), key=index, document_words=60):
-            for sentence in text.replace(". ", ".\n").split("\n"):
-                assert sentence not in test
+        for text in [query, "xyzzy"]:
+            request = SearchRequest(
+                text, questions[index].text, ("x",), bool(index % 2), document_words=60, key=index
+            )
+            for document in ENGINE.search([request])[0].documents:
+                for sentence in document.text.replace(". ", ".\n").split("\n"):
+                    assert sentence not in test
 
 
 def test_golden_answer_is_not_leaked_over_the_border_of_two_sentences():

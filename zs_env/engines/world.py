@@ -55,7 +55,7 @@ class _Writer:
         self.world = world
         self.draw = Stream(request.key, request.query)
         self.words = request.document_words
-        self.entities = reading.entities or [self.draw.integer(world.num_entities)]
+        self.entities = reading.entities or [self._anything(request.question)]
         self.about = [fact for entity in self.entities for fact in world.facts_of(entity)]
         # A query that is nothing but a name asks for all that is known of it.
         self.asked = self.about if reading.bare else reading.asked
@@ -85,6 +85,12 @@ class _Writer:
         names = {normalize_answer(self.world.names[entity]) for entity in earned}
         golden = {normalize_answer(answer) for answer in request.golden_answers}
         return [f" {answer} " for answer in sorted(golden - names) if answer]
+
+    def _anything(self, question: str) -> int:
+        """For a query that names nothing: an entity like one that the question names."""
+        named = read_query(self.world, question).entities
+        entity = named[0] if named else self.draw.integer(self.world.num_entities)
+        return self._similar_entity(entity)
 
     def _fillers(self, facts: list[Fact]) -> Iterator[Fact]:
         """Facts to fill a document with: first of the entities themselves, then of similar ones."""
