@@ -34,11 +34,6 @@ def uniform(*parts: Part) -> float:
     return (derive_key(*parts) >> 11) * 2.0**-53
 
 
-def integer(high: int, *parts: Part) -> int:
-    """An integer uniform on [0, high), fixed by ``parts``."""
-    return derive_key(*parts) * high >> 64
-
-
 def _mix(state: int) -> int:
     """Finaliser of SplitMix64 (Steele et al. 2014): one 64-bit integer to another, bijectively."""
     state = ((state ^ (state >> 30)) * _MIX_1) & _MASK
