@@ -165,40 +165,45 @@ def states_fact(world: World, noisy: bool, words: Callable[[World, Fact], list[s
     )
 
 
-def leaks_early(world: World) -> Counts:
-    """Documents with a golden answer, where the query asks for an earlier fact than the last."""
+class Asked(NamedTuple):
+    """A query that has not earned the golden answer of its question."""
+
+    question: Question
+    query: str
+    key: int = 0
+
+
+def leaks(world: World, asked: Iterator[Asked]) -> Counts:
+    """Documents with a golden answer, useful and noisy ones."""
     return count(
         bool(substring_match(text, question.golden_answers))
-        for question, fact in hops(world)
-        if not substring_match(world.names[fact.object], question.golden_answers)
-        for query in wordings(world, fact)
+        for question, query, key in asked
         for noisy in (False, True)
-        for text in search(world, query, question, noisy)
+        for text in search(world, query, question, noisy, key)
     )
 
 
-def leaks_misunderstood(world: World) -> Counts:
-    """Documents with a golden answer, where the query names the right entity and asks nonsense."""
-    return count(
-        bool(substring_match(text, question.golden_answers))
-        for question, fact in hops(world)
-        if not substring_match(world.names[fact.subject], question.golden_answers)
-        for query in (f"favourite colour of {world.names[fact.subject]}", "xyzzy")
-        for noisy in (False, True)
-        for text in search(world, query, question, noisy)
-    )
+def asked_early(world: World) -> Iterator[Asked]:
+    """The query asks for an earlier fact than the last."""
+    for question, fact in hops(world):
+        if not substring_match(world.names[fact.object], question.golden_answers):
+            yield from (Asked(question, query) for query in wordings(world, fact))
 
 
-def leaks_whole(world: World) -> Counts:
-    """Documents with a golden answer, where the query is the question and it needs several hops."""
-    return count(
-        bool(substring_match(text, question.golden_answers))
-        for question in world.questions("test")
-        if question.metadata["kind"] in ("2-hop", "3-hop", "4-hop")
-        for noisy in (False, True)
-        for key in range(10)
-        for text in search(world, question.text, question, noisy, key)
-    )
+def asked_whole(world: World) -> Iterator[Asked]:
+    """The query is the question, and that needs several hops."""
+    for question in world.questions("test"):
+        if question.metadata["kind"] in ("2-hop", "3-hop", "4-hop"):
+            yield from (Asked(question, question.text, key) for key in range(10))
+
+
+def asked_nonsense(world: World) -> Iterator[Asked]:
+    """The query names an entity of the way and asks nothing known, or names nothing."""
+    for question, fact in hops(world):
+        name = world.names[fact.subject]
+        if not substring_match(name, question.golden_answers):
+            yield Asked(question, f"favourite colour of {name}")
+            yield Asked(question, "xyzzy")
 
 
 def facts_used(world: World, split: str) -> set[Fact]:
@@ -245,9 +250,9 @@ def main() -> None:
         print(f"  {name:<34}{counts.share:>8.2%}   {limit}   of {counts.total:,}")
     print("documents with a golden answer that the query did not earn")
     for name, counts in (
-        ("the query asks for an earlier fact", leaks_early(world)),
-        ("the query is the whole question", leaks_whole(world)),
-        ("the query asks for nothing known", leaks_misunderstood(world)),
+        ("the query asks for an earlier fact", leaks(world, asked_early(world))),
+        ("the query is the whole question", leaks(world, asked_whole(world))),
+        ("the query asks for nothing known", leaks(world, asked_nonsense(world))),
     ):
         print(f"  {name:<34}{counts.share:>8.2%}   0 %   of {counts.total:,}")
 
