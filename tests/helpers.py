@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from zs_env import (
     Document,
@@ -80,3 +82,26 @@ def play(episode: Episode, policy: Callable[[str], str], engine: SearchEngine) -
         if request is not None:
             episode.observe(answer_batch(engine, [request])[0])
     return episode
+
+
+def tiny_model(folder: Path, tokenizer: Any, **changes: Any) -> Path:
+    """A random Llama of a few thousand weights with ``tokenizer``, saved to ``folder``."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    options = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 2048,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": None,
+    }
+    LlamaForCausalLM(LlamaConfig(**{**options, **changes})).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

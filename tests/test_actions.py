@@ -13,6 +13,7 @@ from zs_env.actions import (
     Invalid,
     Search,
     _scan,
+    ends_turn,
     find_action,
     parse_action,
     tagged,
@@ -72,6 +73,53 @@ def test_find_action_any_text_reads_the_same_when_generation_stops_at_the_end(te
     action, end = find_action(text)
     if not isinstance(action, Invalid):
         assert find_action(text[:end]) == (action, end)
+
+
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ("", False),
+        ("Lima", False),
+        ("<search>Peru", False),
+        ("</search>", False),
+        ("<search>Peru</search>", True),
+        ("<search>Peru</search> and more", True),
+        ("<answer></answer>", True),
+        # A query without text costs a turn whatever comes after it.
+        ("<search> </search>", True),
+        ("<think>hm</think><search>Peru</search>", True),
+        ("<think>hm</think> so <answer>Lima</answer>", True),
+        # An open thought may yet be closed, and would hide what stands in it.
+        ("<think><search>Peru</search>", False),
+        ("<think><search> </search>", False),
+        ("<think>a</think><think><answer>Lima</answer>", False),
+        ("<search>a<think>b</search>", False),
+        ("<think><search>Peru</search></think>", False),
+        ("<think><search>Peru</search></think><answer>Lima</answer>", True),
+        ("<think>a<think>b</think><search>Peru</search>", True),
+        ("<search>big <think>or not</think>city</search>", True),
+        ("</think><search>Peru</search>", True),
+        ("<search>Peru</search><think>", True),
+        ("<THINK><search>Peru</search>", True),
+        # What is left around a thought is no tag.
+        ("<th<think></think>ink><search>Peru</search>", True),
+    ],
+)
+def test_ends_turn_cases(text, ends):
+    assert ends_turn(text) is ends
+
+
+@given(TAGGY_TEXT, TAGGY_TEXT)
+def test_ends_turn_true_nothing_that_follows_changes_the_action(text, more):
+    if ends_turn(text):
+        assert find_action(text + more) == find_action(text)
+
+
+@given(TAGGY_TEXT)
+def test_ends_turn_false_closing_the_thought_changes_the_action(text):
+    """It does not make a sampler go on for nothing."""
+    if not ends_turn(text) and find_action(text)[0] != Invalid(NO_ACTION):
+        assert find_action(text + "</think>") != find_action(text)
 
 
 @given(TAGGY_TEXT)

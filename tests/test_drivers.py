@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import gymnasium as gym
@@ -12,6 +13,7 @@ from zs_env import SearchRequest
 from zs_env.engines import answer_batch
 from zs_env.episode import Episode
 from zs_env.factory import EpisodeFactory
+from zs_env.rollout import rollout
 from zs_env.vector_env import ZeroSearchVectorEnv
 
 
@@ -68,14 +70,20 @@ def drive_native(num_envs, mode="NextStep"):
     return drive_vector(envs, lambda e: e.episodes)
 
 
-def drive_in_any_order(num_envs):
-    """The bare state machines, whose documents come back in random order and batches."""
+def begun(num_envs):
+    """The bare state machines, before their first turn."""
     env = gym.make("ZeroSearch-v0", **KWARGS).unwrapped
-    draw = random.Random(0)
     episodes = []
     for i in range(num_envs):
         env.reset(seed=SEED + i)
         episodes.append(env.episode)
+    return episodes
+
+
+def drive_in_any_order(num_envs):
+    """The bare state machines, whose documents come back in random order and batches."""
+    draw = random.Random(0)
+    episodes = begun(num_envs)
     engine = EpisodeFactory(**KWARGS).search_engine
     waiting: dict[int, SearchRequest] = {}  # by number of the episode
     while running := [i for i, episode in enumerate(episodes) if not episode.finished]:
@@ -91,6 +99,42 @@ def drive_in_any_order(num_envs):
             for i, result in zip(batch, results, strict=True):
                 episodes[i].observe(result)
     return [summary(episode) for episode in episodes]
+
+
+class ByteTokenizer:
+    """A token for each byte of a text, and one for its end."""
+
+    eos_token_id = 256
+
+    def encode(self, text, *, add_special_tokens):
+        return [*text.encode(), *([self.eos_token_id] if add_special_tokens else [])]
+
+    def decode(self, token_ids):
+        return bytes(token_ids).decode()
+
+
+def drive_rollout(num_envs):
+    """Token by token, all at once; what the ledger says of an episode is true of it."""
+    tokenizer = ByteTokenizer()
+    engine = EpisodeFactory(**KWARGS).search_engine
+
+    async def play(episode):
+        async def generate(token_ids, stop, max_tokens):
+            ids = tokenizer.encode(mixed_policy(episode.transcript), add_special_tokens=True)
+            return ids, [-1.0] * len(ids)
+
+        trajectory = await rollout(episode, engine, generate, tokenizer)
+        assert trajectory.verify().info == episode.info()
+        assert trajectory.reward == episode.reward
+        assert [(segment.role, segment.noisy) for segment in trajectory.segments] == (
+            [(segment.role, segment.noisy) for segment in episode.segments]
+        )
+        return summary(episode)
+
+    async def play_all():
+        return await asyncio.gather(*map(play, begun(num_envs)))
+
+    return asyncio.run(play_all())
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +155,7 @@ def test_reference_is_varied(reference):
 
 
 @pytest.mark.parametrize("num_envs", [1, 7, NUM_EPISODES])
-@pytest.mark.parametrize("drive", [drive_sync, drive_native])
+@pytest.mark.parametrize("drive", [drive_sync, drive_native, drive_rollout])
 def test_drivers_agree_on_every_episode(reference, drive, num_envs):
     assert drive(num_envs) == reference[:num_envs]
 

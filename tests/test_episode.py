@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from tests.helpers import QUESTION, EchoEngine, FixedEngine, answer, play, search
 from zs_env import Document, Episode, Question, Rules, SearchFailure, SearchResult
+from zs_env.actions import NO_ACTION
 from zs_env.episode import Role
+from zs_env.prompts import render_correction
 
 RESULT = SearchResult((Document("Ada Blake was born in Jarrow Corvale."),))
 
@@ -169,6 +171,47 @@ def test_episode_measure_decides_what_fits():
     episode.act("<search>a</search>")  # one word
     added = episode.observe(SearchResult((Document("word " * 100),)))
     assert words(added) == 19
+
+
+@pytest.mark.parametrize(
+    ("length", "num_words"),
+    # The block takes 38 characters, and 5 for each word but the first, which takes 4. The turn has
+    # 35 characters: at that length there is room for 120 of the block.
+    [(None, 16), (35, 16), (0, 23), (65, 10)],
+)
+def test_episode_act_length_takes_that_much_context(length, num_words):
+    episode = Episode(QUESTION, small_rules(room=120))
+    episode.act(search("a"), length=length)
+    added = episode.observe(SearchResult((Document("word " * 100),)))
+    assert added.count("word") == num_words and len(added) == 37 + 5 * num_words
+
+
+@pytest.mark.parametrize("spare", [0, -1])
+def test_episode_act_length_one_too_many_exceeds_the_context(spare):
+    correction = render_correction(NO_ACTION)
+    episode = Episode(QUESTION, Rules(max_context=10_000, turn_reserve=4000))
+    length = 10_000 - 4000 - len(episode.transcript) - len(correction) - spare
+    assert episode.act("hm", length=length) is None
+    assert episode.context_exceeded == episode.truncated == (spare < 0)
+    assert episode.transcript.endswith("hm" if spare < 0 else correction)
+
+
+def test_episode_act_length_given_measures_the_environments_texts_only():
+    measured = []
+
+    def measure(text):
+        measured.append(text)
+        return len(text)
+
+    episode = Episode(QUESTION, Rules(), measure=measure)
+    episode.act(search("a"), length=3)
+    episode.observe(RESULT)
+    episode.act("hm", length=1)
+    episode.act(answer("x"), length=2)
+    assert set(measured) == {episode.segments[i].text for i in (0, 2, 4)}
+    episode = Episode(QUESTION, Rules(), measure=measure)
+    episode.act(search("a"))
+    assert measured[-1] == search("a")
 
 
 @given(st.lists(st.text(max_size=400) | st.sampled_from([search("a"), "x" * 300]), max_size=8))

@@ -7,9 +7,12 @@ import json
 import pyarrow
 import pyarrow.parquet
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from zs_env import Question
 from zs_env.errors import QuestionSourceError
+from zs_env.factory import QuestionOrder
 from zs_env.questions import QuestionSet, load_questions
 
 
@@ -114,3 +117,35 @@ def test_question_set_is_a_sequence():
     assert [question.id for question in questions[1:]] == ["1", "2"]
     with pytest.raises(KeyError):
         questions.get("3")
+
+
+def drawn(order, numbers):
+    """The ids of the questions drawn as ``numbers``."""
+    return [order[number].id for number in numbers]
+
+
+@given(
+    st.integers(1, 9),
+    st.integers(0, 2**64),
+    st.lists(st.integers(0, 40), max_size=12),
+)
+def test_question_order_any_place_equals_the_place_in_sequence(size, seed, numbers):
+    """A run that goes on from the middle draws what it would have drawn."""
+    source = QuestionSet(Question(str(i), f"Question {i}?", ("x",)) for i in range(size))
+    in_sequence = drawn(QuestionOrder(source, seed), range(41))
+    order = QuestionOrder(source, seed)
+    assert drawn(order, numbers) == [in_sequence[number] for number in numbers]
+    assert [drawn(QuestionOrder(source, seed), [n]) for n in numbers] == (
+        [[in_sequence[number]] for number in numbers]
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 100])
+def test_question_order_each_question_comes_once_before_any_again(size):
+    source = QuestionSet(Question(str(i), f"Question {i}?", ("x",)) for i in range(size))
+    order = QuestionOrder(source, seed=3)
+    epochs = [drawn(order, range(epoch * size, (epoch + 1) * size)) for epoch in range(5)]
+    assert all(sorted(epoch) == sorted(q.id for q in source) for epoch in epochs)
+    if size == 100:
+        assert len({tuple(epoch) for epoch in epochs}) == 5, "each epoch has its own order"
+        assert drawn(QuestionOrder(source, seed=4), range(size)) != epochs[0]

@@ -22,6 +22,7 @@ _USUAL_TURN = re.compile(
 )
 _ANY_TAG = re.compile(f"</?(?:{'|'.join(TAG_NAMES)})>")
 _THINK_END = f"</{THINK}>"
+_THOUGHT = re.compile(f"<{THINK}>.*?</{THINK}>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,21 @@ def parse_action(text: str) -> Action:
     Search(query='capital of Peru')
     """
     return find_action(text)[0]
+
+
+def ends_turn(text: str) -> bool:
+    """Whether ``text`` holds an action that nothing written after it could change.
+
+    What a sampler asks after each tag: an action inside a thought that is still open does not end
+    the turn, for the thought may yet be closed and hide it.
+
+    >>> ends_turn("<think>or <search>Peru</search>"), ends_turn("<search>Peru</search>")
+    (False, True)
+    """
+    action, end = find_action(text)
+    if action == Invalid(NO_ACTION):
+        return False
+    return f"<{THINK}>" not in _THOUGHT.sub(" ", text[:end])
 
 
 def _scan(text: str) -> tuple[Action, int]:

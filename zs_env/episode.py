@@ -88,6 +88,7 @@ class Episode:
     ) -> None:
         self.question = question
         self.rules = rules
+        self.measure = measure
         self.key = key
         self.noise_probability = noise_probability
         self.turn = 0
@@ -106,7 +107,6 @@ class Episode:
         self.delta = ""
         self._transcript = ""
         self._unread: list[str] = []
-        self._measure = measure
         self._context_length = 0
         self._request: SearchRequest | None = None
         self._event: dict[str, Any] = {}
@@ -131,11 +131,13 @@ class Episode:
             self._unread.clear()
         return self._transcript
 
-    def act(self, text: str) -> SearchRequest | None:
+    def act(self, text: str, length: int | None = None) -> SearchRequest | None:
         """Take the policy's turn.
 
         Args:
             text: what the policy wrote in this turn. Any string will do.
+            length: context that the turn takes, such as the number of sampled tokens; measured if
+                not given.
 
         Returns:
             The search to run, whose result `observe` must be given before the next turn; or None
@@ -150,7 +152,7 @@ class Episode:
         action, end = find_action(text[: self.rules.max_action_chars])
         self.cut_chars += len(text) - end
         self._event = {}
-        self._add(Role.POLICY, text[:end])
+        self._add(Role.POLICY, text[:end], length=length)
         self.turn += 1
         if isinstance(action, Answer):
             self._finish(action.text)
@@ -233,7 +235,7 @@ class Episode:
     def _show(self, documents: Sequence[Document], noisy: bool) -> None:
         max_words = self.rules.max_document_words
         clean = clean_documents(documents, max_words)
-        fitted = fit_documents(clean, max_words, self._room(), self._measure)
+        fitted = fit_documents(clean, max_words, self._room(), self.measure)
         if fitted is None:
             self._overflow()
             return
@@ -253,7 +255,7 @@ class Episode:
             self._truncate()
             return
         correction = render_correction(reason)
-        if self._measure(correction) <= self._room():
+        if self.measure(correction) <= self._room():
             self._add(Role.CORRECTION, correction)
         else:
             self._overflow()
@@ -278,10 +280,10 @@ class Episode:
         self.context_exceeded = True
         self._truncate()
 
-    def _add(self, role: Role, text: str, noisy: bool = False) -> None:
+    def _add(self, role: Role, text: str, noisy: bool = False, length: int | None = None) -> None:
         self.segments.append(Segment(role, text, noisy))
         self._unread.append(text)
-        self._context_length += self._measure(text)
+        self._context_length += self.measure(text) if length is None else length
         if role is not Role.POLICY:
             self.delta = text
 

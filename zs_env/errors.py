@@ -43,3 +43,11 @@ class MissingDependencyError(ZeroSearchError, ImportError):
     def for_extra(cls, what: str, package: str, extra: str) -> MissingDependencyError:
         """The error for ``what``, which needs ``package``, which the extra ``extra`` installs."""
         return cls(f"{what} needs `{package}`: pip install 'zs-env[{extra}]'.")
+
+
+class RolloutError(ZeroSearchError):
+    """A sampler or a tokenizer does not keep what `zs_env.rollout` needs."""
+
+
+class TrajectoryError(ZeroSearchError):
+    """A trajectory contradicts itself."""

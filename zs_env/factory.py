@@ -152,6 +152,37 @@ class EpisodeFactory:
             )
 
 
+class QuestionOrder:
+    """The questions of ``source`` without end, in random orders that follow from ``seed``.
+
+    Each question comes once before any comes again. Any place can be asked for at once, so a run
+    that goes on needs to remember nothing but how many questions it has drawn.
+
+    Args:
+        source: the questions.
+        seed: what the order follows from.
+    """
+
+    __slots__ = ("_epoch", "_key", "_seed", "_source")
+
+    def __init__(self, source: QuestionSource, seed: int) -> None:
+        self._source = source
+        self._seed = seed
+        self._epoch = -1
+        self._key = 0
+
+    def __getitem__(self, number: int) -> Question:
+        """The question drawn as ``number``, from 0."""
+        if number < 0:
+            raise IndexError(f"questions are counted from 0, got {number}.")
+        size = len(self._source)
+        epoch, position = divmod(number, size)
+        if epoch != self._epoch:
+            self._key = keyed_random.derive_key("order", self._seed, epoch)
+            self._epoch = epoch
+        return self._source[keyed_random.shuffled_index(position, size, self._key)]
+
+
 class EpisodeStream:
     """The episodes of one environment, one after the other, fixed by a seed.
 
@@ -174,9 +205,9 @@ class EpisodeStream:
         self._seed = as_integer("seed", seed)
         if self._seed < 0:
             raise ValueError(f"`seed` must not be negative, got {seed}.")
+        self._order = QuestionOrder(factory.source, self._seed)
         self._num_begun = 0
         self._num_drawn = 0
-        self._order = 0
 
     def next(
         self,
@@ -192,19 +223,12 @@ class EpisodeStream:
             key: what random choices follow from, instead of seed and count.
         """
         if question is None:
-            question = self._draw()
+            question = self._order[self._num_drawn]
+            self._num_drawn += 1
         if key is None:
             key = keyed_random.derive_key("episode", self._seed, self._num_begun)
         self._num_begun += 1
         return self._factory.make(question, key, noise_probability)
-
-    def _draw(self) -> Question:
-        source = self._factory.source
-        epoch, position = divmod(self._num_drawn, len(source))
-        if position == 0:
-            self._order = keyed_random.derive_key("order", self._seed, epoch)
-        self._num_drawn += 1
-        return source[keyed_random.shuffled_index(position, len(source), self._order)]
 
 
 def as_key(key: Any) -> int | None:

@@ -23,6 +23,9 @@ CORRECTION = (
     f"{tagged(SEARCH, ' your query ')}. To answer, write {tagged(ANSWER, ' your answer ')}.\n"
 )
 
+INFORMATION_START = f"\n<{INFORMATION}>\n"
+"""How each block of documents begins."""
+
 NO_DOCUMENTS = "No documents were found."
 
 
@@ -45,7 +48,7 @@ def render_information(documents: Sequence[Document]) -> str:
         for number, document in enumerate(documents, start=1)
     ]
     body = "\n".join(lines) if lines else NO_DOCUMENTS
-    return "\n" + tagged(INFORMATION, f"\n{body}\n") + "\n"
+    return f"{INFORMATION_START}{body}\n</{INFORMATION}>\n"
 
 
 def fit_documents(

@@ -57,6 +57,12 @@ class Lookup:
     relation: Relation
     subject: int
 
+    def wordings(self, world: World) -> list[str]:
+        """The queries that ask for it, noun phrases first."""
+        name = world.names[self.subject]
+        phrasings = (*self.relation.phrases, *self.relation.questions)
+        return [phrasing.format(s=name) for phrasing in phrasings]
+
 
 class HopByHopSolver:
     """Searches for one missing fact at a time, and answers when it has them all.
@@ -75,23 +81,26 @@ class HopByHopSolver:
 
     def __call__(self, observation: str) -> str:
         """The next turn: a thought, and a search or the answer."""
-        question = _QUESTION.search(observation)
-        plan = parse_question(self.world, question[1]) if question else None
-        if plan is None:
+        step = self.next_step(observation)
+        if step is None:
             return _turn(NOT_UNDERSTOOD, ANSWER, UNKNOWN)
-        queries = _QUERY.findall(observation)
-        sentences = _read_sentences(observation)
-        step = self._resolve(plan, sentences)
         if isinstance(step, int):
             return _turn(FOUND, ANSWER, self.world.names[step])
+        queries = _QUERY.findall(observation)
         if len(queries) >= self.max_turns - 1:
             return _turn(OUT_OF_TURNS, ANSWER, UNKNOWN)
-        name = self.world.names[step.subject]
-        wordings = [
-            wording.format(s=name) for wording in (*step.relation.phrases, *step.relation.questions)
-        ]
+        wordings = step.wordings(self.world)
         num_tries = sum(query in wordings for query in queries)
         return _turn(NEEDED.format(what=wordings[0]), SEARCH, wordings[num_tries % len(wordings)])
+
+    def next_step(self, observation: str) -> int | Lookup | None:
+        """The entity that answers the question, or the first fact that is missing.
+
+        None if the question is none of this world.
+        """
+        question = _QUESTION.search(observation)
+        plan = parse_question(self.world, question[1]) if question else None
+        return None if plan is None else self._resolve(plan, _read_sentences(observation))
 
     def _resolve(self, plan: Plan, sentences: list[str]) -> int | Lookup:
         """The entity that ``plan`` stands for, or the first fact that is missing."""

@@ -18,7 +18,10 @@ PASSAGE_WORDS = 30
 MAX_DOCUMENTS = 20
 """The numbers of documents that the vocabulary covers."""
 
-_TOKEN = re.compile(r"</?\w+>|\w+|[^\w\s]")
+TOKEN_PATTERN = r"</?\w+>|\w+|[^\w\s]"
+"""A tag, a word or a mark."""
+
+_TOKEN = re.compile(TOKEN_PATTERN)
 
 
 class Passage(NamedTuple):
