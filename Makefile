@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format benchmark clean
+.PHONY: help setup train test lint format benchmark clean
 
 help:  ## show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
@@ -16,6 +16,9 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
 	$(BIN)/python -m pip install --quiet --quiet --editable '.[dev]' -c constraints.txt
 	@touch $@
+
+train: setup  ## train the small policy by PPO; goes on where an earlier call was stopped
+	$(BIN)/python -m agents.ppo --resume
 
 test: lint  ## check style and types, and run the tests
 	$(BIN)/python -m pytest
@@ -29,9 +32,10 @@ format: setup  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: setup  ## measure the environment's speed, and audit the embedded world
+benchmark: setup  ## measure environment and training, and audit the embedded world
 	$(BIN)/python -m benchmarks.env_overhead
 	$(BIN)/python -m benchmarks.world_audit
+	$(BIN)/python -m benchmarks.training
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

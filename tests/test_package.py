@@ -65,9 +65,16 @@ def test_readme_code_runs():
 
 def test_readme_names_files_that_exist():
     text = (ROOT / "README.md").read_text()
-    paths = re.findall(r"`((?:zs_env|examples|benchmarks|tests)/[\w/.]*)`", text)
+    paths = re.findall(r"`((?:zs_env|agents|examples|benchmarks|tests)/[\w/.]*)`", text)
     assert len(paths) > 10
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_example_custom_algorithm_trains(tmp_path):
+    options = ["--updates", "1", "--questions-per-update", "16", "--num-test-questions", "8"]
+    result = run("-m", "examples.custom_algorithm", "--run", str(tmp_path / "run"), *options)
+    assert result.returncode == 0, result.stderr
+    assert "| world | F1 |" in result.stdout
 
 
 def test_example_quickstart_solves_its_questions():

@@ -1,0 +1,89 @@
+"""One process, or several that torchrun started: the same code for both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+T = TypeVar("T")
+
+
+class Processes:
+    """The processes of a run, which share data and average gradients.
+
+    Args:
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        RuntimeError: fewer processes came up than torchrun was asked for.
+
+    Attributes:
+        rank: number of this process, from 0.
+        size: number of processes.
+        device: where this process computes.
+    """
+
+    def __init__(self, device: str = "auto") -> None:
+        expected = int(os.environ.get("WORLD_SIZE", "1"))
+        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        use_gpu = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
+        self.device = torch.device(f"cuda:{local_rank}" if use_gpu else "cpu")
+        self._began = False
+        if "TORCHELASTIC_RUN_ID" in os.environ or expected > 1:
+            if use_gpu:
+                torch.cuda.set_device(self.device)
+            if not dist.is_initialized():
+                dist.init_process_group("nccl" if use_gpu else "gloo")
+                self._began = True
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.size = dist.get_world_size() if dist.is_initialized() else 1
+        if self.size != expected:
+            raise RuntimeError(f"{expected} processes were asked for, and {self.size} came up.")
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and talks."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> list[T]:
+        """This process's part of ``items``."""
+        return list(items[self.rank :: self.size])
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """``module``, whose gradients are averaged over the processes in the backward pass."""
+        return module if self.size == 1 else DistributedDataParallel(module)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes."""
+        if self.size > 1:
+            values = values.to(self.device)
+            dist.all_reduce(values)
+        return values.cpu()
+
+    def gather(self, items: Sequence[T]) -> list[T]:
+        """What all processes hold, those of rank 0 first; every process gets it."""
+        if self.size == 1:
+            return list(items)
+        parts: list[Any] = [None] * self.size
+        dist.all_gather_object(parts, list(items))
+        return [item for part in parts for item in part]
+
+    def agree(self, flag: bool) -> bool:
+        """Whether any process says True; every process learns of it."""
+        return bool(self.sum(torch.tensor(float(flag)))) if self.size > 1 else flag
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def close(self) -> None:
+        """Leave the group."""
+        if self._began and dist.is_initialized():
+            dist.destroy_process_group()

@@ -1,0 +1,86 @@
+"""GRPO with masked tokens.
+
+    python -m agents.grpo --help
+
+Several episodes answer the same question, with the same noise labels and the same documents for
+the same queries; each is judged by how much better it did than its group. There is no critic.
+
+Departures from the paper (arXiv 2505.04588, section 3.4) and from Shao et al. 2024:
+- The loss is a mean over the tokens of a minibatch, not over episodes of means over their tokens,
+  so that long answers are not favoured when they are wrong.
+- Groups without variance teach nothing: they are left out of the loss, and counted.
+- An episode whose search failed is left out of its group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from agents.advantages import group_relative, has_variance
+from agents.batch import Batch
+from agents.cli import run_main
+from agents.config import Config
+from agents.losses import clipped_policy_loss, kl_k3
+from agents.policy import PolicyOutput
+from agents.run import Run
+
+
+@dataclass(frozen=True)
+class GRPOConfig(Config):
+    """Options of GRPO."""
+
+    run: Path = Path("runs/grpo")
+    """Folder of the run: config, metrics, checkpoints, report."""
+    questions_per_update: int = 52
+    """Questions of a round."""
+    group_size: int = 5
+    """Episodes for each question."""
+    clip_coef: float = 0.2
+    """Updates do not gain from moving a token's probability by more than this share."""
+    divide_by_std: bool = True
+    """Divide by the group's standard deviation; False is "Dr. GRPO"."""
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        if self.group_size < 2:
+            raise ValueError(f"`group_size` must be at least 2 in GRPO, got {self.group_size}.")
+        if not self.clip_coef > 0.0:
+            raise ValueError(f"`clip_coef` must be greater than 0, got {self.clip_coef}.")
+
+
+def train(config: GRPOConfig) -> None:
+    """Train by GRPO."""
+
+    def loss_function(now: PolicyOutput, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        mask = batch.mask
+        policy_loss, clipped = clipped_policy_loss(
+            now.log_probs, batch.old_log_probs, batch.advantages, mask, config.clip_coef
+        )
+        loss = policy_loss - config.entropy_coef * now.entropy
+        if batch.reference_log_probs is not None:
+            loss = loss + config.kl_coef * kl_k3(now.log_probs, batch.reference_log_probs, mask)
+        return loss, {
+            "policy_loss": policy_loss,
+            "entropy": now.entropy,
+            "clip_fraction": clipped.float(),
+            "approx_kl": kl_k3(batch.old_log_probs, now.log_probs, mask),
+        }
+
+    with Run(config) as run:
+        for update in run.updates():
+            batch = run.play(update)
+            useful = has_variance(batch.rewards, batch.groups)
+            run.note("zero_variance_share", float((~useful).sum()) / max(len(batch), 1))
+            advantages = group_relative(
+                batch.rewards, batch.groups, divide_by_std=config.divide_by_std
+            )
+            batch = replace(batch, advantages=advantages[:, None] * batch.mask)
+            run.learn(batch.rows(useful), loss_function)
+
+
+if __name__ == "__main__":
+    run_main(train, GRPOConfig)

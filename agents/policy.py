@@ -1,0 +1,229 @@
+"""A causal language model with a value head: what is sampled from, and what is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
+
+from zs_env.errors import MissingDependencyError
+
+disable_progress_bar()
+
+PROBE_TOKENS = 4
+ADAPTERS = "adapter_config.json"
+GENERIC_TOKENIZERS = ("TokenizersBackend", "PreTrainedTokenizerFast")
+
+
+class PolicyOutput(NamedTuple):
+    """What the model says of each token that is marked, and 0 elsewhere; all (B, T), float32.
+
+    Attributes:
+        log_probs: log-probability of the token, given all before it.
+        entropy: of the distribution it was drawn from, in nats.
+        values: expected return in the state before the token, or 0 without a value head.
+    """
+
+    log_probs: Tensor
+    entropy: Tensor
+    values: Tensor
+
+
+class Policy(nn.Module):
+    """Any causal language model of transformers, with or without a value head.
+
+    Args:
+        model: the language model, or a peft model around one.
+        tokenizer: its tokenizer.
+        with_values: add a value head, which starts at 0.
+        temperature: logits are divided by it, in sampling and in training.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        with_values: bool = False,
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.temperature = temperature
+        self.value_head = ValueHead(model.config.hidden_size) if with_values else None
+        self._plain_head = _has_plain_head(model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def forward(self, token_ids: Tensor, mask: Tensor) -> PolicyOutput:
+        """Score the tokens that ``mask`` marks; the others cost no logits and get no gradient.
+
+        Args:
+            token_ids: padded on the right with any id, (B, T), int64.
+            mask: True for the tokens to score, (B, T), bool. The first column is never scored.
+        """
+        chosen = mask[:, 1:]
+        hidden, logits = self.at(token_ids[:, :-1], chosen)
+        logits = logits.float() / self.temperature
+        all_log_probs = logits.log_softmax(-1)
+        log_probs = all_log_probs.gather(-1, token_ids[:, 1:][chosen][:, None])[:, 0]
+        entropy = -(all_log_probs.exp() * all_log_probs).sum(-1)
+        values = torch.zeros_like(log_probs)
+        if self.value_head is not None:
+            values = self.value_head(hidden)
+        return PolicyOutput(*(_spread(x, chosen) for x in (log_probs, entropy, values)))
+
+    def at(self, token_ids: Tensor, chosen: Tensor, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Last hidden states (N, hidden size) and raw logits (N, V) at the N ``chosen`` positions.
+
+        Args:
+            token_ids: (B, T), int64.
+            chosen: (B, T), bool.
+            kwargs: further arguments of the model, such as its cache.
+        """
+        kwargs.setdefault("use_cache", False)
+        model = _unwrapped(self.model)
+        if self._plain_head:
+            hidden = model.base_model(token_ids, **kwargs).last_hidden_state[chosen]
+            return hidden, model.get_output_embeddings()(hidden)
+        output = model(token_ids, output_hidden_states=True, **kwargs)
+        return output.hidden_states[-1][chosen], output.logits[chosen]
+
+
+class ValueHead(nn.Module):
+    """Hidden state (..., H) to expected return (...,), float32; 0 before any training."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(hidden_size, hidden_size)
+        self.output = nn.Linear(hidden_size, 1)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """The values."""
+        values: Tensor = self.output(torch.tanh(self.hidden(hidden.float())))[..., 0].float()
+        return values
+
+
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder or hub name.
+
+    Raises:
+        ValueError: there is none, or it has no end-of-text.
+    """
+    try:
+        # Some model types bring a class that ignores how the tokenizer in the folder splits text.
+        named = get_tokenizer_config(path).get("tokenizer_class")
+        cls = PreTrainedTokenizerFast if named in GENERIC_TOKENIZERS else AutoTokenizer
+        tokenizer = cls.from_pretrained(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"`model` must be a folder or hub name of a causal language model with a tokenizer; "
+            f"{str(path)!r} has no tokenizer that can be read: {error}"
+        ) from None
+    if tokenizer.eos_token_id is None:
+        raise ValueError(
+            f"the tokenizer of {str(path)!r} has no end-of-text token: set `eos_token` in its "
+            "tokenizer_config.json."
+        )
+    return tokenizer
+
+
+def load_model(path: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """The causal language model of a model folder or hub name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    try:
+        if (Path(path) / ADAPTERS).is_file():
+            return _load_adapters(path, dtype)
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"`model` must be a folder or hub name of a causal language model in the format of "
+            f"transformers; {str(path)!r} cannot be loaded: {error}"
+        ) from None
+    return model
+
+
+def load_policy(path: str | Path, *, with_values: bool = False, temperature: float = 1.0) -> Policy:
+    """The policy in a model folder, a checkpoint, or of a hub name.
+
+    Raises:
+        ValueError: there is none, or its tokenizer has no end-of-text.
+    """
+    tokenizer = load_tokenizer(path)
+    return Policy(load_model(path), tokenizer, with_values=with_values, temperature=temperature)
+
+
+def add_adapters(model: PreTrainedModel, rank: int) -> PreTrainedModel:
+    """``model`` with low-rank adapters (LoRA) of ``rank``, which alone are trained.
+
+    Raises:
+        MissingDependencyError: peft is not installed.
+    """
+    peft = _import_peft()
+    options = peft.LoraConfig(
+        r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    adapted: Any = peft.get_peft_model(model, options)
+    return adapted
+
+
+def _load_adapters(path: str | Path, dtype: torch.dtype) -> PreTrainedModel:
+    """The model whose adapters are in the folder, which names it; they can be trained further."""
+    peft = _import_peft()
+    base = peft.PeftConfig.from_pretrained(path).base_model_name_or_path
+    model: Any = peft.PeftModel.from_pretrained(load_model(base, dtype), path, is_trainable=True)
+    return model
+
+
+def _import_peft() -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise MissingDependencyError.for_extra("`lora_rank`", "peft", "lora") from error
+    return peft
+
+
+def _unwrapped(model: Any) -> PreTrainedModel:
+    """The model inside a peft model, whose adapters stay in place."""
+    unwrapped: PreTrainedModel = model.get_base_model() if hasattr(model, "peft_config") else model
+    return unwrapped
+
+
+@torch.no_grad()
+def _has_plain_head(model: PreTrainedModel) -> bool:
+    """Whether the logits are nothing but the output embedding of the last hidden states.
+
+    Then they can be had for some positions only. Models that scale or cap their logits differ.
+    """
+    model = _unwrapped(model)
+    token_ids = torch.arange(PROBE_TOKENS, device=next(model.parameters()).device)[None]
+    hidden = model.base_model(token_ids, use_cache=False).last_hidden_state
+    logits = model(token_ids, use_cache=False).logits
+    plain: Tensor = model.get_output_embeddings()(hidden)
+    return bool(torch.allclose(plain, logits, rtol=1e-3, atol=1e-4))
+
+
+def _spread(values: Tensor, chosen: Tensor) -> Tensor:
+    """``values`` (N,) at the N chosen places of (B, T - 1), and zeros before: (B, T)."""
+    placed = values.new_zeros(chosen.shape).masked_scatter(chosen, values)
+    return torch.nn.functional.pad(placed, (1, 0))

@@ -1,0 +1,80 @@
+"""REINFORCE with masked tokens.
+
+    python -m agents.reinforce --help
+
+The plainest of policy gradients: each policy token gets the reward of its episode, less a baseline.
+With several episodes a question the baseline is the mean of the others (RLOO); with one it is a
+moving mean of all rewards. The shortest algorithm here, and the one to copy.
+
+Departures from the paper (arXiv 2505.04588, section 3.4):
+- The loss is a mean over the tokens of a minibatch.
+- An episode whose search failed is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from agents.advantages import leave_one_out, normalize
+from agents.batch import Batch
+from agents.cli import run_main
+from agents.config import Config
+from agents.losses import kl_k1, kl_k3, policy_gradient_loss
+from agents.policy import PolicyOutput
+from agents.run import Run
+
+
+@dataclass(frozen=True)
+class ReinforceConfig(Config):
+    """Options of REINFORCE."""
+
+    run: Path = Path("runs/reinforce")
+    """Folder of the run: config, metrics, checkpoints, report."""
+    baseline_decay: float = 0.9
+    """How much of the moving mean is kept from update to update."""
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        if not 0.0 <= self.baseline_decay < 1.0:
+            raise ValueError(f"`baseline_decay` must be in [0, 1), got {self.baseline_decay}.")
+
+
+def train(config: ReinforceConfig) -> None:
+    """Train by REINFORCE."""
+
+    def loss_function(now: PolicyOutput, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        policy_loss = policy_gradient_loss(now.log_probs, batch.advantages, batch.mask)
+        return policy_loss - config.entropy_coef * now.entropy, {
+            "policy_loss": policy_loss,
+            "entropy": now.entropy,
+            "approx_kl": kl_k3(batch.old_log_probs, now.log_probs, batch.mask),
+        }
+
+    def advantages_of(run: Run, batch: Batch) -> Tensor:
+        """Advantages of the episodes, (B,)."""
+        if config.group_size > 1:
+            return leave_one_out(batch.rewards, batch.groups)
+        mean, _ = run.moments(batch.rewards, batch.rewards > -float("inf"))
+        baseline = run.memory.get("baseline", mean)
+        decay = config.baseline_decay
+        run.memory["baseline"] = decay * baseline + (1.0 - decay) * mean
+        return batch.rewards - baseline
+
+    with Run(config) as run:
+        for update in run.updates():
+            batch = run.play(update)
+            advantages = advantages_of(run, batch)[:, None] * batch.mask
+            if batch.reference_log_probs is not None:
+                drift = kl_k1(batch.old_log_probs, batch.reference_log_probs, batch.mask)
+                advantages = advantages - config.kl_coef * drift
+            _, variance = run.moments(advantages, batch.mask)
+            advantages = normalize(advantages, batch.mask, 0.0, variance)
+            run.learn(replace(batch, advantages=advantages), loss_function)
+
+
+if __name__ == "__main__":
+    run_main(train, ReinforceConfig)

@@ -1,0 +1,202 @@
+"""Make the small base policy.
+
+    python -m agents.tiny.train
+
+First reads (`agents.tiny.exercises`), then imitates the crowd of `agents.tiny.behaviours`, in
+embedded worlds of other seeds than any run uses. About a quarter of an hour on two cores. Writes
+weights and tokenizer to agents/tiny/model.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from agents.tiny import MODEL
+from agents.tiny.behaviours import demonstrations
+from agents.tiny.exercises import reading_exercise
+from agents.tiny.tokenizer import END_OF_TEXT, make_tokenizer
+from zs_env.actions import ANSWER, SEARCH
+from zs_env.episode import Episode, Role
+from zs_env.keyed_random import Stream, uniform
+from zs_env.world import load_world
+
+FIRST_WORLD_SEED = 1_000_000
+"""Worlds are numbered from here: far from the seeds that environments are given."""
+
+STEPS_PER_WORLD = 64
+BATCHES_AT_ONCE = 16
+NO_LABEL = -100
+USUAL_LABELS = {"exercises": 80, "episodes": 25}
+"""About how many tokens of an example are learned."""
+
+Example = tuple[list[int], list[int]]
+"""Token ids, and labels: the ids of what is learned, `NO_LABEL` elsewhere."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to train, and how long."""
+
+    output: Path = MODEL
+    """Folder to write to."""
+    seed: int = 0
+    """Fixes weights and data."""
+    steps: int = 3200
+    """Optimizer steps."""
+    reading_steps: int = 1000
+    """Steps at the beginning with exercises only."""
+    exercise_share: float = 0.25
+    """Share of the later steps with exercises."""
+    batch_size: int = 48
+    """Exercises or episodes a step."""
+    learning_rate: float = 4e-3
+    """Highest learning rate; it rises for 100 steps, then falls as a cosine."""
+    weight_decay: float = 0.05
+    """Of AdamW."""
+    hidden_size: int = 128
+    """Width of the model."""
+    layers: int = 4
+    """Depth of the model."""
+
+
+def make_model(config: Config, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """About a million parameters, random."""
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=config.hidden_size,
+            intermediate_size=3 * config.hidden_size,
+            num_hidden_layers=config.layers,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=2048,
+            tie_word_embeddings=True,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=None,
+        )
+    )
+
+
+def encode_episode(episode: Episode, tokenizer: PreTrainedTokenizerFast) -> Example:
+    """An episode, of which what the policy wrote is learned."""
+    ids: list[int] = []
+    labels: list[int] = []
+    for segment in episode.segments:
+        by_policy = segment.role is Role.POLICY
+        ended = segment.text.endswith((f"</{SEARCH}>", f"</{ANSWER}>"))
+        text = segment.text + END_OF_TEXT if by_policy and not ended else segment.text
+        new = tokenizer.encode(text, add_special_tokens=False)
+        ids += new
+        labels += new if by_policy else [NO_LABEL] * len(new)
+    return ids, labels
+
+
+def encode_exercise(text: str, tokenizer: PreTrainedTokenizerFast) -> Example:
+    """An exercise, of which all is learned."""
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    return ids, ids
+
+
+def examples(
+    kind: str, config: Config, tokenizer: PreTrainedTokenizerFast
+) -> Iterator[list[Example]]:
+    """Endless batches of one kind. Examples of similar length share a batch: little is padded."""
+    count = config.batch_size * BATCHES_AT_ONCE
+    seed = FIRST_WORLD_SEED + 1_000_000 * config.seed
+    while True:
+        world = load_world(seed)
+        for first in range(0, STEPS_PER_WORLD * config.batch_size, count):
+            if kind == "exercises":
+                draws = [Stream("exercise", seed, first + number) for number in range(count)]
+                made = [encode_exercise(reading_exercise(world, d), tokenizer) for d in draws]
+            else:
+                played = demonstrations(seed, first, count)
+                made = [encode_episode(episode, tokenizer) for episode in played]
+            made.sort(key=lambda example: len(example[0]))
+            for batch in torch.randperm(BATCHES_AT_ONCE).tolist():
+                yield made[batch * config.batch_size :][: config.batch_size]
+        seed += 1
+
+
+def collate(batch: list[Example]) -> tuple[Tensor, Tensor]:
+    """Ids and labels, (B, T) each, padded on the right."""
+    length = max(len(ids) for ids, _ in batch)
+    length += -length % 16  # few shapes, for which kernels are made once
+    ids = torch.zeros(len(batch), length, dtype=torch.long)
+    labels = torch.full((len(batch), length), NO_LABEL)
+    for row, (row_ids, row_labels) in enumerate(batch):
+        ids[row, : len(row_ids)] = torch.tensor(row_ids)
+        labels[row, : len(row_labels)] = torch.tensor(row_labels)
+    return ids, labels
+
+
+def loss_of(model: LlamaForCausalLM, ids: Tensor, labels: Tensor, usual_labels: int) -> Tensor:
+    """Cross-entropy of the labelled tokens, summed, over what such a batch usually has of them.
+
+    A batch of short episodes has few, and must not count for more because of it.
+    """
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = model.model(ids, use_cache=False).last_hidden_state[:, :-1]
+        targets = labels[:, 1:]
+        chosen = targets != NO_LABEL
+        logits = model.lm_head(hidden[chosen])
+    total = cross_entropy(logits.float(), targets[chosen], reduction="sum")
+    return total / (usual_labels * len(ids))
+
+
+def rate(step: int, config: Config) -> float:
+    """Factor on the learning rate at ``step``."""
+    falling = 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    return min(1.0, (step + 1) / 100) * (0.03 + 0.97 * falling)
+
+
+def main(config: Config) -> None:
+    """Train and save."""
+    torch.manual_seed(config.seed)
+    tokenizer = make_tokenizer()
+    model = make_model(config, tokenizer)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens")
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=config.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=config.weight_decay,
+    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, config))
+    sources = {kind: examples(kind, config, tokenizer) for kind in USUAL_LABELS}
+    recent: dict[str, list[float]] = {kind: [] for kind in USUAL_LABELS}
+    start = time.monotonic()
+    for step in range(config.steps):
+        exercises = step < config.reading_steps or (
+            uniform("kind", config.seed, step) < config.exercise_share
+        )
+        kind = "exercises" if exercises else "episodes"
+        loss = loss_of(model, *collate(next(sources[kind])), USUAL_LABELS[kind])
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        scheduler.step()
+        recent[kind].append(loss.item())
+        if (step + 1) % 50 == 0:
+            means = ", ".join(f"{k} {sum(v) / len(v):.4f}" for k, v in recent.items() if v)
+            seconds = time.monotonic() - start
+            print(f"step {step + 1}: loss on {means}, {seconds:.0f} s", flush=True)
+            recent = {kind: [] for kind in USUAL_LABELS}
+    model.save_pretrained(config.output)
+    tokenizer.save_pretrained(config.output)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, description=__doc__))

@@ -1,0 +1,265 @@
+"""Checkpoints: everything comes back as it was, and what is not whole is never one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from agents.batch import Batch
+from agents.checkpoint import (
+    last_checkpoint,
+    load_critic,
+    load_optimizer,
+    load_state,
+    save_checkpoint,
+)
+from agents.config import Config
+from agents.distributed import Processes
+from agents.errors import CheckpointError
+from agents.learner import Learner
+from agents.policy import Policy, add_adapters, load_model, load_policy, load_tokenizer
+from agents.tiny.tokenizer import make_tokenizer
+from tests.helpers import tiny_model
+
+CONFIG = Config(device="cpu", precision="float32", minibatches=2, weight_decay=0.01)
+STATE = {"memory": {"baseline": 0.25}, "random_state": [1, 2, 3], "progress": 0.5}
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    return tiny_model(tmp_path_factory.mktemp("model"), make_tokenizer(), num_hidden_layers=1)
+
+
+@pytest.fixture
+def learner(model_folder):
+    """A policy with a value head, a few steps after the beginning of its training."""
+    learner = Learner(load_policy(model_folder, with_values=True), CONFIG, Processes("cpu"))
+    train(learner, update=0)
+    return learner
+
+
+def train(learner, update):
+    """Gradient steps on tokens that follow from ``update``."""
+    draw = torch.Generator().manual_seed(update)
+    shape = (4, 12)
+    batch = Batch(
+        token_ids=torch.randint(3, 1000, shape, generator=draw),
+        mask=torch.rand(shape, generator=draw) < 0.6,
+        sampled_log_probs=torch.zeros(shape),
+        rewards=torch.zeros(4),
+        groups=torch.arange(4),
+        lengths=torch.full((4,), 12),
+        returns=torch.randn(shape, generator=draw),
+    )
+
+    def loss_function(now, part):
+        return (now.values - part.returns).square() - part.returns * now.log_probs, {}
+
+    learner.learn(batch, loss_function, update)
+
+
+def save(folder, learner, update, keep=10):
+    state = {**STATE, "update": update}
+    return save_checkpoint(folder, learner.policy, learner.optimizer, state, keep)
+
+
+def load(checkpoint, policy=None, config=CONFIG):
+    """A learner as it was at ``checkpoint``."""
+    policy = policy or load_policy(checkpoint, with_values=True)
+    learner = Learner(policy, config, Processes("cpu"))
+    load_critic(checkpoint, learner.policy)
+    load_optimizer(checkpoint, learner.optimizer)
+    return learner
+
+
+def assert_same_training(found, expected):
+    """Weights, moments, step counts and settings are the same to the last bit."""
+    weights, wanted = found.policy.state_dict(), expected.policy.state_dict()
+    assert weights.keys() == wanted.keys()
+    for name, tensor in wanted.items():
+        assert torch.equal(weights[name], tensor), name
+    now, then = found.optimizer.state_dict(), expected.optimizer.state_dict()
+    # As JSON, which has one kind of sequence.
+    assert json.dumps(now["param_groups"]) == json.dumps(then["param_groups"])
+    assert now["state"].keys() == then["state"].keys()
+    for number, moments in then["state"].items():
+        assert moments.keys() == now["state"][number].keys()
+        for name, tensor in moments.items():
+            assert torch.equal(now["state"][number][name], tensor), (number, name)
+            assert tensor.any(), (number, name)
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_checkpoint_restores_weights_value_head_and_moments_exactly(learner, tmp_path):
+    checkpoint = save(tmp_path, learner, update=1)
+    assert checkpoint == last_checkpoint(tmp_path) == tmp_path / "000001"
+    assert_same_training(load(checkpoint), learner)
+
+
+def test_checkpoint_next_step_is_identical_to_the_last_bit(learner, tmp_path):
+    restored = load(save(tmp_path, learner, update=1))
+    for update in (1, 2):
+        train(learner, update)
+        train(restored, update)
+    assert_same_training(restored, learner)
+
+
+def test_checkpoint_restores_the_settings_of_the_optimizer(learner, tmp_path):
+    checkpoint = save(tmp_path, learner, update=1)
+    other = replace(CONFIG, learning_rate=0.5, critic_learning_rate=0.25, weight_decay=0.0)
+    assert_same_training(load(checkpoint, config=other), learner)
+
+
+def test_checkpoint_before_the_first_step_restores_an_optimizer_without_moments(
+    model_folder, tmp_path
+):
+    fresh = Learner(load_policy(model_folder, with_values=True), CONFIG, Processes("cpu"))
+    restored = load(save(tmp_path, fresh, update=0))
+    train(fresh, update=0)
+    train(restored, update=0)
+    assert_same_training(restored, fresh)
+
+
+def test_checkpoint_without_a_value_head_restores_the_policy(model_folder, tmp_path):
+    learner = Learner(load_policy(model_folder), CONFIG, Processes("cpu"))
+    train(learner, update=0)
+    checkpoint = save(tmp_path, learner, update=1)
+    assert "critic.safetensors" not in names_in(checkpoint)
+    assert_same_training(load(checkpoint, load_policy(checkpoint)), learner)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_checkpoint_of_adapters_next_step_is_identical(model_folder, tmp_path):
+    adapted = add_adapters(load_model(model_folder), 2)
+    policy = Policy(adapted, load_tokenizer(model_folder), with_values=True)
+    learner = Learner(policy, CONFIG, Processes("cpu"))
+    train(learner, update=0)
+    restored = load(save(tmp_path, learner, update=1))
+    for update in (1, 2):
+        train(learner, update)
+        train(restored, update)
+    ids = torch.arange(3, 15)[None]
+    mask = torch.ones(ids.shape, dtype=torch.bool)
+    for found, expected in zip(restored.policy(ids, mask), policy(ids, mask), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_checkpoint_restores_tokenizer_and_state(learner, tmp_path):
+    checkpoint = save(tmp_path, learner, update=12)
+    assert checkpoint.name == "000012"
+    state = load_state(checkpoint)
+    assert {name: state[name] for name in (*STATE, "update")} == {**STATE, "update": 12}
+    text = "<search> birthplace of ada blake </search>"
+    tokenizer = load_tokenizer(checkpoint)
+    assert tokenizer.encode(text) == learner.policy.tokenizer.encode(text)
+    assert tokenizer.eos_token_id == learner.policy.tokenizer.eos_token_id
+
+
+def test_checkpoint_keep_removes_the_older(learner, tmp_path):
+    for update in (2, 9, 10, 11):
+        save(tmp_path, learner, update, keep=2)
+    assert names_in(tmp_path) == ["000010", "000011"]
+
+
+def test_checkpoint_of_the_same_update_takes_the_place_of_the_first(learner, tmp_path):
+    save(tmp_path, learner, update=1)
+    train(learner, update=1)
+    save(tmp_path, learner, update=1, keep=1)
+    assert names_in(tmp_path) == ["000001"]
+    assert_same_training(load(tmp_path / "000001"), learner)
+
+
+def test_last_checkpoint_of_a_folder_without_any_is_none(tmp_path):
+    assert last_checkpoint(tmp_path / "missing") is None
+    (tmp_path / "000001").write_text("a file is no checkpoint")
+    (tmp_path / "tensorboard").mkdir()
+    assert last_checkpoint(tmp_path) is None
+
+
+def test_load_state_of_a_plain_model_folder_raises(model_folder):
+    with pytest.raises(CheckpointError, match="is no checkpoint of a run"):
+        load_state(model_folder)
+
+
+def test_checkpoint_cut_short_by_a_kill_is_never_taken_for_one(learner, tmp_path, monkeypatch):
+    first = save(tmp_path, learner, update=1)
+    at_first = load(first)
+
+    def killed(descriptor):
+        raise KeyboardInterrupt
+
+    train(learner, update=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", killed)
+        with pytest.raises(KeyboardInterrupt):
+            save(tmp_path, learner, update=2, keep=1)
+    left = names_in(tmp_path)
+    assert len(left) == 2  # what a kill leaves behind is there, under another name
+    assert last_checkpoint(tmp_path) == first
+    assert_same_training(load(first), at_first)
+    second = save(tmp_path, learner, update=2)
+    assert names_in(tmp_path) == ["000001", "000002"]
+    assert_same_training(load(second), learner)
+
+
+@pytest.mark.parametrize("num_synced", [0, 3])
+def test_checkpoint_on_a_full_disk_raises_and_keeps_the_one_before(
+    learner, tmp_path, monkeypatch, num_synced
+):
+    first = save(tmp_path, learner, update=1)
+    calls = []
+
+    def no_space(descriptor):
+        calls.append(descriptor)
+        if len(calls) > num_synced:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(CheckpointError, match="No space left.*000001"):
+        save(tmp_path, learner, update=2, keep=1)
+    assert names_in(tmp_path) == ["000001"]
+    assert_same_training(load(first), learner)
+
+
+def test_checkpoint_first_on_a_full_disk_says_that_there_is_none(learner, tmp_path, monkeypatch):
+    def no_space(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(CheckpointError, match="There is none before it"):
+        save(tmp_path / "checkpoints", learner, update=1)
+    assert names_in(tmp_path / "checkpoints") == []
+
+
+@contextmanager
+def largest_file(size):
+    """Files cannot grow beyond ``size`` bytes, as if the disk were full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("cut", ["model.safetensors", "optimizer.safetensors"])
+def test_checkpoint_whose_writing_breaks_off_raises_and_leaves_nothing(learner, tmp_path, cut):
+    first = save(tmp_path, learner, update=1)
+    size = (first / cut).stat().st_size
+    with largest_file(size - 1), pytest.raises(CheckpointError, match="File too large.*000001"):
+        save(tmp_path, learner, update=2, keep=1)
+    assert names_in(tmp_path) == ["000001"]
+    assert_same_training(load(first), learner)

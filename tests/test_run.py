@@ -1,0 +1,263 @@
+"""Training runs from end to end: folders, resuming, interrupts, bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from agents.checkpoint import last_checkpoint
+from agents.errors import CheckpointError, TrainingError
+from agents.grpo import GRPOConfig
+from agents.grpo import train as train_grpo
+from agents.metrics import TIMING, read_metrics, without_clocks
+from agents.policy import load_policy
+from agents.ppo import PPOConfig
+from agents.ppo import train as train_ppo
+from agents.reinforce import ReinforceConfig
+from agents.reinforce import train as train_reinforce
+from agents.report import CURVES
+from agents.run import Run
+from agents.tiny.tokenizer import make_tokenizer
+from tests.helpers import tiny_model
+from zs_env import SearchEngine, SearchFailure, SearchResult
+from zs_env.engines.world import load
+
+ALGORITHMS = {
+    "ppo": (train_ppo, PPOConfig),
+    "grpo": (train_grpo, GRPOConfig),
+    "reinforce": (train_reinforce, ReinforceConfig),
+}
+
+
+def options(run, **changes):
+    return {
+        "run": run,
+        "updates": 3,
+        "questions_per_update": 8,
+        "num_test_questions": 6,
+        "test_engines": ("world",),
+        "minibatches": 2,
+        "max_turns": 3,
+        "max_turn_tokens": 40,
+        "max_context": 400,
+        "evaluate_every": 2,
+        "save_every": 1,
+        **changes,
+    }
+
+
+def rows_of(run):
+    return [without_clocks(row) for row in read_metrics(run)]
+
+
+class FailingEngine(SearchEngine):
+    """Half of the searches fail."""
+
+    def __init__(self):
+        self.world = load()
+
+    def search(self, requests):
+        return [
+            SearchResult(failure=SearchFailure("down")) if request.key % 2 else result
+            for request, result in zip(requests, self.world.search(requests), strict=True)
+        ]
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_run_folder_holds_config_metrics_checkpoints_and_report(name, tmp_path):
+    train, config = ALGORITHMS[name]
+    run = tmp_path / name
+    train(config(**options(run)))
+    rows = read_metrics(run)
+    assert [row["update"] for row in rows] == [0, 1, 2, 3]
+    assert [row["noise_probability"] for row in rows[1:]] == pytest.approx(
+        [0.0, (4 ** (1 / 3) - 1) / 6, (4 ** (2 / 3) - 1) / 6]
+    )
+    assert [i for i, row in enumerate(rows) if "test/world/f1" in row] == [0, 2, 3]
+    assert all(row["response_mask_coverage"] == 1.0 for row in rows[1:])
+    assert json.loads((run / "config.json").read_text())["updates"] == 3
+    assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["000002", "000003"]
+    assert list((run / "tensorboard").iterdir())
+    page = (run / "report.md").read_text()
+    assert "| world | F1 |" in page
+    drawn = {path.stem for path in run.glob("*.png")}
+    missing = {"clip_fraction"} if name == "reinforce" else set()
+    assert drawn == {"test_f1", *CURVES} - missing
+    assert all(f"({stem}.png)" in page for stem in drawn)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_run_resumed_equals_run_never_interrupted(name, tmp_path):
+    train, config = ALGORITHMS[name]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(config(**options(whole)))
+    interrupted = config(**options(parts))
+    stop_after(train, interrupted, updates=2)
+    assert rows_of(parts) != rows_of(whole)
+    train(replace(interrupted, resume=True))
+    assert rows_of(parts) == rows_of(whole)
+    assert weights(parts) == weights(whole)
+
+
+def stop_after(train, config, updates):
+    """Train, and interrupt as Ctrl-C does while update number ``updates`` is played."""
+    play = Run.play
+
+    def play_and_interrupt(run, update):
+        if update == updates - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return play(run, update)
+
+    Run.play = play_and_interrupt
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            train(config)
+    finally:
+        Run.play = play
+    assert stopped.value.code == 130
+
+
+def weights(run):
+    policy = load_policy(last_checkpoint(run / "checkpoints"))
+    return {name: tensor.tolist() for name, tensor in policy.state_dict().items()}
+
+
+def test_run_killed_at_any_moment_resumes_to_the_same_metrics(tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    arguments = [
+        "--updates", "6", "--questions-per-update", "8",
+        "--num-test-questions", "6", "--test-engines", "world", "--minibatches", "2",
+        "--max-turns", "3", "--max-turn-tokens", "40", "--max-context", "400",
+        "--evaluate-every", "2", "--save-every", "1",
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "agents.ppo", *arguments]
+    subprocess.run([*command, "--run", str(whole)], check=True, capture_output=True)
+    for rows_before_kill in (2, 5):
+        process = subprocess.Popen(
+            [*command, "--run", str(parts), "--resume"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while len(read_metrics(parts)) < rows_before_kill and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run([*command, "--run", str(parts), "--resume"], check=True, capture_output=True)
+    assert rows_of(parts) == rows_of(whole)
+
+
+def test_run_with_failing_engine_leaves_failed_searches_out(tmp_path):
+    config = GRPOConfig(
+        **options(tmp_path / "run", updates=1, engine="tests.test_run:FailingEngine")
+    )
+    with Run(config) as run:
+        # A random policy never searches: it is made to.
+        query = "<search>the rival of Ada Blake</search>"
+        ids = run.policy.tokenizer.encode(query, add_special_tokens=False)
+        run._player.sampler.session = lambda key: Scripted(ids)
+        for update in run.updates():
+            batch = run.play(update)
+            row = dict(run._row)
+    assert 0 < row["failed_searches"] < row["episodes"] == 40
+    assert len(batch) == row["episodes"] - row["failed_searches"]
+
+
+class Scripted:
+    """Samples the same tokens, whatever it reads."""
+
+    def __init__(self, ids):
+        self.ids = ids
+
+    async def __call__(self, token_ids, stop, max_tokens):
+        return self.ids[:max_tokens], [-1.0] * len(self.ids[:max_tokens])
+
+    def close(self):
+        pass
+
+
+def test_run_without_mask_trains_on_documents_and_says_so(tmp_path):
+    run = tmp_path / "run"
+    train_ppo(PPOConfig(**options(run, updates=1, mask_documents=False, max_turns=5)))
+    coverage = read_metrics(run)[1]["response_mask_coverage"]
+    assert 0.0 < coverage < 1.0
+
+
+def test_run_with_exploding_loss_stops_and_keeps_the_last_checkpoint(tmp_path):
+    run = tmp_path / "run"
+    train_ppo(PPOConfig(**options(run, updates=2)))
+    before = weights(run)
+    (run / "checkpoints" / "000001").rename(run / "checkpoints" / "kept")
+    config = PPOConfig(**options(tmp_path / "other", max_kl=1e-12))
+    with pytest.raises(TrainingError, match="learning_rate"):
+        train_ppo(config)
+    assert last_checkpoint(tmp_path / "other" / "checkpoints") is None
+    assert weights(run) == before
+
+
+def test_run_in_a_folder_in_use_is_refused(tmp_path):
+    config = PPOConfig(**options(tmp_path / "run", updates=1))
+    train_ppo(config)
+    with pytest.raises(CheckpointError, match="--resume"):
+        train_ppo(config)
+    with pytest.raises(CheckpointError, match="learning_rate was 0.0003, is 0.1"):
+        train_ppo(replace(config, resume=True, learning_rate=0.1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "no/such/folder"}, "no/such/folder"),
+        ({"max_context": 60}, "context"),
+        ({"max_context": 100_000}, "reads at most 2048"),
+        ({"questions_per_update": 9}, "do not divide"),
+        ({"engine": "nonsense"}, "nonsense"),
+        ({"engine_options": "[1]"}, "JSON object"),
+        ({"temperature": 0.0}, "temperature"),
+    ],
+)
+def test_run_with_bad_option_says_so_before_any_work(changes, message, tmp_path):
+    with pytest.raises((ValueError, OSError), match=message):
+        train_ppo(PPOConfig(**{**options(tmp_path / "run"), **changes}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_with_tokenizer_without_end_of_text_is_refused(tmp_path):
+    tokenizer = make_tokenizer()
+    tiny_model(tmp_path / "model", tokenizer)
+    file = tmp_path / "model" / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    del config["eos_token"]
+    file.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="end-of-text"):
+        train_ppo(PPOConfig(**options(tmp_path / "run", model=str(tmp_path / "model"))))
+
+
+def test_command_line_with_unknown_option_fails_and_names_it(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "agents.ppo", "--no-such-option", "1"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert done.returncode == 2
+    assert "no-such-option" in done.stdout + done.stderr
+
+
+def test_timing_is_kept_apart_from_what_repeats(tmp_path):
+    train_ppo(PPOConfig(**options(tmp_path / "run", updates=1)))
+    row = read_metrics(tmp_path / "run")[1]
+    assert {name for name in row if name.startswith(TIMING)} >= {
+        "time/generation", "time/environment", "time/learn", "time/update",
+    }  # fmt: skip
+    assert not any(name.startswith(TIMING) for name in without_clocks(row))
+    assert torch.isfinite(torch.tensor(list(row.values()))).all()
