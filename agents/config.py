@@ -22,7 +22,7 @@ class Config:
         ValueError: an option is out of its range, or options do not fit together.
     """
 
-    run: Path = Path("runs/run")
+    folder: Path = Path("runs/run")
     """Folder of the run: config, metrics, checkpoints, report."""
     resume: bool = False
     """Go on from the last checkpoint in the folder, if there is one."""

@@ -46,7 +46,7 @@ class Display:
             transient=True,
         )
         self._task = self._progress.add_task(
-            str(config.run), total=config.updates, completed=updates_done
+            str(config.folder), total=config.updates, completed=updates_done
         )
         self._progress.start()
 

@@ -137,7 +137,7 @@ def training_config(checkpoint: str) -> Config:
     if not (Path(checkpoint) / STATE).is_file():
         return Config()
     saved: dict[str, Any] = load_state(Path(checkpoint))["config"]
-    known = {f.name for f in fields(Config)} - {"run"}
+    known = {f.name for f in fields(Config)} - {"folder"}
     options: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in saved.items()

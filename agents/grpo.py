@@ -32,7 +32,7 @@ from agents.run import Run
 class GRPOConfig(Config):
     """Options of GRPO."""
 
-    run: Path = Path("runs/grpo")
+    folder: Path = Path("runs/grpo")
     """Folder of the run: config, metrics, checkpoints, report."""
     questions_per_update: int = 52
     """Questions of a round."""

@@ -34,7 +34,7 @@ from agents.run import Run
 class PPOConfig(Config):
     """Options of PPO."""
 
-    run: Path = Path("runs/ppo")
+    folder: Path = Path("runs/ppo")
     """Folder of the run: config, metrics, checkpoints, report."""
     gamma: float = 1.0
     """Discount for each policy token."""

@@ -31,7 +31,7 @@ from agents.run import Run
 class ReinforceConfig(Config):
     """Options of REINFORCE."""
 
-    run: Path = Path("runs/reinforce")
+    folder: Path = Path("runs/reinforce")
     """Folder of the run: config, metrics, checkpoints, report."""
     baseline_decay: float = 0.9
     """How much of the moving mean is kept from update to update."""

@@ -42,7 +42,7 @@ from zs_env.factory import QuestionOrder
 from zs_env.keyed_random import derive_key
 from zs_env.trajectory import Trajectory
 
-MAY_CHANGE = ("run", "resume", "device", "save_every", "keep_checkpoints")
+MAY_CHANGE = ("folder", "resume", "device", "save_every", "keep_checkpoints")
 """Options that a resumed run may change without becoming another run."""
 
 
@@ -90,11 +90,11 @@ class Run:
     def __enter__(self) -> Run:
         """Open the folder, and take care of interrupts."""
         if self.processes.is_main:
-            self.config.run.mkdir(parents=True, exist_ok=True)
-            (self.config.run / "config.json").write_text(
+            self.config.folder.mkdir(parents=True, exist_ok=True)
+            (self.config.folder / "config.json").write_text(
                 json.dumps(self.config.to_json(), indent=1)
             )
-            self._log = MetricsLog(self.config.run, self.updates_done if self.checkpoint else -1)
+            self._log = MetricsLog(self.config.folder, self.updates_done if self.checkpoint else -1)
             self._display = Display(self.config, self.updates_done)
         for number in (signal.SIGINT, signal.SIGTERM):
             self._handlers[number] = signal.signal(number, self._interrupt)
@@ -115,7 +115,7 @@ class Run:
             self._log.close()
             expected = kind is None or issubclass(kind, SystemExit | TrainingError)
             if expected and self._log.rows:
-                write_report(self.config.run)
+                write_report(self.config.folder)
         self.learner.close()
         self.processes.close()
 
@@ -144,7 +144,7 @@ class Run:
                 raise SystemExit(130)
         if self._log is not None:
             self._say("\n".join(comparison(self._log.rows, self.config.test_engines)))
-            self._say(f"report: {self.config.run / 'report.md'}")
+            self._say(f"report: {self.config.folder / 'report.md'}")
 
     def play(self, update: int) -> Batch:
         """Play this process's share of the episodes of ``update``.
@@ -195,13 +195,13 @@ class Run:
         return mean, max(squares / max(count, 1.0) - mean**2, 0.0)
 
     def _find_checkpoint(self) -> Path | None:
-        found = checkpoints.last_checkpoint(self.config.run / "checkpoints")
+        found = checkpoints.last_checkpoint(self.config.folder / "checkpoints")
         if found is None:
             return None
         if not self.config.resume:
             raise CheckpointError(
-                f"{self.config.run} holds a run already: go on with --resume, choose another "
-                "--run, or delete it."
+                f"{self.config.folder} holds a run already: go on with --resume, choose another "
+                "--folder, or delete it."
             )
         saved = checkpoints.load_state(found)
         now = {**self.config.to_json(), "processes": self.processes.size}
@@ -209,9 +209,9 @@ class Run:
         changed = [n for n in now if n not in MAY_CHANGE and now[n] != before.get(n)]
         if changed:
             raise CheckpointError(
-                f"{self.config.run} was begun with other options: "
+                f"{self.config.folder} was begun with other options: "
                 + ", ".join(f"{n} was {before.get(n)!r}, is {now[n]!r}" for n in changed)
-                + ". Resume with the same, or choose another --run."
+                + ". Resume with the same, or choose another --folder."
             )
         return found
 
@@ -264,7 +264,7 @@ class Run:
     def _save(self) -> None:
         if self.processes.is_main:
             checkpoints.save_checkpoint(
-                self.config.run / "checkpoints",
+                self.config.folder / "checkpoints",
                 self.policy,
                 self.learner.optimizer,
                 {

@@ -34,7 +34,7 @@ def main(updates: int = 6, questions_per_update: int = 256) -> None:
         run = Path(folder) / "run"
         train(
             PPOConfig(
-                run=run,
+                folder=run,
                 updates=updates,
                 questions_per_update=questions_per_update,
                 num_test_questions=1,

@@ -27,7 +27,7 @@ from agents.run import Run
 class BetterHalfConfig(Config):
     """Options: those of all algorithms, and one more."""
 
-    run: Path = Path("runs/better_half")
+    folder: Path = Path("runs/better_half")
     """Folder of the run: config, metrics, checkpoints, report."""
     updates: int = 12
     """Rounds of playing and learning."""

@@ -72,7 +72,7 @@ def test_readme_names_files_that_exist():
 
 def test_example_custom_algorithm_trains(tmp_path):
     options = ["--updates", "1", "--questions-per-update", "16", "--num-test-questions", "8"]
-    result = run("-m", "examples.custom_algorithm", "--run", str(tmp_path / "run"), *options)
+    result = run("-m", "examples.custom_algorithm", "--folder", str(tmp_path / "run"), *options)
     assert result.returncode == 0, result.stderr
     assert "| world | F1 |" in result.stdout
 

@@ -84,7 +84,7 @@ def test_training_runs_with_real_model_questions_and_passages(
     run = tmp_path / name
     train(
         config(
-            run=run,
+            folder=run,
             model=str(qwen),
             questions=questions,
             test_questions=questions,
@@ -117,7 +117,7 @@ def test_adapters_alone_are_trained(qwen, tmp_path):
     pytest.importorskip("peft")
     run = tmp_path / "lora"
     options = {
-        "run": run,
+        "folder": run,
         "model": str(qwen),
         "lora_rank": 2,
         "gradient_checkpointing": True,

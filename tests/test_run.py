@@ -41,7 +41,7 @@ ALGORITHMS = {
 
 def options(run, **changes):
     return {
-        "run": run,
+        "folder": run,
         "updates": 3,
         "questions_per_update": 8,
         "num_test_questions": 6,
@@ -141,10 +141,10 @@ def test_run_killed_at_any_moment_resumes_to_the_same_metrics(tmp_path):
         "--evaluate-every", "2", "--save-every", "1",
     ]  # fmt: skip
     command = [sys.executable, "-m", "agents.ppo", *arguments]
-    subprocess.run([*command, "--run", str(whole)], check=True, capture_output=True)
+    subprocess.run([*command, "--folder", str(whole)], check=True, capture_output=True)
     for rows_before_kill in (2, 5):
         process = subprocess.Popen(
-            [*command, "--run", str(parts), "--resume"],
+            [*command, "--folder", str(parts), "--resume"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -152,7 +152,7 @@ def test_run_killed_at_any_moment_resumes_to_the_same_metrics(tmp_path):
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    subprocess.run([*command, "--run", str(parts), "--resume"], check=True, capture_output=True)
+    subprocess.run([*command, "--folder", str(parts), "--resume"], check=True, capture_output=True)
     assert rows_of(parts) == rows_of(whole)
 
 
