@@ -100,7 +100,7 @@ def make_batch(
     def padded(rows: Sequence[np.ndarray], dtype: torch.dtype) -> Tensor:
         column = torch.zeros(len(rows), width, dtype=dtype)
         for number, row in enumerate(rows):
-            column[number, : len(row)] = torch.from_numpy(row.astype(row.dtype, copy=True))
+            column[number, : len(row)] = torch.tensor(row)
         return column
 
     masks = [t.response_mask if mask_documents else _behind_prompt(t) for t in trajectories]

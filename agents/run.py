@@ -55,7 +55,7 @@ class Run:
 
     Raises:
         ValueError: options, model, questions or engine do not fit; before any work is done.
-        CheckpointError: the folder holds another run, or there is nothing to resume.
+        CheckpointError: the folder holds a run that is not to be resumed, or one of other options.
 
     Attributes:
         policy: what is trained.
@@ -106,7 +106,7 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close files; the report shows what there is, however the run ended."""
+        """Close files, and write the report unless something unforeseen ended the run."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         if self._display is not None:

@@ -39,7 +39,7 @@ def real_text(tmp_path_factory):
         return QUESTIONS, PASSAGES
     folder = tmp_path_factory.mktemp("text")
     questions, passages = folder / "questions.jsonl", folder / "passages.jsonl"
-    questions.write_text('{"question": "What is the capital of Peru?", "answers": ["Lima"]}\n' * 1)
+    questions.write_text('{"question": "What is the capital of Peru?", "answers": ["Lima"]}\n')
     passages.write_text('{"id": "1", "title": "Peru", "text": "Lima is the capital of Peru."}\n')
     return questions, passages
 

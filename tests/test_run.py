@@ -161,7 +161,7 @@ def test_run_with_failing_engine_leaves_failed_searches_out(tmp_path):
         **options(tmp_path / "run", updates=1, engine="tests.test_run:FailingEngine")
     )
     with Run(config) as run:
-        # A random policy never searches: it is made to.
+        # Every episode searches in every turn.
         query = "<search>the rival of Ada Blake</search>"
         ids = run.policy.tokenizer.encode(query, add_special_tokens=False)
         run._player.sampler.session = lambda key: Scripted(ids)
@@ -192,15 +192,24 @@ def test_run_without_mask_trains_on_documents_and_says_so(tmp_path):
     assert 0.0 < coverage < 1.0
 
 
-def test_run_with_exploding_loss_stops_and_keeps_the_last_checkpoint(tmp_path):
-    run = tmp_path / "run"
-    train_ppo(PPOConfig(**options(run, updates=2)))
-    before = weights(run)
-    (run / "checkpoints" / "000001").rename(run / "checkpoints" / "kept")
-    config = PPOConfig(**options(tmp_path / "other", max_kl=1e-12))
+def test_run_whose_policy_leaps_away_stops(tmp_path):
+    config = PPOConfig(**options(tmp_path / "run", max_kl=1e-12))
     with pytest.raises(TrainingError, match="learning_rate"):
         train_ppo(config)
-    assert last_checkpoint(tmp_path / "other" / "checkpoints") is None
+    assert last_checkpoint(tmp_path / "run" / "checkpoints") is None
+
+
+def test_run_with_exploding_loss_stops_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    config = PPOConfig(**options(run))
+    stop_after(train_ppo, config, updates=2)
+    before = weights(run)
+    monkeypatch.setattr(
+        "agents.ppo.rewards_at_end", lambda rewards, mask: torch.full(mask.shape, float("nan"))
+    )
+    with pytest.raises(TrainingError, match="learning_rate"):
+        train_ppo(replace(config, resume=True))
+    assert last_checkpoint(run / "checkpoints").name == "000002"
     assert weights(run) == before
 
 
