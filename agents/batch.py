@@ -19,7 +19,8 @@ class Batch:
 
     Attributes:
         token_ids: (B, T), int64.
-        mask: tokens that contribute to the loss, (B, T), bool.
+        response_mask: tokens that the policy wrote, (B, T), bool.
+        mask: tokens that contribute to the loss, (B, T), bool: these, unless documents do too.
         sampled_log_probs: log-probabilities when they were sampled, (B, T); 0 if not sampled.
         rewards: of the episodes, (B,).
         groups: number of the question of each episode, from 0, (B,), int64.
@@ -32,6 +33,7 @@ class Batch:
     """
 
     token_ids: Tensor
+    response_mask: Tensor
     mask: Tensor
     sampled_log_probs: Tensor
     rewards: Tensor
@@ -103,9 +105,11 @@ def make_batch(
             column[number, : len(row)] = torch.tensor(row)
         return column
 
-    masks = [t.response_mask if mask_documents else _behind_prompt(t) for t in trajectories]
+    response_masks = [t.response_mask for t in trajectories]
+    masks = response_masks if mask_documents else [_behind_prompt(t) for t in trajectories]
     return Batch(
         token_ids=padded([t.token_ids for t in trajectories], torch.int64),
+        response_mask=padded(response_masks, torch.bool),
         mask=padded(masks, torch.bool),
         sampled_log_probs=padded([t.log_probs for t in trajectories], torch.float32),
         rewards=torch.tensor([t.reward for t in trajectories], dtype=torch.float32),

@@ -94,13 +94,17 @@ def load_critic(checkpoint: Path, policy: Policy) -> None:
         policy.value_head.load_state_dict(load_file(checkpoint / CRITIC))
 
 
-def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Give ``optimizer`` the saved moments, step counts and settings."""
+def load_optimizer(
+    checkpoint: Path, optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]
+) -> None:
+    """Give ``optimizer`` the saved moments and step counts, and ``groups``, its settings.
+
+    The settings are those of the checkpoint's state, ``load_state(checkpoint)["optimizer"]``.
+    """
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in load_file(checkpoint / OPTIMIZER).items():
         number, key = name.split(".", 1)
         state.setdefault(int(number), {})[key] = tensor
-    groups = load_state(checkpoint)["optimizer"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 

@@ -77,7 +77,7 @@ class Config:
     max_turn_tokens: int = 64
     """Tokens of a turn, at most."""
 
-    updates: int = 60
+    updates: int = 40
     """Rounds of playing and learning."""
     questions_per_update: int = 256
     """Questions of a round."""

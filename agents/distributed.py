@@ -66,6 +66,18 @@ class Processes:
             dist.all_reduce(values)
         return values.cpu()
 
+    def mean(self, value: float) -> float:
+        """The mean over all processes."""
+        return float(self.sum(torch.tensor(value, dtype=torch.float64))) / self.size
+
+    def moments(self, values: Tensor, mask: Tensor) -> tuple[float, float]:
+        """Mean and variance of the masked ``values`` of all processes."""
+        chosen = values[mask].double()
+        sums = self.sum(torch.stack([chosen.sum(), chosen.square().sum(), mask.sum().double()]))
+        total, squares, count = sums.tolist()
+        mean = total / max(count, 1.0)
+        return mean, max(squares / max(count, 1.0) - mean**2, 0.0)
+
     def gather(self, items: Sequence[T]) -> list[T]:
         """What all processes hold, those of rank 0 first; every process gets it."""
         if self.size == 1:

@@ -88,7 +88,8 @@ def train(config: PPOConfig) -> None:
             advantages, returns = gae(
                 rewards, batch.values, batch.mask, config.gamma, config.gae_lambda
             )
-            advantages = normalize(advantages, batch.mask, *run.moments(advantages, batch.mask))
+            moments = run.processes.moments(advantages, batch.mask)
+            advantages = normalize(advantages, batch.mask, *moments)
             run.learn(replace(batch, advantages=advantages, returns=returns), loss_function)
 
 

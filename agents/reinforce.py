@@ -58,7 +58,7 @@ def train(config: ReinforceConfig) -> None:
         """Advantages of the episodes, (B,)."""
         if config.group_size > 1:
             return leave_one_out(batch.rewards, batch.groups)
-        mean, _ = run.moments(batch.rewards, batch.rewards > -float("inf"))
+        mean, _ = run.processes.moments(batch.rewards, batch.rewards > -float("inf"))
         baseline = run.memory.get("baseline", mean)
         decay = config.baseline_decay
         run.memory["baseline"] = decay * baseline + (1.0 - decay) * mean
@@ -71,7 +71,7 @@ def train(config: ReinforceConfig) -> None:
             if batch.reference_log_probs is not None:
                 drift = kl_k1(batch.old_log_probs, batch.reference_log_probs, batch.mask)
                 advantages = advantages - config.kl_coef * drift
-            _, variance = run.moments(advantages, batch.mask)
+            _, variance = run.processes.moments(advantages, batch.mask)
             advantages = normalize(advantages, batch.mask, 0.0, variance)
             run.learn(replace(batch, advantages=advantages), loss_function)
 

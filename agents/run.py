@@ -16,31 +16,25 @@ import json
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from agents import checkpoint as checkpoints
-from agents.batch import Batch, make_batch
+from agents.batch import Batch
+from agents.collect import Collector
 from agents.config import Config
 from agents.display import Display
 from agents.distributed import Processes
 from agents.errors import CheckpointError, TrainingError
 from agents.evaluate import evaluate
 from agents.learner import Learner, LossFunction
-from agents.losses import kl_k3
-from agents.metrics import TIMING, MetricsLog, Row, record_of, summarise
+from agents.metrics import TIMING, MetricsLog, Row, summarise
 from agents.policy import Policy, add_adapters, load_policy
 from agents.report import comparison, write_report
-from agents.rollouts import Assignment, Player, token_rules
-from zs_env.factory import QuestionOrder
-from zs_env.keyed_random import derive_key
-from zs_env.trajectory import Trajectory
 
 MAY_CHANGE = ("folder", "resume", "device", "save_every", "keep_checkpoints")
 """Options that a resumed run may change without becoming another run."""
@@ -60,7 +54,9 @@ class Run:
     Attributes:
         policy: what is trained.
         learner: takes the gradient steps.
+        collector: plays the episodes.
         processes: who takes part.
+        row: figures of the present update.
         memory: what an algorithm keeps from update to update, JSON-able; saved in checkpoints.
     """
 
@@ -69,19 +65,17 @@ class Run:
         self.processes = Processes(config.device)
         config.check_division(self.processes.size)
         torch.manual_seed(config.seed)
+        self._saved: dict[str, Any] = {}
         self.checkpoint = self._find_checkpoint()
         self.memory: dict[str, Any] = {}
-        self._factory = config.make_factory()
         self._test_factories = {e: config.make_test_factory(e) for e in config.test_engines}
-        self._order = QuestionOrder(self._factory.source, config.seed)
         self.policy = self._load_policy(with_values)
         self.learner = Learner(self.policy, config, self.processes)
-        self._reference = self._make_reference()
-        rules = token_rules(self._factory.rules, config.max_context, config.max_turn_tokens)
-        self._player = Player(self.policy, self._factory.search_engine, rules, config.rollout_rows)
-        self._check_context()
+        self.collector = Collector(self.learner, self._load_reference())
+        for factory in self._test_factories.values():
+            self.collector.player.check_room(factory.source)
         self.updates_done = self._restore()
-        self._row: Row = {}
+        self.row: Row = {}
         self._interrupted = False
         self._log: MetricsLog | None = None
         self._display: Display | None = None
@@ -122,16 +116,16 @@ class Run:
     def updates(self) -> Iterator[int]:
         """The number of each update, from 0; in between, figures and checkpoints are written."""
         if self.updates_done == 0:
-            self._row = {"update": 0}
+            self.row = {"update": 0}
             self._evaluate()
             self._write_row()
         for update in range(self.updates_done, self.config.updates):
             start = time.perf_counter()
-            self._row = {"update": update + 1}
+            self.row = {"update": update + 1}
             yield update
             self.updates_done = update + 1
             self._check_drift()
-            self._row[TIMING + "update"] = time.perf_counter() - start
+            self.row[TIMING + "update"] = time.perf_counter() - start
             is_last = self.updates_done == self.config.updates
             if is_last or self.updates_done % self.config.evaluate_every == 0:
                 self._evaluate()
@@ -153,46 +147,19 @@ class Run:
             Their tokens, with the log-probabilities by the policy and, where there are a value
             head or a reference policy, what these say. Episodes whose search failed are left out.
         """
-        start = time.perf_counter()
-        self.policy.eval()
-        self._player.sampler.seconds = 0.0
-        assignments = self._assignments(update)
-        with self.learner.autocast():
-            trajectories = self._player.play(assignments)
-        for trajectory in trajectories:
-            trajectory.verify()
-        self._note_episodes(trajectories, time.perf_counter() - start)
-        start = time.perf_counter()
-        kept = [number for number, t in enumerate(trajectories) if not t.search_failed]
-        batch = make_batch(
-            [trajectories[number] for number in kept],
-            [number // self.config.group_size for number in kept],
-            mask_documents=self.config.mask_documents,
-        )
-        batch = self._score(batch, [trajectories[number] for number in kept])
-        self._row[TIMING + "score"] = time.perf_counter() - start
+        batch, figures = self.collector.collect(update)
+        self.row |= figures
         return batch
 
     def learn(self, batch: Batch, loss_function: LossFunction) -> None:
         """Take the gradient steps of this update on ``batch``; see `Learner.learn`."""
         start = time.perf_counter()
-        self._row |= self.learner.learn(batch, loss_function, self.updates_done)
-        self._row[TIMING + "learn"] = time.perf_counter() - start
+        self.row |= self.learner.learn(batch, loss_function, self.updates_done)
+        self.row[TIMING + "learn"] = time.perf_counter() - start
 
     def note(self, name: str, value: float) -> None:
         """Put a figure, averaged over processes, into this update's row."""
-        total = self.processes.sum(torch.tensor([value, 1.0], dtype=torch.float64))
-        self._row[name] = float(total[0] / total[1])
-
-    def moments(self, values: Tensor, mask: Tensor) -> tuple[float, float]:
-        """Mean and variance of the masked ``values`` of all processes."""
-        chosen = values[mask].double()
-        sums = self.processes.sum(
-            torch.stack([chosen.sum(), chosen.square().sum(), mask.sum().double()])
-        )
-        total, squares, count = sums.tolist()
-        mean = total / max(count, 1.0)
-        return mean, max(squares / max(count, 1.0) - mean**2, 0.0)
+        self.row[name] = self.processes.mean(value)
 
     def _find_checkpoint(self) -> Path | None:
         found = checkpoints.last_checkpoint(self.config.folder / "checkpoints")
@@ -203,7 +170,7 @@ class Run:
                 f"{self.config.folder} holds a run already: go on with --resume, choose another "
                 "--folder, or delete it."
             )
-        saved = checkpoints.load_state(found)
+        saved = self._saved = checkpoints.load_state(found)
         now = {**self.config.to_json(), "processes": self.processes.size}
         before = {**saved["config"], "processes": saved["processes"]}
         changed = [n for n in now if n not in MAY_CHANGE and now[n] != before.get(n)]
@@ -229,18 +196,7 @@ class Run:
             model.enable_input_require_grads()
         return policy.to(self.processes.device)
 
-    def _check_context(self) -> None:
-        """ValueError unless model and context can hold the longest question and a turn."""
-        longest = getattr(self.policy.model.config, "max_position_embeddings", None)
-        if longest is not None and self.config.max_context > longest:
-            raise ValueError(
-                f"`max_context` is {self.config.max_context}, and the model reads at most "
-                f"{longest} tokens."
-            )
-        for factory in (self._factory, *self._test_factories.values()):
-            self._player.check_room(factory.source)
-
-    def _make_reference(self) -> Policy | None:
+    def _load_reference(self) -> Policy | None:
         """The policy that training began with, if the divergence from it counts."""
         if self.config.kl_coef == 0.0:
             return None
@@ -255,8 +211,8 @@ class Run:
         if self.checkpoint is None:
             return 0
         checkpoints.load_critic(self.checkpoint, self.policy)
-        checkpoints.load_optimizer(self.checkpoint, self.learner.optimizer)
-        state = checkpoints.load_state(self.checkpoint)
+        state = self._saved
+        checkpoints.load_optimizer(self.checkpoint, self.learner.optimizer, state["optimizer"])
         self.memory = state["memory"]
         torch.set_rng_state(torch.tensor(state["random_state"], dtype=torch.uint8))
         return int(state["update"])
@@ -280,64 +236,18 @@ class Run:
             )
         self.processes.wait()
 
-    def _assignments(self, update: int) -> list[Assignment]:
-        """The episodes of this process: its questions, each as often as a group is large."""
-        config = self.config
-        noise = self._factory.noise_probability(update / config.updates)
-        self._row["noise_probability"] = noise
-        first = update * config.questions_per_update
-        numbers = self.processes.share(range(first, first + config.questions_per_update))
-        return [
-            Assignment(
-                self._order[number],
-                derive_key("episode", config.seed, number),
-                derive_key("sample", config.seed, number, member),
-                noise,
-            )
-            for number in numbers
-            for member in range(config.group_size)
-        ]
-
-    def _score(self, batch: Batch, trajectories: list[Trajectory]) -> Batch:
-        sampled = torch.zeros_like(batch.mask)
-        for row, trajectory in enumerate(trajectories):
-            sampled[row, : len(trajectory)] = torch.from_numpy(trajectory.response_mask)
-        counts = self.processes.sum(torch.stack([(batch.mask & sampled).sum(), batch.mask.sum()]))
-        self._row["response_mask_coverage"] = float(counts[0] / counts[1].clamp_min(1))
-        if self.policy.value_head is not None or not self.config.mask_documents:
-            scored = self.learner.score(batch)
-            gap = (scored.log_probs - batch.sampled_log_probs).abs()[batch.mask & sampled]
-            self.note("sampler_gap", float(gap.max()) if len(gap) else 0.0)
-            batch = replace(batch, old_log_probs=scored.log_probs, values=scored.values)
-        else:
-            batch = replace(batch, old_log_probs=batch.sampled_log_probs)
-        if self._reference is not None:
-            reference = self.learner.score(batch, self._reference).log_probs
-            batch = replace(batch, reference_log_probs=reference)
-            mean, _ = self.moments(kl_k3(batch.old_log_probs, reference, batch.mask), batch.mask)
-            self._row["kl"] = mean
-        return batch
-
-    def _note_episodes(self, trajectories: list[Trajectory], seconds: float) -> None:
-        records = self.processes.gather([record_of(t) for t in trajectories])
-        self._row |= summarise(records)
-        generation = self._player.sampler.seconds
-        self._row[TIMING + "generation"] = generation
-        self._row[TIMING + "environment"] = seconds - generation
-        self._row["episodes"] = float(len(records))
-
     def _evaluate(self) -> None:
         start = time.perf_counter()
         for engine, factory in self._test_factories.items():
             with self.learner.autocast():
                 records = evaluate(self.policy, factory, self.config, self.processes)
             for name, value in summarise(records).items():
-                self._row[f"test/{engine}/{name}"] = value
-        self._row[TIMING + "evaluation"] = time.perf_counter() - start
+                self.row[f"test/{engine}/{name}"] = value
+        self.row[TIMING + "evaluation"] = time.perf_counter() - start
 
     def _check_drift(self) -> None:
         """Stop a run that has left the ground; the checkpoint before it stays."""
-        drift = self._row.get("approx_kl", 0.0)
+        drift = self.row.get("approx_kl", 0.0)
         if not np.isfinite(drift) or abs(drift) > self.config.max_kl:
             raise TrainingError(
                 f"update {self.updates_done} moved the policy by a KL divergence of {drift:.3g} a "
@@ -348,8 +258,8 @@ class Run:
 
     def _write_row(self) -> None:
         if self._log is not None and self._display is not None:
-            self._log.write(self._row)
-            self._display.show(self._row)
+            self._log.write(self.row)
+            self._display.show(self.row)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._interrupted:

@@ -52,9 +52,11 @@ def train(learner, update):
     """Gradient steps on tokens that follow from ``update``."""
     draw = torch.Generator().manual_seed(update)
     shape = (4, 12)
+    mask = torch.rand(shape, generator=draw) < 0.6
     batch = Batch(
         token_ids=torch.randint(3, 1000, shape, generator=draw),
-        mask=torch.rand(shape, generator=draw) < 0.6,
+        response_mask=mask,
+        mask=mask,
         sampled_log_probs=torch.zeros(shape),
         rewards=torch.zeros(4),
         groups=torch.arange(4),
@@ -78,7 +80,7 @@ def load(checkpoint, policy=None, config=CONFIG):
     policy = policy or load_policy(checkpoint, with_values=True)
     learner = Learner(policy, config, Processes("cpu"))
     load_critic(checkpoint, learner.policy)
-    load_optimizer(checkpoint, learner.optimizer)
+    load_optimizer(checkpoint, learner.optimizer, load_state(checkpoint)["optimizer"])
     return learner
 
 

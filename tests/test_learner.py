@@ -57,6 +57,7 @@ def make_batch():
     advantages[-1] = float("nan")
     return Batch(
         token_ids=torch.randint(3, 1000, shape, generator=draw) * inside,
+        response_mask=mask,
         mask=mask,
         sampled_log_probs=torch.zeros(shape),
         rewards=torch.zeros(len(lengths)),

@@ -20,7 +20,7 @@ def run(*command, stdin=""):
     environment = {**os.environ, "NO_COLOR": "1"}
     return subprocess.run(
         [sys.executable, "-W", "error", *command],
-        input=stdin, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=120,
+        input=stdin, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=600,
     )  # fmt: skip
 
 
@@ -61,6 +61,14 @@ def test_readme_code_runs():
     for block in blocks:
         result = run("-c", block)
         assert result.returncode == 0, f"{block}\n{result.stderr}"
+
+
+def test_readme_shows_what_its_code_prints():
+    text = (ROOT / "README.md").read_text()
+    example = r"```python\n(.*?)```\n\nprints\n\n```\n(.*?)```"
+    code, shown = re.search(example, text, re.DOTALL).groups()
+    pattern = ".*?".join(map(re.escape, shown.split("…")))
+    assert re.fullmatch(pattern, run("-c", code).stdout, re.DOTALL)
 
 
 def test_readme_names_files_that_exist():

@@ -13,23 +13,14 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from agents.checkpoint import last_checkpoint
 from agents.evaluate import EvaluateConfig
 from agents.evaluate import main as evaluate_main
-from agents.grpo import GRPOConfig
-from agents.grpo import train as train_grpo
 from agents.metrics import read_metrics
 from agents.ppo import PPOConfig
 from agents.ppo import train as train_ppo
-from agents.reinforce import ReinforceConfig
-from agents.reinforce import train as train_reinforce
+from tests.algorithms import ALGORITHMS
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 QUESTIONS = DATA / "hotpotqa_dev.jsonl"
 PASSAGES = DATA / "wikipedia_passages.jsonl"
-
-ALGORITHMS = {
-    "ppo": (train_ppo, PPOConfig),
-    "grpo": (train_grpo, GRPOConfig),
-    "reinforce": (train_reinforce, ReinforceConfig),
-}
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -16,27 +16,21 @@ pytest.importorskip("torch")
 import torch
 
 from agents.checkpoint import last_checkpoint
+from agents.config import Config
 from agents.errors import CheckpointError, TrainingError
 from agents.grpo import GRPOConfig
-from agents.grpo import train as train_grpo
 from agents.metrics import TIMING, read_metrics, without_clocks
 from agents.policy import load_policy
 from agents.ppo import PPOConfig
 from agents.ppo import train as train_ppo
-from agents.reinforce import ReinforceConfig
-from agents.reinforce import train as train_reinforce
 from agents.report import CURVES
 from agents.run import Run
 from agents.tiny.tokenizer import make_tokenizer
+from tests.algorithms import ALGORITHMS
 from tests.helpers import tiny_model
 from zs_env import SearchEngine, SearchFailure, SearchResult
 from zs_env.engines.world import load
-
-ALGORITHMS = {
-    "ppo": (train_ppo, PPOConfig),
-    "grpo": (train_grpo, GRPOConfig),
-    "reinforce": (train_reinforce, ReinforceConfig),
-}
+from zs_env.factory import EpisodeFactory
 
 
 def options(run, **changes):
@@ -164,10 +158,10 @@ def test_run_with_failing_engine_leaves_failed_searches_out(tmp_path):
         # Every episode searches in every turn.
         query = "<search>the rival of Ada Blake</search>"
         ids = run.policy.tokenizer.encode(query, add_special_tokens=False)
-        run._player.sampler.session = lambda key: Scripted(ids)
+        run.collector.player.sampler.session = lambda key: Scripted(ids)
         for update in run.updates():
             batch = run.play(update)
-            row = dict(run._row)
+            row = dict(run.row)
     assert 0 < row["failed_searches"] < row["episodes"] == 40
     assert len(batch) == row["episodes"] - row["failed_searches"]
 
@@ -270,3 +264,9 @@ def test_timing_is_kept_apart_from_what_repeats(tmp_path):
     }  # fmt: skip
     assert not any(name.startswith(TIMING) for name in without_clocks(row))
     assert torch.isfinite(torch.tensor(list(row.values()))).all()
+
+
+def test_options_are_named_as_the_arguments_of_the_environments():
+    options = {field.name for field in fields(Config)}
+    arguments = {field.name for field in fields(EpisodeFactory) if field.init}
+    assert arguments - options == {"split", "max_action_chars", "max_context_chars", "noise_base"}

@@ -2,9 +2,9 @@
 
     python -m agents.tiny.train
 
-First reads (`agents.tiny.exercises`), then imitates the crowd of `agents.tiny.behaviours`, in
-embedded worlds of other seeds than any run uses. About a quarter of an hour on two cores. Writes
-weights and tokenizer to agents/tiny/model.
+First does exercises (`agents.tiny.exercises`), then imitates the crowd of
+`agents.tiny.behaviours`, in embedded worlds of other seeds than any run uses. About twenty minutes
+on two cores. Writes weights and tokenizer to agents/tiny/model.
 """
 
 from __future__ import annotations
@@ -22,22 +22,24 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from agents.tiny import MODEL
-from agents.tiny.behaviours import demonstrations
-from agents.tiny.exercises import reading_exercise
+from agents.tiny.behaviours import Demonstration, demonstrations
+from agents.tiny.exercises import reading_exercise, rewriting_exercise
 from agents.tiny.tokenizer import END_OF_TEXT, make_tokenizer
-from zs_env.actions import ANSWER, SEARCH
-from zs_env.episode import Episode, Role
-from zs_env.keyed_random import Stream, uniform
+from zs_env.actions import ANSWER, SEARCH, THINK
+from zs_env.episode import Role
+from zs_env.keyed_random import Stream
 from zs_env.world import load_world
 
 FIRST_WORLD_SEED = 1_000_000
 """Worlds are numbered from here: far from the seeds that environments are given."""
 
-STEPS_PER_WORLD = 64
-BATCHES_AT_ONCE = 16
+EXAMPLES_PER_WORLD = 3072
+EXAMPLES_AT_ONCE = 768
 NO_LABEL = -100
-USUAL_LABELS = {"exercises": 80, "episodes": 25}
-"""About how many tokens of an example are learned."""
+LABEL_SHARES = {"reading": 0.9, "rewriting": 0.9, "episodes": 0.2}
+"""About how many tokens of a batch are learned."""
+
+EXERCISES = {"reading": reading_exercise, "rewriting": rewriting_exercise}
 
 Example = tuple[list[int], list[int]]
 """Token ids, and labels: the ids of what is learned, `NO_LABEL` elsewhere."""
@@ -51,14 +53,14 @@ class Config:
     """Folder to write to."""
     seed: int = 0
     """Fixes weights and data."""
-    steps: int = 3200
+    steps: int = 4000
     """Optimizer steps."""
     reading_steps: int = 1000
-    """Steps at the beginning with exercises only."""
-    exercise_share: float = 0.25
+    """Steps at the beginning in which it only reads."""
+    exercise_share: float = 0.3
     """Share of the later steps with exercises."""
-    batch_size: int = 48
-    """Exercises or episodes a step."""
+    batch_tokens: int = 6144
+    """Tokens a step, padding included."""
     learning_rate: float = 4e-3
     """Highest learning rate; it rises for 100 steps, then falls as a cosine."""
     weight_decay: float = 0.05
@@ -88,17 +90,22 @@ def make_model(config: Config, tokenizer: PreTrainedTokenizerFast) -> LlamaForCa
     )
 
 
-def encode_episode(episode: Episode, tokenizer: PreTrainedTokenizerFast) -> Example:
-    """An episode, of which what the policy wrote is learned."""
+def encode_episode(demonstration: Demonstration, tokenizer: PreTrainedTokenizerFast) -> Example:
+    """An episode, of which what the policy wrote is learned, less the thoughts of told turns."""
     ids: list[int] = []
     labels: list[int] = []
-    for segment in episode.segments:
+    turn = 0
+    for segment in demonstration.episode.segments:
         by_policy = segment.role is Role.POLICY
         ended = segment.text.endswith((f"</{SEARCH}>", f"</{ANSWER}>"))
         text = segment.text + END_OF_TEXT if by_policy and not ended else segment.text
         new = tokenizer.encode(text, add_special_tokens=False)
         ids += new
         labels += new if by_policy else [NO_LABEL] * len(new)
+        if by_policy and turn in demonstration.told:
+            thought = new.index(tokenizer.convert_tokens_to_ids(f"</{THINK}>")) + 1
+            labels[-len(new) : thought - len(new)] = [NO_LABEL] * thought
+        turn += by_policy
     return ids, labels
 
 
@@ -112,27 +119,43 @@ def examples(
     kind: str, config: Config, tokenizer: PreTrainedTokenizerFast
 ) -> Iterator[list[Example]]:
     """Endless batches of one kind. Examples of similar length share a batch: little is padded."""
-    count = config.batch_size * BATCHES_AT_ONCE
     seed = FIRST_WORLD_SEED + 1_000_000 * config.seed
     while True:
         world = load_world(seed)
-        for first in range(0, STEPS_PER_WORLD * config.batch_size, count):
-            if kind == "exercises":
-                draws = [Stream("exercise", seed, first + number) for number in range(count)]
-                made = [encode_exercise(reading_exercise(world, d), tokenizer) for d in draws]
+        for first in range(0, EXAMPLES_PER_WORLD, EXAMPLES_AT_ONCE):
+            if kind == "episodes":
+                played = demonstrations(seed, first, EXAMPLES_AT_ONCE)
+                made = [encode_episode(each, tokenizer) for each in played]
             else:
-                played = demonstrations(seed, first, count)
-                made = [encode_episode(episode, tokenizer) for episode in played]
-            made.sort(key=lambda example: len(example[0]))
-            for batch in torch.randperm(BATCHES_AT_ONCE).tolist():
-                yield made[batch * config.batch_size :][: config.batch_size]
+                exercise = EXERCISES[kind]
+                draws = (Stream(kind, seed, first + n) for n in range(EXAMPLES_AT_ONCE))
+                made = [encode_exercise(exercise(world, draw), tokenizer) for draw in draws]
+            batches = list(batched(made, config.batch_tokens))
+            for number in torch.randperm(len(batches)).tolist():
+                yield batches[number]
         seed += 1
+
+
+def batched(made: list[Example], batch_tokens: int) -> Iterator[list[Example]]:
+    """Examples of similar length, as many as fit into ``batch_tokens``."""
+    batch: list[Example] = []
+    for example in sorted(made, key=lambda example: len(example[0])):
+        if batch and padded_length([*batch, example]) * (len(batch) + 1) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(example)
+    yield batch
+
+
+def padded_length(batch: list[Example]) -> int:
+    """Tokens of a row: few lengths, for which kernels are made once."""
+    length = max(len(ids) for ids, _ in batch)
+    return length + -length % 16
 
 
 def collate(batch: list[Example]) -> tuple[Tensor, Tensor]:
     """Ids and labels, (B, T) each, padded on the right."""
-    length = max(len(ids) for ids, _ in batch)
-    length += -length % 16  # few shapes, for which kernels are made once
+    length = padded_length(batch)
     ids = torch.zeros(len(batch), length, dtype=torch.long)
     labels = torch.full((len(batch), length), NO_LABEL)
     for row, (row_ids, row_labels) in enumerate(batch):
@@ -141,7 +164,7 @@ def collate(batch: list[Example]) -> tuple[Tensor, Tensor]:
     return ids, labels
 
 
-def loss_of(model: LlamaForCausalLM, ids: Tensor, labels: Tensor, usual_labels: int) -> Tensor:
+def loss_of(model: LlamaForCausalLM, ids: Tensor, labels: Tensor, usual_labels: float) -> Tensor:
     """Cross-entropy of the labelled tokens, summed, over what such a batch usually has of them.
 
     A batch of short episodes has few, and must not count for more because of it.
@@ -152,13 +175,23 @@ def loss_of(model: LlamaForCausalLM, ids: Tensor, labels: Tensor, usual_labels: 
         chosen = targets != NO_LABEL
         logits = model.lm_head(hidden[chosen])
     total = cross_entropy(logits.float(), targets[chosen], reduction="sum")
-    return total / (usual_labels * len(ids))
+    return total / usual_labels
 
 
 def rate(step: int, config: Config) -> float:
     """Factor on the learning rate at ``step``."""
     falling = 0.5 * (1 + math.cos(math.pi * step / config.steps))
     return min(1.0, (step + 1) / 100) * (0.03 + 0.97 * falling)
+
+
+def kind_of(step: int, config: Config) -> str:
+    """What is learned at ``step``."""
+    if step < config.reading_steps:
+        return "reading"
+    draw = Stream("kind", config.seed, step)
+    if draw.integer(1000) >= 1000 * config.exercise_share:
+        return "episodes"
+    return draw.choice(tuple(EXERCISES))
 
 
 def main(config: Config) -> None:
@@ -174,15 +207,13 @@ def main(config: Config) -> None:
         weight_decay=config.weight_decay,
     )
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, config))
-    sources = {kind: examples(kind, config, tokenizer) for kind in USUAL_LABELS}
-    recent: dict[str, list[float]] = {kind: [] for kind in USUAL_LABELS}
+    sources = {kind: examples(kind, config, tokenizer) for kind in LABEL_SHARES}
+    recent: dict[str, list[float]] = {kind: [] for kind in LABEL_SHARES}
     start = time.monotonic()
     for step in range(config.steps):
-        exercises = step < config.reading_steps or (
-            uniform("kind", config.seed, step) < config.exercise_share
-        )
-        kind = "exercises" if exercises else "episodes"
-        loss = loss_of(model, *collate(next(sources[kind])), USUAL_LABELS[kind])
+        kind = kind_of(step, config)
+        usual_labels = LABEL_SHARES[kind] * config.batch_tokens
+        loss = loss_of(model, *collate(next(sources[kind])), usual_labels)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -193,7 +224,7 @@ def main(config: Config) -> None:
             means = ", ".join(f"{k} {sum(v) / len(v):.4f}" for k, v in recent.items() if v)
             seconds = time.monotonic() - start
             print(f"step {step + 1}: loss on {means}, {seconds:.0f} s", flush=True)
-            recent = {kind: [] for kind in USUAL_LABELS}
+            recent = {kind: [] for kind in LABEL_SHARES}
     model.save_pretrained(config.output)
     tokenizer.save_pretrained(config.output)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from zs_env.actions import ANSWER, INFORMATION, SEARCH, THINK, tagged
 from zs_env.world.graph import World
@@ -30,10 +30,11 @@ _HEADER = re.compile(r"^Doc \d+(?: \(.*?\))?: ", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Hop:
-    """The object of ``relation`` of what ``subject`` stands for."""
+    """The object of ``relation`` of what ``subject`` stands for, in the words of ``template``."""
 
     relation: Relation
     subject: Plan
+    template: str
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,23 @@ Plan = int | Hop | Comparison
 
 @dataclass(frozen=True)
 class Lookup:
-    """A fact that has to be searched for first."""
+    """A fact that has to be searched for first.
+
+    Attributes:
+        relation: what is asked.
+        subject: of which entity.
+        template: how the question puts it, if it does.
+    """
 
     relation: Relation
     subject: int
+    template: str | None = field(default=None, compare=False)
 
     def wordings(self, world: World) -> list[str]:
-        """The queries that ask for it, noun phrases first."""
-        name = world.names[self.subject]
-        phrasings = (*self.relation.phrases, *self.relation.questions)
-        return [phrasing.format(s=name) for phrasing in phrasings]
+        """The queries that ask for it: first as the question puts it, then noun phrases."""
+        templates = (*self.relation.phrases, *self.relation.questions)
+        own_first = sorted(templates, key=lambda template: template != self.template)
+        return [template.format(s=world.names[self.subject]) for template in own_first]
 
 
 class HopByHopSolver:
@@ -91,7 +99,8 @@ class HopByHopSolver:
             return _turn(OUT_OF_TURNS, ANSWER, UNKNOWN)
         wordings = step.wordings(self.world)
         num_tries = sum(query in wordings for query in queries)
-        return _turn(NEEDED.format(what=wordings[0]), SEARCH, wordings[num_tries % len(wordings)])
+        what = step.relation.phrases[0].format(s=self.world.names[step.subject])
+        return _turn(NEEDED.format(what=what), SEARCH, wordings[num_tries % len(wordings)])
 
     def next_step(self, observation: str) -> int | Lookup | None:
         """The entity that answers the question, or the first fact that is missing.
@@ -102,6 +111,11 @@ class HopByHopSolver:
         plan = parse_question(self.world, question[1]) if question else None
         return None if plan is None else self._resolve(plan, _read_sentences(observation))
 
+    def read(self, lookup: Lookup, observation: str) -> int | None:
+        """The entity that the documents give for ``lookup``, or None."""
+        found = self._read(lookup, _read_sentences(observation))
+        return found if isinstance(found, int) else None
+
     def _resolve(self, plan: Plan, sentences: list[str]) -> int | Lookup:
         """The entity that ``plan`` stands for, or the first fact that is missing."""
         if isinstance(plan, int):
@@ -110,27 +124,27 @@ class HopByHopSolver:
             subject = self._resolve(plan.subject, sentences)
             if isinstance(subject, Lookup):
                 return subject
-            return self._read(plan.relation, subject, sentences)
-        first_year = self._read(plan.relation, plan.first, sentences)
+            return self._read(Lookup(plan.relation, subject, plan.template), sentences)
+        first_year = self._read(Lookup(plan.relation, plan.first), sentences)
         if isinstance(first_year, Lookup):
             return first_year
-        second_year = self._read(plan.relation, plan.second, sentences)
+        second_year = self._read(Lookup(plan.relation, plan.second), sentences)
         if isinstance(second_year, Lookup):
             return second_year
         # Years are numbered in order.
         return plan.first if (first_year > second_year) == plan.later else plan.second
 
-    def _read(self, relation: Relation, subject: int, sentences: list[str]) -> int | Lookup:
-        """What most sentences state as the object of ``relation``."""
+    def _read(self, lookup: Lookup, sentences: list[str]) -> int | Lookup:
+        """What most sentences state, or ``lookup`` itself if none does."""
         found: Counter[int] = Counter()
-        name = self.world.names[subject]
-        for template in relation.statements:
+        name = self.world.names[lookup.subject]
+        for template in lookup.relation.statements:
             form = template.removesuffix(".").replace("{s}", name)
             for sentence in sentences:
-                entity = self._find(_inside(form, "{o}", sentence), relation.object)
+                entity = self._find(_inside(form, "{o}", sentence), lookup.relation.object)
                 if entity is not None:
                     found[entity] += 1
-        return found.most_common(1)[0][0] if found else Lookup(relation, subject)
+        return found.most_common(1)[0][0] if found else lookup
 
     def _find(self, name: str | None, entity_type: str) -> int | None:
         entity = self.world.find(name) if name else None
@@ -141,17 +155,18 @@ def parse_question(world: World, text: str) -> Hop | None:
     """How to find the answer to a question of ``world``; None if it is none of its questions."""
     for relation in RELATIONS:
         for template in relation.questions:
-            hop = _parse_hop(world, relation, _inside(template, "{s}", text))
+            hop = _parse_hop(world, relation, template, text)
             if hop is not None:
                 return hop
     return None
 
 
-def _parse_hop(world: World, relation: Relation, subject_text: str | None) -> Hop | None:
+def _parse_hop(world: World, relation: Relation, template: str, text: str) -> Hop | None:
+    subject_text = _inside(template, "{s}", text)
     subject = _parse_phrase(world, subject_text) if subject_text else None
     if subject is None or _type_of(world, subject) != relation.subject:
         return None
-    return Hop(relation, subject)
+    return Hop(relation, subject, template)
 
 
 def _parse_phrase(world: World, text: str) -> Plan | None:
@@ -160,7 +175,7 @@ def _parse_phrase(world: World, text: str) -> Plan | None:
         return entity
     for relation in RELATIONS:
         for template in relation.phrases:
-            hop = _parse_hop(world, relation, _inside(template, "{s}", text))
+            hop = _parse_hop(world, relation, template, text)
             if hop is not None:
                 return hop
     return _parse_comparison(world, text)

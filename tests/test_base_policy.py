@@ -1,0 +1,134 @@
+"""The small base policy: what it is shown, that the recipe runs, and that it searches badly."""
+
+import re
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from agents.config import Config
+from agents.distributed import Processes
+from agents.evaluate import evaluate
+from agents.metrics import summarise
+from agents.policy import load_policy, load_tokenizer
+from agents.tiny import MODEL, train
+from agents.tiny.behaviours import NOT_READ, demonstrations
+from agents.tiny.exercises import reading_exercise, rewriting_exercise
+from agents.tiny.tokenizer import make_tokenizer
+from zs_env.actions import parse_action
+from zs_env.episode import Role
+from zs_env.keyed_random import Stream
+from zs_env.world import load_world
+from zs_env.world.relations import RELATIONS
+from zs_env.world.solver import HopByHopSolver, Lookup
+
+WORLD = load_world(train.FIRST_WORLD_SEED)
+TOKENIZER = make_tokenizer()
+DEMONSTRATIONS = list(demonstrations(WORLD.seed, 0, 300))
+QUERY_AND_FINDING = re.compile(
+    r"<search>(.*?)</search>(?:\n<information>.*?</information>\n| )(.*?\.)", re.DOTALL
+)
+LOOKUPS = {
+    query: Lookup(relation, subject)
+    for relation in RELATIONS
+    for subject in WORLD.spans[relation.subject]
+    for query in Lookup(relation, subject).wordings(WORLD)
+}
+
+
+def test_crowd_writes_known_words_only():
+    texts = [d.episode.transcript for d in DEMONSTRATIONS]
+    texts += [make(WORLD, Stream(i)) for make in train.EXERCISES.values() for i in range(50)]
+    assert all(TOKENIZER.unk_token_id not in TOKENIZER.encode(text) for text in texts)
+
+
+def test_crowd_searches_badly():
+    rewards = [d.episode.reward for d in DEMONSTRATIONS if not d.told]
+    assert len(rewards) > 50
+    assert 0.05 < sum(rewards) / len(rewards) < 0.3
+
+
+def test_told_turns_search_for_what_is_missing():
+    solver = HopByHopSolver(WORLD)
+    checked = 0
+    for episode, told in DEMONSTRATIONS:
+        transcript, turn = "", 0
+        for segment in episode.segments:
+            if segment.role is Role.POLICY:
+                if turn in told:
+                    step = solver.next_step(transcript)
+                    assert parse_action(segment.text).query in step.wordings(WORLD)
+                    checked += 1
+                turn += 1
+            transcript += segment.text
+    assert checked > 100
+
+
+def test_learned_are_the_policys_tokens_but_not_the_thoughts_of_told_turns():
+    for demonstration in DEMONSTRATIONS:
+        ids, labels = train.encode_episode(demonstration, TOKENIZER)
+        learned = [i for i, label in zip(ids, labels, strict=True) if label != train.NO_LABEL]
+        assert all(label in (i, train.NO_LABEL) for i, label in zip(ids, labels, strict=True))
+        expected, turn = [], 0
+        for segment in demonstration.episode.segments:
+            if segment.role is Role.POLICY:
+                text = segment.text
+                if not text.endswith(("</search>", "</answer>")):
+                    text += TOKENIZER.eos_token
+                expected.append(text.split("</think>")[1] if turn in demonstration.told else text)
+                turn += 1
+        assert learned == TOKENIZER.encode("".join(expected))
+
+
+def test_reading_exercise_finds_what_its_documents_state():
+    solver = HopByHopSolver(WORLD)
+    findings = set()
+    for number in range(100):
+        text = reading_exercise(WORLD, Stream(number))
+        pairs = QUERY_AND_FINDING.findall(text)
+        assert pairs
+        for query, finding in pairs:
+            entity = solver.read(LOOKUPS[query], text)
+            expected = NOT_READ if entity is None else f"It is {WORLD.names[entity]}."
+            assert finding == expected
+            findings.add(entity is None)
+    assert findings == {True, False}
+
+
+def test_rewriting_exercise_takes_the_question_apart():
+    for number in range(100):
+        question, *lines = rewriting_exercise(WORLD, Stream(number)).split("\n")
+        known = []
+        for line in lines:
+            [(query, finding)] = QUERY_AND_FINDING.findall(line)
+            subject = WORLD.names[LOOKUPS[query].subject]
+            assert any(subject in text for text in (question, *known))
+            known.append(finding)
+        # The last line asks what the question asks: both begin alike.
+        assert question.removeprefix("Question: ").split()[0] == query.split()[0]
+
+
+def test_recipe_makes_a_policy(tmp_path):
+    train.main(
+        train.Config(
+            output=tmp_path, steps=4, reading_steps=2, batch_tokens=512, hidden_size=16, layers=1
+        )
+    )
+    policy = load_policy(tmp_path)
+    assert torch.isfinite(next(policy.parameters())).all()
+    assert policy.tokenizer.get_vocab() == TOKENIZER.get_vocab()
+
+
+def test_bundled_policy_is_small_and_knows_the_vocabulary():
+    assert sum(path.stat().st_size for path in MODEL.iterdir()) < 8e6
+    assert load_tokenizer(str(MODEL)).get_vocab() == TOKENIZER.get_vocab()
+
+
+@pytest.mark.parametrize("engine", ["world", "bm25"])
+def test_bundled_policy_searches_badly(engine):
+    config = Config(num_test_questions=100)
+    factory = config.make_test_factory(engine)
+    records = evaluate(load_policy(str(MODEL)), factory, config, Processes("cpu"))
+    assert summarise(records)["f1"] <= 0.2
