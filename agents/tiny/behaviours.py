@@ -174,12 +174,12 @@ class _Crowd:
     def mentioned(self, episode: Episode) -> list[int]:
         """The entities that the question and the documents name."""
         texts = [s.text for s in episode.segments if s.role is Role.INFORMATION]
-        words = " ".join([episode.question.text, *texts])
-        words_of = words.translate(str.maketrans("", "", "?.,:()")).split()
+        text = " ".join([episode.question.text, *texts])
+        words = text.translate(str.maketrans("", "", "?.,:()")).split()
         spans = (
-            " ".join(words_of[start : start + length])
+            " ".join(words[start : start + length])
             for length in range(1, self.world.longest_name + 1)
-            for start in range(len(words_of) - length + 1)
+            for start in range(len(words) - length + 1)
         )
         found = (self.world.find(span) for span in spans)
         return [entity for entity in found if entity is not None]

@@ -3,8 +3,8 @@
     python -m agents.tiny.train
 
 First does exercises (`agents.tiny.exercises`), then imitates the crowd of
-`agents.tiny.behaviours`, in embedded worlds of other seeds than any run uses. About twenty minutes
-on two cores. Writes weights and tokenizer to agents/tiny/model.
+`agents.tiny.behaviours`, in embedded worlds of other seeds than any run uses. About twenty-five
+minutes on two cores. Writes weights and tokenizer to agents/tiny/model.
 """
 
 from __future__ import annotations
