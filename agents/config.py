@@ -66,7 +66,7 @@ class Config:
     """Schedule of the curriculum."""
     noise_start: float = 0.0
     """Share of noisy searches at the beginning."""
-    noise_end: float = 0.5
+    noise_end: float = 0.25
     """Share of noisy searches at the end."""
     world_seed: int = 0
     """Seed of the embedded world."""
@@ -77,7 +77,7 @@ class Config:
     max_turn_tokens: int = 64
     """Tokens of a turn, at most."""
 
-    updates: int = 40
+    updates: int = 36
     """Rounds of playing and learning."""
     questions_per_update: int = 256
     """Questions of a round."""
@@ -93,10 +93,12 @@ class Config:
     """Gradient steps an epoch."""
     micro_batch_tokens: int = 3072
     """Tokens that go through the model at once, padding included, in the update."""
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     """Of the policy (the paper: 1e-6, for models a thousand times as large)."""
     critic_learning_rate: float = 1e-3
     """Of the value head."""
+    learning_rate_decay: float = 0.9
+    """Share of both rates that is gone by the last update; they fall linearly (the paper: 0)."""
     weight_decay: float = 0.0
     """Of AdamW."""
     max_grad_norm: float = 1.0
@@ -110,9 +112,9 @@ class Config:
     max_kl: float = 1.0
     """Stop if an update moves the policy further than this (mean KL estimate, nats a token)."""
 
-    evaluate_every: int = 20
+    evaluate_every: int = 18
     """Rounds between evaluations; the first and the last always are evaluated."""
-    save_every: int = 10
+    save_every: int = 9
     """Rounds between checkpoints."""
     keep_checkpoints: int = 2
     """Checkpoints that are kept."""
@@ -131,6 +133,10 @@ class Config:
         for name in ("kl_coef", "entropy_coef", "weight_decay", "lora_rank"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")
+        if not 0.0 <= self.learning_rate_decay <= 1.0:
+            raise ValueError(
+                f"`learning_rate_decay` must be in [0, 1], got {self.learning_rate_decay}."
+            )
         self.parsed_engine_options()
 
     def check_division(self, num_processes: int) -> None:

@@ -1,6 +1,6 @@
 """Evaluate a policy on held-out questions.
 
-    python -m agents.evaluate --checkpoint runs/ppo/checkpoints/000040 --engine bm25
+    python -m agents.evaluate --checkpoint runs/ppo/checkpoints/000036 --engine bm25
 
 prints F1, exact match, searches an episode and invalid turns, with 95 % bootstrap intervals, by
 number of hops. Half a minute for 500 questions and the small policy on two cores.

@@ -73,6 +73,8 @@ class Learner:
     def learn(self, batch: Batch, loss_function: LossFunction, update: int) -> dict[str, float]:
         """Go over this process's ``batch`` in minibatches, a gradient step for each.
 
+        ``update`` is counted from 0: learning rates fall with it.
+
         Returns:
             Means over all tokens and processes of what ``loss_function`` reports, and of ``loss``
             and ``gradient_norm``.
@@ -81,6 +83,9 @@ class Learner:
             TrainingError: the loss or the gradient is no number; nothing was changed by it.
         """
         self.policy.train()
+        rest = 1.0 - self.config.learning_rate_decay * update / self.config.updates
+        for group in self.optimizer.param_groups:
+            group["lr"] = rest * group.setdefault("initial_lr", group["lr"])
         totals: dict[str, float] = {}
         all_tokens = 0.0
         for epoch in range(self.config.epochs):

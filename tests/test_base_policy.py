@@ -14,8 +14,8 @@ from agents.evaluate import evaluate
 from agents.metrics import summarise
 from agents.policy import load_policy, load_tokenizer
 from agents.tiny import MODEL, train
-from agents.tiny.behaviours import NOT_READ, demonstrations
-from agents.tiny.exercises import reading_exercise, rewriting_exercise
+from agents.tiny.behaviours import LACKING, NOT_READ, demonstrations, finding
+from agents.tiny.exercises import reading_exercise, repeating_exercise, rewriting_exercise
 from agents.tiny.tokenizer import make_tokenizer
 from zs_env.actions import parse_action
 from zs_env.episode import Role
@@ -38,9 +38,15 @@ LOOKUPS = {
 }
 
 
+def text_of(exercise):
+    return "".join(text for text, _ in exercise)
+
+
 def test_crowd_writes_known_words_only():
     texts = [d.episode.transcript for d in DEMONSTRATIONS]
-    texts += [make(WORLD, Stream(i)) for make in train.EXERCISES.values() for i in range(50)]
+    texts += [
+        text_of(make(WORLD, Stream(i))) for make in train.EXERCISES.values() for i in range(50)
+    ]
     assert all(TOKENIZER.unk_token_id not in TOKENIZER.encode(text) for text in texts)
 
 
@@ -66,7 +72,7 @@ def test_told_turns_search_for_what_is_missing():
     assert checked > 100
 
 
-def test_learned_are_the_policys_tokens_but_not_the_thoughts_of_told_turns():
+def test_learned_are_the_policys_tokens_but_not_the_decisions_of_told_turns():
     for demonstration in DEMONSTRATIONS:
         ids, labels = train.encode_episode(demonstration, TOKENIZER)
         learned = [i for i, label in zip(ids, labels, strict=True) if label != train.NO_LABEL]
@@ -77,35 +83,66 @@ def test_learned_are_the_policys_tokens_but_not_the_thoughts_of_told_turns():
                 text = segment.text
                 if not text.endswith(("</search>", "</answer>")):
                     text += TOKENIZER.eos_token
-                expected.append(text.split("</think>")[1] if turn in demonstration.told else text)
+                expected.append(text.replace(LACKING, "") if turn in demonstration.told else text)
                 turn += 1
         assert learned == TOKENIZER.encode("".join(expected))
 
 
+def test_of_an_exercise_the_pieces_are_learned_that_are_meant_to_be():
+    exercise = [("the mayor of", False), ("who is", True), ("the city", False)]
+    ids, labels = train.encode_exercise(exercise, TOKENIZER)
+    assert ids == TOKENIZER.encode("the mayor of who is the city")
+    hidden = train.NO_LABEL
+    assert labels == [hidden] * 3 + TOKENIZER.encode("who is") + [hidden] * 2
+
+
+def test_repeating_exercise_repeats_sentences_in_other_orders():
+    reordered = 0
+    for number in range(100):
+        [(document, first), (repetitions, second)] = repeating_exercise(WORLD, Stream(number))
+        assert not first and second
+        told = document.split("Doc 1: ")[1].split(".\n")[0]
+        for repetition in repetitions.split("\n"):
+            again = repetition.removesuffix(".")
+            assert sorted(again.split(". ")) == sorted(told.split(". "))
+            reordered += again != told
+    assert reordered > 100
+
+
 def test_reading_exercise_finds_what_its_documents_state():
     solver = HopByHopSolver(WORLD)
-    findings = set()
+    found = set()
     for number in range(100):
-        text = reading_exercise(WORLD, Stream(number))
+        exercise = reading_exercise(WORLD, Stream(number))
+        text = text_of(exercise)
+        assert [piece for piece, is_learned in exercise if is_learned] == [
+            piece for piece, _ in exercise[1::2]
+        ]
         pairs = QUERY_AND_FINDING.findall(text)
         assert pairs
-        for query, finding in pairs:
-            entity = solver.read(LOOKUPS[query], text)
-            expected = NOT_READ if entity is None else f"It is {WORLD.names[entity]}."
-            assert finding == expected
-            findings.add(entity is None)
-    assert findings == {True, False}
+        for query, thought in pairs:
+            lookup = LOOKUPS[query]
+            entity = solver.read(lookup, text)
+            assert thought == (NOT_READ if entity is None else finding(WORLD, lookup, entity))
+            found.add(entity is not None)
+    assert found == {True, False}
+
+
+def test_finding_says_what_was_read():
+    lookup = Lookup(RELATIONS[0], 0)
+    name, city = WORLD.names[0], WORLD.spans["city"].start
+    assert finding(WORLD, lookup, city) == f"The birthplace of {name} is {WORLD.names[city]}."
 
 
 def test_rewriting_exercise_takes_the_question_apart():
     for number in range(100):
-        question, *lines = rewriting_exercise(WORLD, Stream(number)).split("\n")
+        question, *lines = text_of(rewriting_exercise(WORLD, Stream(number))).split("\n")
         known = []
         for line in lines:
-            [(query, finding)] = QUERY_AND_FINDING.findall(line)
+            [(query, thought)] = QUERY_AND_FINDING.findall(line)
             subject = WORLD.names[LOOKUPS[query].subject]
             assert any(subject in text for text in (question, *known))
-            known.append(finding)
+            known.append(thought)
         # The last line asks what the question asks: both begin alike.
         assert question.removeprefix("Question: ").split()[0] == query.split()[0]
 
@@ -113,7 +150,13 @@ def test_rewriting_exercise_takes_the_question_apart():
 def test_recipe_makes_a_policy(tmp_path):
     train.main(
         train.Config(
-            output=tmp_path, steps=4, reading_steps=2, batch_tokens=512, hidden_size=16, layers=1
+            output=tmp_path,
+            steps=6,
+            repeating_steps=2,
+            reading_steps=2,
+            batch_tokens=512,
+            hidden_size=16,
+            layers=1,
         )
     )
     policy = load_policy(tmp_path)

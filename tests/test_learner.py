@@ -117,6 +117,15 @@ def test_learn_gradient_equals_that_of_the_mean_over_all_tokens(folder, batch):
     assert figures == pytest.approx({n: v.item() for n, v in expected.items()}, rel=1e-4)
 
 
+def test_learning_rates_fall_linearly(folder, batch):
+    learner = make_learner(folder, updates=10, learning_rate_decay=0.9)
+    rates = []
+    for update in (0, 5, 10):
+        learner.learn(batch, loss_function, update)
+        rates.append(learner.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.5, 0.275, 0.05])
+
+
 @pytest.mark.parametrize("micro_batch_tokens", [1, 40])
 def test_learn_small_parts_give_the_gradient_of_the_whole(folder, batch, micro_batch_tokens):
     whole = make_learner(folder, micro_batch_tokens=10**9)

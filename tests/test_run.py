@@ -212,7 +212,7 @@ def test_run_in_a_folder_in_use_is_refused(tmp_path):
     train_ppo(config)
     with pytest.raises(CheckpointError, match="--resume"):
         train_ppo(config)
-    with pytest.raises(CheckpointError, match="learning_rate was 0.0003, is 0.1"):
+    with pytest.raises(CheckpointError, match="learning_rate was 0.001, is 0.1"):
         train_ppo(replace(config, resume=True, learning_rate=0.1))
 
 

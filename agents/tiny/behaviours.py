@@ -30,7 +30,7 @@ FIRST = {"guess": 56, "search": 34, "ask anything": 5, "stray": 5}
 MISSING = {"search": 62, "stop": 20, "guess": 5, "ask anything": 8, "stray": 5}
 KNOWN = {"stop": 82, "guess": 5, "ask anything": 8, "stray": 5}
 
-READ = "It is {what}."
+READ = "{what} is {name}."
 NOT_READ = "Nothing new."
 LACKING = "I lack a fact."
 
@@ -80,6 +80,12 @@ def namesake(world: World, entity: int, draw: Stream) -> int:
     if similar:
         return draw.choice(similar)
     return span.start + (entity - span.start + 1 + draw.integer(len(span) - 1)) % len(span)
+
+
+def finding(world: World, lookup: Lookup, entity: int) -> str:
+    """A thought: what ``lookup`` asked for is ``entity``."""
+    what = lookup.relation.phrases[0].format(s=world.names[lookup.subject])
+    return READ.format(what=what[0].upper() + what[1:], name=world.names[entity])
 
 
 class _Crowd:
@@ -132,10 +138,9 @@ class _Crowd:
         ``step`` would be right, and ``asked`` was asked for last.
         """
         read = None if asked is None else self.solver.read(asked, episode.transcript)
-        seen = ""
-        if episode.turn:
-            seen = NOT_READ if read is None else READ.format(what=self.world.names[read])
-            seen += " "
+        seen = NOT_READ + " " if episode.turn else ""
+        if asked is not None and read is not None:
+            seen = finding(self.world, asked, read) + " "
         if deed == "stop" and read is not None:
             return self.answer(seen, step if isinstance(step, int) else read), None
         if deed == "search" and isinstance(step, Lookup):
@@ -185,12 +190,19 @@ class _Crowd:
         return [entity for entity in found if entity is not None]
 
     def read_pages(self, lookup: Lookup, draw: Stream) -> SearchResult:
-        """The passage that states ``lookup``, and one of the same page or a namesake's."""
-        world = self.world
-        said = statements(world, world.fact(lookup.subject, lookup.relation))
-        page = self.pages[world.names[lookup.subject]]
-        right = next(d for d in page if any(sentence in d.text for sentence in said))
-        others = [d for d in page if d is not right]
+        """The passage that states ``lookup``, mostly first, and another.
+
+        The other is of the same page, or states the same of a namesake.
+        """
+        right = self.passage(lookup.subject, lookup)
+        others = [d for d in self.pages[right.title] if d is not right]
         if draw.integer(2) or not others:
-            others = self.pages[world.names[namesake(world, lookup.subject, draw)]]
-        return SearchResult(tuple(draw.shuffled([right, draw.choice(others)])))
+            others = [self.passage(namesake(self.world, lookup.subject, draw), lookup)]
+        found = (right, draw.choice(others))
+        return SearchResult(found if draw.integer(3) else found[::-1])
+
+    def passage(self, subject: int, lookup: Lookup) -> Document:
+        """The passage that states of ``subject`` what ``lookup`` asks for."""
+        said = statements(self.world, self.world.fact(subject, lookup.relation))
+        page = self.pages[self.world.names[subject]]
+        return next(d for d in page if any(sentence in d.text for sentence in said))

@@ -1,13 +1,14 @@
 """Exercises: what the base policy knows of language, apart from how to search.
 
-Reading: a few documents, and what they say about this and that. Rewriting: what is left of a
-question once somebody says who or what a description in it means. There is no prompt in them, no
-decision and nothing to find: they teach what words mean, and to copy names.
+Repeating: sentences, and the same again in another order. Reading: documents, and what they say
+about this and that. Rewriting: what is left of a question once somebody says who or what a
+description in it means. There is no prompt in them, no decision and nothing to find: they teach
+what words mean, to tell who is meant, and to copy names.
 """
 
 from __future__ import annotations
 
-from agents.tiny.behaviours import NOT_READ, READ, harder_question, namesake
+from agents.tiny.behaviours import NOT_READ, finding, harder_question, namesake
 from zs_env.actions import SEARCH, tagged
 from zs_env.documents import Document
 from zs_env.keyed_random import Stream
@@ -17,45 +18,55 @@ from zs_env.world.graph import Fact
 from zs_env.world.solver import Comparison, Lookup, Plan, parse_question
 from zs_env.world.text import state
 
+Exercise = list[tuple[str, bool]]
+"""Pieces of text, and whether they are learned: what cannot be foreseen is not."""
+
 MAX_FACTS = 4
+MAX_OTHERS = 3
+NUM_REPETITIONS = 2
 NUM_QUESTIONS = 6
 
 
-def reading_exercise(world: World, draw: Stream) -> str:
-    """A question, documents about a few subjects, what they say of it and of further questions."""
-    subject = draw.integer(world.num_entities)
-    pages = [_some_facts(world, subject, draw)]
-    kind = draw.integer(4)
-    if kind == 1:
-        pages.append(_some_facts(world, draw.integer(world.num_entities), draw))
-    elif kind > 1:  # what is easily mixed up: the same of a namesake
-        other = namesake(world, subject, draw)
-        pages.append([world.fact(other, fact.relation) for fact in draw.shuffled(pages[0])])
+def repeating_exercise(world: World, draw: Stream) -> Exercise:
+    """Sentences about entities that are easily mixed up, and the same in other orders."""
+    pages = _similar_pages(world, 1 + draw.integer(2), 1 + draw.integer(MAX_OTHERS), draw)
+    sentences = [_state(world, fact, draw) for facts in pages for fact in facts]
+    document = Document(" ".join(draw.shuffled(sentences)))
+    repetitions = [" ".join(draw.shuffled(sentences)) for _ in range(NUM_REPETITIONS)]
+    return [(render_information([document]), False), ("\n".join(repetitions), True)]
+
+
+def reading_exercise(world: World, draw: Stream) -> Exercise:
+    """Documents, and questions with what the documents say: one before them, the rest after."""
+    num_others = draw.integer(1 + MAX_OTHERS)
+    num_facts = 1 + draw.integer(MAX_FACTS if num_others < 2 else 2)
+    pages = _similar_pages(world, num_facts, num_others, draw)
     has_titles = draw.integer(2)
     documents = []
-    for facts in draw.shuffled(pages):
-        text = " ".join(state(world, f, draw.integer(len(f.relation.statements))) for f in facts)
+    for facts in pages:
+        text = " ".join(_state(world, fact, draw) for fact in draw.shuffled(facts))
         documents.append(Document(text, world.names[facts[0].subject] if has_titles else ""))
+    information = render_information(draw.shuffled(documents))
     told = [fact for facts in pages for fact in facts]
-    queries, findings = [], []
-    for fact in draw.shuffled(told)[:NUM_QUESTIONS]:
+    exercise = []
+    for number, fact in enumerate(draw.shuffled(told)[:NUM_QUESTIONS]):
         if draw.integer(6) == 0:
             fact = draw.choice(world.facts_of(fact.subject))
-        queries.append(_query(world, Lookup(fact.relation, fact.subject), draw))
-        findings.append(READ.format(what=world.names[fact.object]) if fact in told else NOT_READ)
-    first = queries[0] + render_information(documents) + findings[0]
-    further = [f"{query} {finding}" for query, finding in zip(queries, findings, strict=True)][1:]
-    return "\n".join([first, *further])
+        lookup = Lookup(fact.relation, fact.subject)
+        query = tagged(SEARCH, draw.choice(lookup.wordings(world)))
+        exercise.append((f"\n{query} " if number else query + information, False))
+        exercise.append((finding(world, lookup, fact.object) if fact in told else NOT_READ, True))
+    return exercise
 
 
-def rewriting_exercise(world: World, draw: Stream) -> str:
+def rewriting_exercise(world: World, draw: Stream) -> Exercise:
     """A question, taken apart from the inside out; who is who is made up."""
     question = harder_question(world, draw).text
     plan = parse_question(world, question)
     assert plan is not None
     lines = [f"Question: {question}"]
     _take_apart(world, plan, draw, lines)
-    return "\n".join(lines)
+    return [("\n".join(lines), True)]
 
 
 def _take_apart(world: World, plan: Plan, draw: Stream, lines: list[str]) -> int:
@@ -74,13 +85,21 @@ def _make_up(world: World, lookup: Lookup, draw: Stream, lines: list[str]) -> in
     span = world.spans[lookup.relation.object]
     entity = span.start + draw.integer(len(span))
     query = tagged(SEARCH, lookup.wordings(world)[0])
-    lines.append(query + " " + READ.format(what=world.names[entity]))
+    lines.append(query + " " + finding(world, lookup, entity))
     return entity
 
 
-def _some_facts(world: World, subject: int, draw: Stream) -> list[Fact]:
-    return draw.shuffled(world.facts_of(subject))[: 1 + draw.integer(MAX_FACTS)]
+def _similar_pages(world: World, num_facts: int, num_others: int, draw: Stream) -> list[list[Fact]]:
+    """Facts of an entity, and the same of others of its type, most of them namesakes."""
+    subject = draw.integer(world.num_entities)
+    facts = draw.shuffled(world.facts_of(subject))[:num_facts]
+    span = world.spans[world.types[subject]]
+    subjects = [subject]
+    for _ in range(num_others):
+        is_namesake = draw.integer(3)
+        subjects.append(namesake(world, subject, draw) if is_namesake else draw.choice(span))
+    return [[world.fact(each, fact.relation) for fact in facts] for each in dict.fromkeys(subjects)]
 
 
-def _query(world: World, lookup: Lookup, draw: Stream) -> str:
-    return tagged(SEARCH, draw.choice(lookup.wordings(world)))
+def _state(world: World, fact: Fact, draw: Stream) -> str:
+    return state(world, fact, draw.integer(len(fact.relation.statements)))
