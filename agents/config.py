@@ -98,7 +98,7 @@ class Config:
     critic_learning_rate: float = 1e-3
     """Of the value head."""
     learning_rate_decay: float = 0.9
-    """Share of both rates that is gone by the last update; they fall linearly (the paper: 0)."""
+    """Share of both rates that is gone by the end; they fall linearly (the paper: 0)."""
     weight_decay: float = 0.0
     """Of AdamW."""
     max_grad_norm: float = 1.0

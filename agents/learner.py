@@ -83,9 +83,9 @@ class Learner:
             TrainingError: the loss or the gradient is no number; nothing was changed by it.
         """
         self.policy.train()
-        rest = 1.0 - self.config.learning_rate_decay * update / self.config.updates
+        share = 1.0 - self.config.learning_rate_decay * update / self.config.updates
         for group in self.optimizer.param_groups:
-            group["lr"] = rest * group.setdefault("initial_lr", group["lr"])
+            group["lr"] = share * group.setdefault("initial_lr", group["lr"])
         totals: dict[str, float] = {}
         all_tokens = 0.0
         for epoch in range(self.config.epochs):
@@ -121,8 +121,8 @@ class Learner:
             if not torch.isfinite(torch.tensor(figures[name])):
                 raise TrainingError(
                     f"the {name.replace('_', ' ')} became {figures[name]}. The weights of the last "
-                    "checkpoint are untouched: resume from it with a lower `learning_rate`, a "
-                    "lower `max_grad_norm`, or in float32."
+                    "checkpoint are untouched: start a new run from them (`model`) with a lower "
+                    "`learning_rate`, a lower `max_grad_norm`, or in float32."
                 )
         self.optimizer.step()
         return figures

@@ -12,6 +12,7 @@ Departures from the paper (arXiv 2505.04588, section 3.4) and its code:
 - The loss is a mean over the tokens of a minibatch, whatever the length of their episodes.
 - An episode whose search failed is left out of the loss.
 - Learning rates and batch are those of a small model; the paper's are 1e-6, 1e-5 and 64 x 5.
+  The rates fall linearly; the paper's stay.
 """
 
 from __future__ import annotations

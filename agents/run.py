@@ -252,8 +252,8 @@ class Run:
             raise TrainingError(
                 f"update {self.updates_done} moved the policy by a KL divergence of {drift:.3g} a "
                 f"token, more than `max_kl` = {self.config.max_kl}. The last checkpoint is from "
-                "before: resume from it with a lower `learning_rate`, fewer `epochs`, or more "
-                "questions in an update."
+                "before: start a new run from it (`model`) with a lower `learning_rate`, fewer "
+                "`epochs`, or more questions in an update."
             )
 
     def _write_row(self) -> None:

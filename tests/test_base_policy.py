@@ -147,6 +147,29 @@ def test_rewriting_exercise_takes_the_question_apart():
         assert question.removeprefix("Question: ").split()[0] == query.split()[0]
 
 
+def test_muon_trains_the_matrices_and_adamw_the_rest():
+    model = train.make_model(train.Config(hidden_size=16, layers=1), TOKENIZER)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    muon, adamw = train.make_optimizers(model, train.Config())
+    sizes = [sum(len(group["params"]) for group in each.param_groups) for each in (muon, adamw)]
+    assert sum(sizes) == len(before)
+    ids = torch.arange(20).reshape(2, 10)
+    train.loss_of(model, ids, ids, usual_labels=20.0).backward()
+    muon.step()
+    moved = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == {n for n in before if "proj" in n}
+    adamw.step()
+    assert all(not torch.equal(p, before[n]) for n, p in model.named_parameters())
+
+
+def test_recipe_repeats_then_reads_then_imitates():
+    config = train.Config(repeating_steps=10, reading_steps=40)
+    kinds = [train.kind_of(step, config) for step in range(200)]
+    assert set(kinds[:10]) == {"repeating"}
+    assert set(kinds[10:50]) == {"repeating", "reading"}
+    assert set(kinds[50:]) == {"reading", "rewriting", "episodes"}
+
+
 def test_recipe_makes_a_policy(tmp_path):
     train.main(
         train.Config(

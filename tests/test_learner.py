@@ -118,12 +118,21 @@ def test_learn_gradient_equals_that_of_the_mean_over_all_tokens(folder, batch):
 
 
 def test_learning_rates_fall_linearly(folder, batch):
-    learner = make_learner(folder, updates=10, learning_rate_decay=0.9)
-    rates = []
-    for update in (0, 5, 10):
+    policy = load_policy(folder, with_values=True)
+    config = Config(
+        updates=10,
+        learning_rate=0.5,
+        critic_learning_rate=0.2,
+        learning_rate_decay=0.9,
+        device="cpu",
+        precision="float32",
+        minibatches=1,
+    )
+    learner = Learner(policy, config, Processes("cpu"))
+    for update, share in ((0, 1.0), (5, 0.55), (9, 0.19), (5, 0.55)):
         learner.learn(batch, loss_function, update)
-        rates.append(learner.optimizer.param_groups[0]["lr"])
-    assert rates == pytest.approx([0.5, 0.275, 0.05])
+        rates = [group["lr"] for group in learner.optimizer.param_groups]
+        assert rates == pytest.approx([0.5 * share, 0.2 * share])
 
 
 @pytest.mark.parametrize("micro_batch_tokens", [1, 40])

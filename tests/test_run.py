@@ -226,6 +226,7 @@ def test_run_in_a_folder_in_use_is_refused(tmp_path):
         ({"engine": "nonsense"}, "nonsense"),
         ({"engine_options": "[1]"}, "JSON object"),
         ({"temperature": 0.0}, "temperature"),
+        ({"learning_rate_decay": 1.5}, "learning_rate_decay"),
     ],
 )
 def test_run_with_bad_option_says_so_before_any_work(changes, message, tmp_path):

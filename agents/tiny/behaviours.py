@@ -1,9 +1,10 @@
-"""Episodes to imitate: a crowd that mostly searches badly, in worlds that nothing else uses.
+"""Episodes to imitate: a crowd that mostly fails, in worlds that nothing else uses.
 
-The base policy learns words, tags and copying from them, and how often people do what. In most
-turns somebody answers from nothing, stops too early, asks for the wrong thing or writes no action.
+The base policy learns words, tags and copying from them, and how often people do what. Sooner or
+later somebody answers from nothing, stops too early, asks for the wrong thing or writes no action.
 Who does what is drawn anew each turn, so no stretch of text gives a diligent author away. Before
-some turns the crowd is told what to search for: it learns how, and nothing about when.
+some turns the crowd is told what to search for. From those the policy learns to read and to ask;
+that a fact is lacking, and so whether to ask, it does not learn there.
 """
 
 from __future__ import annotations

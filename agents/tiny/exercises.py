@@ -19,7 +19,7 @@ from zs_env.world.solver import Comparison, Lookup, Plan, parse_question
 from zs_env.world.text import state
 
 Exercise = list[tuple[str, bool]]
-"""Pieces of text, and whether they are learned: what cannot be foreseen is not."""
+"""Pieces of text, and whether they are learned. Documents and queries to read are not."""
 
 MAX_FACTS = 4
 MAX_OTHERS = 3
@@ -96,8 +96,8 @@ def _similar_pages(world: World, num_facts: int, num_others: int, draw: Stream) 
     span = world.spans[world.types[subject]]
     subjects = [subject]
     for _ in range(num_others):
-        is_namesake = draw.integer(3)
-        subjects.append(namesake(world, subject, draw) if is_namesake else draw.choice(span))
+        mixed_up = namesake(world, subject, draw) if draw.integer(3) else draw.choice(span)
+        subjects.append(mixed_up)
     return [[world.fact(each, fact.relation) for fact in facts] for each in dict.fromkeys(subjects)]
 
 

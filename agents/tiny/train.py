@@ -48,7 +48,7 @@ EXAMPLES_PER_WORLD = 3072
 EXAMPLES_AT_ONCE = 768
 NO_LABEL = -100
 LABEL_SHARES = {"repeating": 0.6, "reading": 0.25, "rewriting": 0.9, "episodes": 0.2}
-"""About how many tokens of a batch are learned."""
+"""About what share of a batch's tokens is learned."""
 
 EXERCISES = {
     "repeating": repeating_exercise,
