@@ -33,8 +33,12 @@ class ReinforceConfig(Config):
 
     folder: Path = Path("runs/reinforce")
     """Folder of the run: config, metrics, checkpoints, report."""
-    baseline_decay: float = 0.9
-    """How much of the moving mean is kept from update to update."""
+    baseline_decay: float = 0.5
+    """How much of the moving mean is kept from update to update.
+
+    Rewards fall as noise rises: a baseline that lags far behind is too high, and makes nearly all
+    that the policy does look bad.
+    """
 
     def __post_init__(self) -> None:
         """Check the values."""
