@@ -33,6 +33,8 @@ class ReinforceConfig(Config):
 
     folder: Path = Path("runs/reinforce")
     """Folder of the run: config, metrics, checkpoints, report."""
+    learning_rate: float = 3e-4
+    """Of the policy. Nothing bounds an update here, so it is lower than with clipping."""
     baseline_decay: float = 0.5
     """How much of the moving mean is kept from update to update.
 
