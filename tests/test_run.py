@@ -71,7 +71,7 @@ class FailingEngine(SearchEngine):
 def test_run_folder_holds_config_metrics_checkpoints_and_report(name, tmp_path):
     train, config = ALGORITHMS[name]
     run = tmp_path / name
-    train(config(**options(run)))
+    train(config(**options(run, noise_end=0.5)))
     rows = read_metrics(run)
     assert [row["update"] for row in rows] == [0, 1, 2, 3]
     assert [row["noise_probability"] for row in rows[1:]] == pytest.approx(
