@@ -183,7 +183,7 @@ def test_recipe_makes_a_policy(tmp_path):
         )
     )
     policy = load_policy(tmp_path)
-    assert torch.isfinite(next(policy.parameters())).all()
+    assert all(torch.isfinite(parameter).all() for parameter in policy.parameters())
     assert policy.tokenizer.get_vocab() == TOKENIZER.get_vocab()
 
 

@@ -85,7 +85,7 @@ def namesake(world: World, entity: int, draw: Stream) -> int:
 
 def finding(world: World, lookup: Lookup, entity: int) -> str:
     """A thought: what ``lookup`` asked for is ``entity``."""
-    what = lookup.relation.phrases[0].format(s=world.names[lookup.subject])
+    what = lookup.phrase(world)
     return READ.format(what=what[0].upper() + what[1:], name=world.names[entity])
 
 

@@ -65,6 +65,10 @@ class Lookup:
     subject: int
     template: str | None = field(default=None, compare=False)
 
+    def phrase(self, world: World) -> str:
+        """What is asked for, always in the same words."""
+        return self.relation.phrases[0].format(s=world.names[self.subject])
+
     def wordings(self, world: World) -> list[str]:
         """The queries that ask for it: first as the question puts it, then noun phrases."""
         templates = (*self.relation.phrases, *self.relation.questions)
@@ -99,8 +103,8 @@ class HopByHopSolver:
             return _turn(OUT_OF_TURNS, ANSWER, UNKNOWN)
         wordings = step.wordings(self.world)
         num_tries = sum(query in wordings for query in queries)
-        what = step.relation.phrases[0].format(s=self.world.names[step.subject])
-        return _turn(NEEDED.format(what=what), SEARCH, wordings[num_tries % len(wordings)])
+        thought = NEEDED.format(what=step.phrase(self.world))
+        return _turn(thought, SEARCH, wordings[num_tries % len(wordings)])
 
     def next_step(self, observation: str) -> int | Lookup | None:
         """The entity that answers the question, or the first fact that is missing.
