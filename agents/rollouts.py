@@ -11,8 +11,8 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from agents.policy import Policy
 from agents.sampler import Sampler
+from zs_env.concurrency.event_loop import caught, run_to_end
 from zs_env.engines import SearchEngine
-from zs_env.engines.event_loop import caught, run_to_end
 from zs_env.episode import Episode
 from zs_env.questions import Question, QuestionSource
 from zs_env.rollout import TextEncoder, rollout

@@ -151,11 +151,11 @@ def test_load_engine_by_name_path_entry_point_or_object(tmp_path):
 @pytest.mark.parametrize(
     ("engine", "options", "error", "message"),
     [
-        ("google", {}, ValueError, "must be one of world, bm25, the path of a .jsonl corpus"),
+        ("altavista", {}, ValueError, "must be one of world, bm25, .* got 'altavista'"),
         (3, {}, TypeError, "got int"),
         (FixedEngine(), {"k": 1}, ValueError, "already made"),
         ("world", "k=1", TypeError, "must be a dict"),
-        ("world", {"k": 1}, TypeError, "wrong `engine_options` for engine 'world': .*'k'"),
+        ("world", {"k": 1}, TypeError, "wrong options for engine 'world': .*'k'"),
         ("tests.helpers:play", {}, TypeError, "missing"),
         ("nowhere:Engine", {}, ValueError, "there is no engine 'nowhere:Engine'"),
         ("json:Engine", {}, ValueError, "there is no engine 'json:Engine'"),
@@ -163,7 +163,7 @@ def test_load_engine_by_name_path_entry_point_or_object(tmp_path):
             "tests.helpers:search",
             {"query": "a"},
             TypeError,
-            "made a str, not a zs_env.SearchEngine",
+            "made a str, not a SearchEngine",
         ),
     ],
 )

@@ -138,7 +138,7 @@ def test_env_failed_search_truncates():
         ({"world_size": "huge"}, ValueError, "`world_size` must be one of small, medium, large"),
         ({"world_seed": "a"}, TypeError, "`world_seed` must be an integer"),
         ({"split": "dev"}, ValueError, "`split` must be one of"),
-        ({"engine": "google"}, ValueError, "`engine` must be one of"),
+        ({"engine": "altavista"}, ValueError, "`engine` must be one of"),
         ({"questions": "nq"}, ValueError, "`questions` must be"),
         ({"prompt_template": "none"}, ValueError, "{question}"),
         ({"max_context_chars": 4200}, ValueError, "raise the context limit"),

@@ -32,6 +32,13 @@ class SearchFailure(ZeroSearchError):
         return hash(self.args)
 
 
+class ServiceError(ZeroSearchError):
+    """A server cannot be used at all: a wrong URL, a missing key, an unknown model.
+
+    Raised at the start; what a server does later is a `SearchFailure`.
+    """
+
+
 class EngineContractError(ZeroSearchError, TypeError):
     """A search engine broke its contract, such as one result too few: a defect of the engine."""
 

@@ -1,11 +1,12 @@
-"""Every text the policy reads that neither it nor a search engine wrote."""
+"""Every template: what the policy reads beside documents, and what a simulation LLM is told."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from zs_env.actions import ANSWER, INFORMATION, SEARCH, THINK, tagged
-from zs_env.documents import Document, cut_document
+from zs_env.documents import Document, SearchRequest, cut_document
 
 QUESTION_FIELD = "{question}"
 
@@ -27,6 +28,73 @@ INFORMATION_START = f"\n<{INFORMATION}>\n"
 """How each block of documents begins."""
 
 NO_DOCUMENTS = "No documents were found."
+
+PROMPT_BASED = """\
+You play the search engine {engine}. Somebody who works on a question sends you a query. Write \
+the {top_k} documents that you find for it, of about {document_words} words each, each on a line \
+of its own that begins with its number, as in "Doc 1:". Write nothing else.
+Useful documents state what the query asks for, as pages on the subject would. Noisy documents \
+look like results for the query, with its words and subject, but neither answer it nor help with \
+the question, and never state the answer.
+You are told the answer to the question so that nothing you write contradicts it. Do not mention \
+that you know it.
+
+Example
+Query: What is the longest river in Ardonia?
+Question: Into which sea does the longest river in Ardonia flow?
+Answer: the Pale Sea
+{quality_title} Output:
+{example}
+
+Now write {top_k} {quality} documents.
+Query: {query}
+Question: {question}
+Answer: {golden_answers}
+{quality_title} Output:
+"""
+"""Tells an instruct model all that it needs to play the search engine (paper, section 3.2)."""
+
+FINE_TUNED = """\
+Search engine: {engine}
+Query: {query}
+Question: {question}
+Answer: {golden_answers}
+Write {top_k} {quality} documents of about {document_words} words, one a line, as "Doc 1: ...".
+{quality_title} Output:
+"""
+"""For a model that was trained to play the search engine, and needs no example."""
+
+SIMULATION_TEMPLATES = {"prompt-based": PROMPT_BASED, "fine-tuned": FINE_TUNED}
+
+EXAMPLES = {
+    "useful": (
+        "The Veld, at 1,204 kilometres, is the longest river in Ardonia. It rises in the Corrin "
+        "Hills and runs north through three provinces.",
+        "Rivers of Ardonia by length: Veld 1,204 km, Tamsin 880 km, Orrel 655 km. Only the Veld is "
+        "open to ships for its whole length.",
+        "The longest Ardonian river, the Veld, drains a third of the country and reaches the "
+        "coast at the port of Hallow.",
+        "Travellers follow the Veld, the longest river of Ardonia, by boat in nine days, from "
+        "Corrin down to the harbour of Hallow.",
+        "A survey of 1962 settled that the Veld, and not the Tamsin as was long believed, is the "
+        "longest river in Ardonia.",
+    ),
+    "noisy": (
+        "Ardonia has more than forty rivers. Fishing in them needs a licence, which district "
+        "offices sell from April to September.",
+        "The longest river in the neighbouring country of Sarn is the Ostra, which is known for "
+        "its wooden bridges and spring floods.",
+        "River cruises are popular in Ardonia. Prices begin at 300 crowns, and cabins should be "
+        "booked some months ahead.",
+        "The Orrel is a short river in the south of Ardonia. Its water drove eleven mills until "
+        "the middle of the last century.",
+        "A poem about the rivers of Ardonia is read at schools each year. Its author was a teacher "
+        "who never left the capital.",
+    ),
+}
+"""Documents for the query of the worked example, by quality."""
+
+_FIELD = re.compile(r"{(\w+)}")
 
 
 def render_prompt(template: str, question: str) -> str:
@@ -84,3 +152,49 @@ def fit_documents(
     if best is None and len(documents) > 1:
         return fit_documents(documents[: len(documents) // 2], max_words, budget, measure)
     return best
+
+
+def check_simulation_template(template: str, name: str) -> str:
+    """``template`` if it can be filled in.
+
+    Args:
+        template: a text with fields: ``{query}`` and ``{quality}`` or ``{quality_title}`` must be
+            among them.
+        name: what to call it in messages.
+
+    Raises:
+        ValueError: a field is missing or unknown.
+    """
+    fields = set(_FIELD.findall(template))
+    known = _simulation_fields(SearchRequest("", "", ()), "")
+    if unknown := sorted(fields - set(known)):
+        raise ValueError(f"{name}: unknown fields {unknown}; expected some of {list(known)}.")
+    if "query" not in fields or not fields & {"quality", "quality_title"}:
+        raise ValueError(
+            f"{name}: must hold {{query}}, and {{quality}} (useful, noisy) or {{quality_title}} "
+            f"(Useful, Noisy), got only {sorted(fields)}."
+        )
+    return template
+
+
+def render_simulation(template: str, request: SearchRequest, engine: str) -> str:
+    """What a simulation LLM is told to answer ``request`` as the search engine ``engine``."""
+    fields = _simulation_fields(request, engine)
+    # All at once: a query that spells a field is not filled in.
+    return _FIELD.sub(lambda match: fields.get(match[1], match[0]), template)
+
+
+def _simulation_fields(request: SearchRequest, engine: str) -> dict[str, str]:
+    quality = "noisy" if request.noisy else "useful"
+    example = EXAMPLES[quality][: request.top_k]
+    return {
+        "engine": engine,
+        "query": request.query,
+        "question": " ".join(request.question.split()),
+        "golden_answers": "; ".join(" ".join(answer.split()) for answer in request.golden_answers),
+        "top_k": str(request.top_k),
+        "document_words": str(request.document_words),
+        "quality": quality,
+        "quality_title": quality.title(),
+        "example": "\n".join(f"Doc {i}: {text}" for i, text in enumerate(example, start=1)),
+    }

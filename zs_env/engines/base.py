@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
+from zs_env.concurrency.event_loop import caught, run_to_end
 from zs_env.documents import SearchRequest, SearchResult
-from zs_env.engines.event_loop import caught, run_to_end
 from zs_env.errors import EngineContractError, SearchFailure
 
 
@@ -52,6 +52,27 @@ class SearchEngine:
         """Answer one request without blocking the event loop."""
         [result] = await asyncio.to_thread(self.search, [request])
         return result
+
+    def check(self) -> None:
+        """See whether the engine can be used; called once at the start, for engines given by name.
+
+        Raises:
+            ServiceError: it cannot: a wrong URL, a missing key, an unknown model.
+        """
+
+    def identity(self) -> dict[str, Any]:
+        """What, beside the request, decides the answers, such as a model: JSON-able, no secrets.
+
+        Raises:
+            NotImplementedError: the engine does not say, so its answers cannot be recorded.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must override `identity` to say what decides its answers."
+        )
+
+    def deciding(self, request: SearchRequest) -> tuple[Hashable, ...]:
+        """What of ``request`` decides the answer: requests alike in it may share one."""
+        return request if self.honours_noise else (request.query, request.top_k)
 
     def close(self) -> None:
         """Free what the engine holds. May be called twice."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
+from typing import Any
 
 from zs_env.documents import Document, SearchRequest, SearchResult
 from zs_env.engines.base import SearchEngine
@@ -40,6 +41,10 @@ class WorldEngine(SearchEngine):
     async def asearch(self, request: SearchRequest) -> SearchResult:
         """Write the documents of one request; needs no thread."""
         return self._answer(request)
+
+    def identity(self) -> dict[str, Any]:
+        """The world."""
+        return {"world_seed": self.world.seed, "world_size": self.world.size}
 
     def _answer(self, request: SearchRequest) -> SearchResult:
         reading = read_query(self.world, request.query)

@@ -1,0 +1,1 @@
+"""What engines and language models need to wait for many things at once."""

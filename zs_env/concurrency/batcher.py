@@ -1,0 +1,76 @@
+"""Collects what is asked at about the same time, and asks it as one batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Generic, TypeVar
+
+from zs_env.concurrency.event_loop import caught
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+GATHER_S = 0.002
+"""How long a batch waits for company: longer than a burst of requests takes to arrive."""
+
+
+class Batcher(Generic[Q, A]):
+    """Turns single requests into batches. Belongs to one event loop.
+
+    Args:
+        ask: answers a batch, in order. What it raises is raised to each that asked.
+        max_size: most requests of a batch.
+        max_in_flight: batches that are asked at the same time; more requests wait for the next.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[Sequence[Q]], Coroutine[Any, Any, Sequence[A]]],
+        *,
+        max_size: int,
+        max_in_flight: int,
+    ) -> None:
+        self._ask = ask
+        self._max_size = max_size
+        self._slots = max_in_flight
+        self._waiting: list[tuple[Q, asyncio.Future[A]]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, request: Q) -> A:
+        """The answer to ``request``."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[A] = loop.create_future()
+        self._waiting.append((request, future))
+        if self._timer is None:
+            self._timer = loop.call_later(GATHER_S, self._send)
+        return await future
+
+    def _send(self) -> None:
+        """Send what waits, as far as there are slots."""
+        self._timer = None
+        self._waiting = [pair for pair in self._waiting if not pair[1].done()]
+        while self._waiting and self._slots:
+            batch = self._waiting[: self._max_size]
+            del self._waiting[: self._max_size]
+            self._slots -= 1
+            task = asyncio.get_running_loop().create_task(self._answer(batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._finish)
+
+    async def _answer(self, batch: Sequence[tuple[Q, asyncio.Future[A]]]) -> None:
+        answers, error = await caught(self._ask([request for request, _ in batch]))
+        for position, (_, future) in enumerate(batch):
+            if future.done():  # who asked has gone
+                continue
+            if error is not None:
+                future.set_exception(error)
+            elif answers is not None:
+                future.set_result(answers[position])
+
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._slots += 1
+        if self._timer is None:
+            self._send()

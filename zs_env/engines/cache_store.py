@@ -1,0 +1,127 @@
+"""A folder of recorded values that several processes share, and in which damage shows."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from gymnasium import logger
+
+from zs_env.errors import MissingDependencyError
+
+try:
+    import diskcache
+except ImportError as error:
+    raise MissingDependencyError.for_extra("The engine 'cached'", "diskcache", "cache") from error
+
+LOCK_TIMEOUT_S = 10.0
+"""How long to wait for another process; then the value is not stored, or asked for again."""
+
+DATABASE = "cache.db"
+
+
+class CacheStore:
+    """JSON values by key. One that is damaged is not there.
+
+    Args:
+        folder: made if it does not exist.
+
+    Attributes:
+        num_damaged: damaged values that were asked for.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder)
+        self.num_damaged = 0
+        try:
+            self._cache = self._open()
+        except sqlite3.DatabaseError as error:
+            self._start_anew(error)
+
+    def get(self, key: str) -> Any | None:
+        """The value of ``key``, or None."""
+        try:
+            record = self._cache.get(key)
+        except diskcache.Timeout:
+            return None
+        except (sqlite3.DatabaseError, OSError, ValueError) as error:
+            self._report(key, str(error))
+            return None
+        if record is None:
+            return None
+        payload = _unseal(key, record)
+        if payload is None:
+            self._report(key, "its checksum is wrong")
+            return None
+        return json.loads(payload)
+
+    def set(self, key: str, value: Any) -> None:
+        """Store ``value``, which must be JSON-able."""
+        payload = json.dumps(value)
+        record = f"{_checksum(key, payload)}{payload}"
+        try:
+            self._cache.set(key, record)
+        except diskcache.Timeout:
+            logger.warn(f"{self._folder} is locked: an answer was not recorded.")
+        except sqlite3.DatabaseError as error:
+            self._start_anew(error)
+            self._cache.set(key, record)
+
+    def __len__(self) -> int:
+        """Number of values."""
+        return len(self._cache)
+
+    def close(self) -> None:
+        """Close the connection of this thread."""
+        self._cache.close()
+
+    def _open(self) -> diskcache.Cache:
+        return diskcache.Cache(
+            str(self._folder),
+            timeout=LOCK_TIMEOUT_S,
+            disk=_TextDisk,
+            disk_min_file_size=1 << 30,  # all in the database: no file to lose
+            eviction_policy="none",
+        )
+
+    def _start_anew(self, error: Exception) -> None:
+        """Put a database that cannot be used aside, and begin another."""
+        if hasattr(self, "_cache"):
+            with suppress(sqlite3.DatabaseError):
+                self._cache.close()
+        logger.warn(f"{self._folder} is damaged ({error}): put aside, and recorded anew.")
+        for suffix in ("-wal", "-shm", ""):
+            with suppress(FileNotFoundError):
+                path = self._folder / f"{DATABASE}{suffix}"
+                path.replace(path.with_name(f"damaged-{path.name}"))
+        self._cache = self._open()
+
+    def _report(self, key: str, reason: str) -> None:
+        self.num_damaged += 1
+        logger.warn(f"{self._folder}: the record {key[:8]} is damaged ({reason}): asked again.")
+
+
+class _TextDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
+    """Reads nothing but text: a record that is a pickle was not written here."""
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
+        if not isinstance(value, str):
+            raise ValueError("it is no text")
+        return value
+
+
+def _checksum(key: str, payload: str) -> str:
+    return blake2b(f"{key}{payload}".encode(), digest_size=16).hexdigest()
+
+
+def _unseal(key: str, record: str) -> str | None:
+    """The payload of ``record``, or None if it is not what was stored for ``key``."""
+    checksum, payload = record[:32], record[32:]
+    try:
+        return payload if checksum == _checksum(key, payload) else None
+    except UnicodeEncodeError:
+        return None

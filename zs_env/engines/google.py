@@ -1,0 +1,131 @@
+"""Google, by way of a search API: Serper or SerpAPI."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+from zs_env.concurrency.event_loop import PerLoop, on_engine_loop
+from zs_env.concurrency.http import JsonServers
+from zs_env.concurrency.servers import Patience, Retry
+from zs_env.concurrency.single_flight import SingleFlight
+from zs_env.documents import Document, SearchRequest, SearchResult
+from zs_env.engines.base import SearchEngine
+from zs_env.errors import ServiceError
+
+
+class Provider(NamedTuple):
+    """A search API.
+
+    Attributes:
+        url: where it is.
+        key_env: the environment variable that usually holds the key.
+        results: the field of its answers that lists the results.
+    """
+
+    url: str
+    key_env: str
+    results: str
+
+
+PROVIDERS = {
+    "serper": Provider("https://google.serper.dev/search", "SERPER_API_KEY", "organic"),
+    "serpapi": Provider("https://serpapi.com/search.json", "SERPAPI_API_KEY", "organic_results"),
+}
+
+
+class GoogleEngine(SearchEngine):
+    """Searches the web; ignores ``noisy``. A document is the title and the snippet of a result.
+
+    The key is read from the environment and goes nowhere but to the provider.
+
+    Args:
+        provider: ``serper`` or ``serpapi``.
+        key_env: the environment variable that holds the key; by default ``SERPER_API_KEY`` or
+            ``SERPAPI_API_KEY``.
+        url: where to ask instead of the provider's own address.
+        timeout_s: seconds that one attempt may take.
+        deadline_s: seconds after which a request has failed, waiting and retries included.
+        max_attempts: attempts of one request.
+        max_concurrency: requests under way at the same time.
+
+    Raises:
+        ServiceError: there is no key, or the URL is none.
+        ValueError: the provider is unknown, or a limit is not positive.
+    """
+
+    honours_noise = False
+
+    def __init__(
+        self,
+        provider: str = "serper",
+        key_env: str | None = None,
+        url: str | None = None,
+        timeout_s: float = 20.0,
+        deadline_s: float = 60.0,
+        max_attempts: int = 5,
+        max_concurrency: int = 32,
+    ) -> None:
+        if provider not in PROVIDERS:
+            raise ValueError(f"`provider` must be one of {', '.join(PROVIDERS)}, got {provider!r}.")
+        self._name = provider
+        self._provider = PROVIDERS[provider]
+        self._key_env = key_env or self._provider.key_env
+        key = os.environ.get(self._key_env, "")
+        serper = provider == "serper"
+        self._servers = JsonServers(
+            [url or self._provider.url],
+            Patience(timeout_s, deadline_s, max_attempts, max_concurrency),
+            headers={"X-API-KEY": key} if serper else None,
+            params=None if serper else {"engine": "google", "api_key": key},
+            secrets=[key],
+        )
+        self._flights: PerLoop[SingleFlight[SearchResult]] = PerLoop(SingleFlight)
+
+    async def asearch(self, request: SearchRequest) -> SearchResult:
+        """Find the documents of one request."""
+        return await on_engine_loop(self._find(request.query, request.top_k))
+
+    def identity(self) -> dict[str, Any]:
+        """The provider."""
+        return {"provider": self._name}
+
+    def check(self) -> None:
+        """See whether there is a key; a search would cost.
+
+        Raises:
+            ServiceError: there is none.
+        """
+        if not os.environ.get(self._key_env):
+            raise ServiceError(
+                f"{self._name} needs a key: set the environment variable {self._key_env}."
+            )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._servers.close()
+
+    async def _find(self, query: str, top_k: int) -> SearchResult:
+        async def ask() -> SearchResult:
+            body = {"q": query, "num": top_k}
+            if self._name == "serper":
+                documents = await self._servers.ask(payload=body, read=self._read)
+            else:
+                documents = await self._servers.ask(params=body, read=self._read)
+            return SearchResult(documents[:top_k])
+
+        return await self._flights.get().run((query, top_k), ask)
+
+    def _read(self, answer: Any) -> tuple[Document, ...]:
+        """The documents of an answer; none where nothing was found; Retry if it is no answer."""
+        try:
+            results = answer.get(self._provider.results) or ()
+            return tuple(
+                Document(result.get("snippet") or "", result.get("title") or "")
+                for result in results
+            )
+        except (TypeError, AttributeError):
+            raise Retry(f"not an answer of {self._name}: {str(answer)[:80]}") from None
+
+
+load = GoogleEngine

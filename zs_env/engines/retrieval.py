@@ -1,0 +1,148 @@
+"""A real search engine behind HTTP: a retrieval server of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from zs_env.concurrency.batcher import Batcher
+from zs_env.concurrency.event_loop import PerLoop, on_engine_loop, run_to_end
+from zs_env.concurrency.http import JsonServers, public_url
+from zs_env.concurrency.servers import Patience, Retry
+from zs_env.concurrency.single_flight import SingleFlight
+from zs_env.documents import Document, SearchRequest, SearchResult
+from zs_env.engines.base import SearchEngine
+from zs_env.errors import SearchFailure, ServiceError
+
+WIRES = ("search-r1", "wiki")
+
+
+class Lookup(NamedTuple):
+    """What a retrieval server is asked."""
+
+    query: str
+    top_k: int
+
+
+class RetrievalEngine(SearchEngine):
+    """Asks a retrieval server, or several that serve the same corpus; ignores ``noisy``.
+
+    | wire        | request                                                   | answer |
+    |-------------|-----------------------------------------------------------|--------|
+    | `search-r1` | `{"queries": [...], "topk": 5, "return_scores": true}`     | `{"result": [[{"document": {"contents": "title, newline, text"}, "score": 1.0}]]}` |
+    | `wiki`      | `{"query": "...", "top_k": 5}`                             | `[{"text": "..."}]` |
+
+    With the wire of Search-R1, queries that are asked at about the same time share a request.
+    Queries that are alike and under way are asked once.
+
+    Args:
+        url: where queries are posted, such as ``http://127.0.0.1:8000/retrieve``; or several.
+        wire: the server's format: ``search-r1``, or ``wiki`` as in ZeroSearch's code.
+        timeout_s: seconds that one attempt may take.
+        deadline_s: seconds after which a request has failed, waiting and retries included.
+        max_attempts: attempts of one request.
+        max_concurrency: requests under way at the same time.
+        max_batch_size: most queries of a request.
+
+    Raises:
+        ServiceError: a URL is none.
+        ValueError: the wire is unknown, or a limit is not positive.
+    """  # noqa: E501  (the rows of a table cannot be broken)
+
+    honours_noise = False
+
+    def __init__(
+        self,
+        url: str | Sequence[str],
+        wire: str = "search-r1",
+        timeout_s: float = 30.0,
+        deadline_s: float = 60.0,
+        max_attempts: int = 6,
+        max_concurrency: int = 64,
+        max_batch_size: int = 64,
+    ) -> None:
+        if wire not in WIRES:
+            raise ValueError(f"`wire` must be one of {', '.join(WIRES)}, got {wire!r}.")
+        self._urls = [url] if isinstance(url, str) else list(url)
+        self._wire = wire
+        self._servers = JsonServers(
+            self._urls, Patience(timeout_s, deadline_s, max_attempts, max_concurrency)
+        )
+        self._batch_size = max_batch_size if wire == "search-r1" else 1
+        self._max_concurrency = max_concurrency
+        self._asked = PerLoop(self._connect)
+
+    async def asearch(self, request: SearchRequest) -> SearchResult:
+        """Find the documents of one request."""
+        return await on_engine_loop(self._find(Lookup(request.query, request.top_k)))
+
+    def identity(self) -> dict[str, Any]:
+        """Where the corpus is: servers elsewhere may serve another."""
+        return {"urls": [public_url(url) for url in self._urls], "wire": self._wire}
+
+    def check(self) -> None:
+        """Ask for one document.
+
+        Raises:
+            ServiceError: the server cannot be reached, or does not speak ``wire``.
+        """
+        try:
+            run_to_end(self._find(Lookup("test", 1)))
+        except SearchFailure as failure:
+            raise ServiceError(f"no retrieval server: {failure} Is `url` right?") from None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._servers.close()
+
+    async def _find(self, lookup: Lookup) -> SearchResult:
+        batcher, flights = self._asked.get()
+        return await flights.run(lookup, lambda: batcher(lookup))
+
+    def _connect(self) -> tuple[Batcher[Lookup, SearchResult], SingleFlight[SearchResult]]:
+        batcher = Batcher(self._ask, max_size=self._batch_size, max_in_flight=self._max_concurrency)
+        return batcher, SingleFlight()
+
+    async def _ask(self, lookups: Sequence[Lookup]) -> list[SearchResult]:
+        """The results of a batch, each of as many documents as it wants."""
+        top_k = max(lookup.top_k for lookup in lookups)
+        if self._wire == "wiki":
+            payload: Any = {"query": lookups[0].query, "top_k": top_k}
+            read: Callable[[Any, int], list[tuple[Document, ...]]] = read_wiki
+        else:
+            queries = [lookup.query for lookup in lookups]
+            payload = {"queries": queries, "topk": top_k, "return_scores": True}
+            read = read_search_r1
+        found = await self._servers.ask(payload=payload, read=lambda a: read(a, len(lookups)))
+        return [
+            SearchResult(documents[: lookup.top_k])
+            for documents, lookup in zip(found, lookups, strict=True)
+        ]
+
+
+def read_search_r1(answer: Any, num_queries: int) -> list[tuple[Document, ...]]:
+    """The documents of each query from an answer of Search-R1's server; Retry if it is none."""
+    try:
+        found = [tuple(_read_contents(hit) for hit in hits) for hits in answer["result"]]
+    except (LookupError, TypeError, AttributeError):
+        raise Retry(f"not an answer of Search-R1's format: {str(answer)[:80]}") from None
+    if len(found) != num_queries:
+        raise Retry(f"{num_queries} queries got {len(found)} results")
+    return found
+
+
+def read_wiki(answer: Any, num_queries: int) -> list[tuple[Document, ...]]:
+    """The documents from an answer of ZeroSearch's wiki server, which takes one query."""
+    try:
+        return [tuple(Document(hit["text"], hit.get("title") or "") for hit in answer)]
+    except (LookupError, TypeError, AttributeError):
+        raise Retry(f"not an answer of the wiki format: {str(answer)[:80]}") from None
+
+
+def _read_contents(hit: Any) -> Document:
+    """A document, scored or not: ``contents`` has the title in its first line."""
+    title, _, text = hit.get("document", hit)["contents"].partition("\n")
+    return Document(text, title.strip().strip('"')) if text.strip() else Document(title)
+
+
+load = RetrievalEngine

@@ -1,0 +1,202 @@
+"""The simulated search engine: a language model writes the documents, useful or noisy."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from zs_env.concurrency.event_loop import PerLoop, on_engine_loop
+from zs_env.concurrency.single_flight import SingleFlight
+from zs_env.documents import Document, SearchRequest, SearchResult, clean_text
+from zs_env.engines.base import SearchEngine
+from zs_env.errors import SearchFailure
+from zs_env.keyed_random import derive_key
+from zs_env.llm import ChatRequest, LanguageModel, Message, load_llm
+from zs_env.prompts import SIMULATION_TEMPLATES, check_simulation_template, render_simulation
+from zs_env.usage import Usage
+
+NUM_TRIES = 2
+"""A model that writes too few documents is asked once more, with another seed."""
+
+TOKENS_PER_WORD = 4
+"""Room for each word that is wanted: 600 tokens for five documents of 30 words, as in the paper."""
+
+_DOCUMENT = re.compile(
+    r"[\s*#>-]*doc(?:ument)?\s*#?\d{1,6}\s*"
+    r"(?:\((?:title:)?([^()]{0,200})\)\s*)?[*_]{0,2}:[*_]{0,2}(.*)",
+    re.IGNORECASE,
+)
+
+
+class SimulatedEngine(SearchEngine):
+    """Lets a simulation LLM play the search engine, as in ZeroSearch (section 3.2).
+
+    A request follows from its own question, golden answers and key, so it gets the same documents
+    whatever else is asked. Requests that are alike and under way at the same time are asked once.
+
+    Args:
+        llm: the simulation LLM.
+        template: ``prompt-based``, with a worked example, for instruct models; ``fine-tuned``,
+            without; or the path of a text file with fields such as ``{query}``, for models that
+            expect a wording of their own (`zs_env.prompts.check_simulation_template`).
+        search_engine: the engine that it plays.
+        temperature: of sampling.
+        top_p: of sampling.
+        max_tokens: most tokens for all documents of a search; by default four for each word that
+            is wanted, and at least 600.
+
+    Raises:
+        ValueError: the template is unknown or cannot be filled in.
+
+    Attributes:
+        usage: what searches have used so far, `Usage`.
+    """
+
+    def __init__(
+        self,
+        llm: LanguageModel,
+        template: str = "prompt-based",
+        search_engine: str = "Google",
+        temperature: float = 0.8,
+        top_p: float = 1.0,
+        max_tokens: int | None = None,
+    ) -> None:
+        self.llm = llm
+        self.template = _load_template(template)
+        self.usage = Usage()
+        self._search_engine = search_engine
+        self._sampling = {"temperature": temperature, "top_p": top_p}
+        self._max_tokens = max_tokens
+        self._flights: PerLoop[SingleFlight[SearchResult]] = PerLoop(SingleFlight)
+
+    async def asearch(self, request: SearchRequest) -> SearchResult:
+        """Have the documents of one request written."""
+        return await on_engine_loop(self._answer(request))
+
+    def identity(self) -> dict[str, Any]:
+        """The model and how it is asked."""
+        return {
+            "llm": self.llm.identity(),
+            "template": self.template,
+            "search_engine": self._search_engine,
+            "max_tokens": self._max_tokens,
+            **self._sampling,
+        }
+
+    def deciding(self, request: SearchRequest) -> tuple[Any, ...]:
+        """All but the turn, which the model is not told."""
+        return request._replace(turn=0)
+
+    def check(self) -> None:
+        """See whether the model can be reached."""
+        self.llm.check()
+
+    def close(self) -> None:
+        """Close the model."""
+        self.llm.close()
+
+    async def _answer(self, request: SearchRequest) -> SearchResult:
+        start = time.perf_counter()
+        self.usage.searches += 1
+        try:
+            flights = self._flights.get()
+            return await flights.run(self.deciding(request), lambda: self._simulate(request))
+        except SearchFailure:
+            self.usage.failed_searches += 1
+            raise
+        finally:
+            self.usage.seconds += time.perf_counter() - start
+
+    async def _simulate(self, request: SearchRequest) -> SearchResult:
+        prompt = render_simulation(self.template, request, self._search_engine)
+        found: list[Document] = []
+        for attempt in range(NUM_TRIES):
+            text = await self._complete(prompt, request, attempt)
+            found = max(found, parse_documents(text, request.top_k), key=len)
+            if len(found) == request.top_k:
+                break
+        if not found:
+            raise SearchFailure(f"the simulation LLM wrote no line 'Doc 1: …', but {text[:80]!r}.")
+        return SearchResult(tuple(found))
+
+    async def _complete(self, prompt: str, request: SearchRequest, attempt: int) -> str:
+        words = request.top_k * request.document_words
+        completion = await self.llm.acomplete(
+            ChatRequest(
+                (Message("user", prompt),),
+                seed=derive_key("simulation", request.key, request.query, attempt) >> 33,
+                max_tokens=self._max_tokens or max(600, TOKENS_PER_WORD * words),
+                **self._sampling,
+            )
+        )
+        self.usage.completions += 1
+        self.usage.prompt_tokens += completion.prompt_tokens
+        self.usage.completion_tokens += completion.completion_tokens
+        return completion.text
+
+
+def parse_documents(text: str, top_k: int) -> list[Document]:
+    """The first ``top_k`` documents of ``text``, cleaned; those without a word do not count.
+
+    A line that begins with ``Doc 1:`` or ``Doc 1 (title):``, with any number, begins a document.
+    The lines below belong to it, up to an empty one. A number within a line begins nothing.
+    """
+    documents = (
+        Document(clean_text(" ".join(lines)), clean_text(title)) for title, lines in _blocks(text)
+    )
+    return list(islice((document for document in documents if document.text), top_k))
+
+
+def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
+    """The title and the lines of each document of ``text``."""
+    title, lines, inside = "", [""], False
+    for line in text.splitlines():
+        if match := _DOCUMENT.match(line):
+            yield title, lines
+            title, lines, inside = match[1] or "", [match[2]], True
+        elif line.strip() and inside:
+            lines.append(line)
+        elif any(map(str.strip, lines)):
+            inside = False
+    yield title, lines
+
+
+def _load_template(template: str) -> str:
+    known = SIMULATION_TEMPLATES.get(template)
+    if known is not None:
+        return known
+    path = Path(template)
+    if not path.is_file():
+        raise ValueError(
+            f"`template` must be one of {', '.join(SIMULATION_TEMPLATES)} or the path of a text "
+            f"file, got {template!r}."
+        )
+    return check_simulation_template(path.read_text(encoding="utf-8"), str(path))
+
+
+def load(
+    llm: str | LanguageModel = "openai_api",
+    template: str = "prompt-based",
+    search_engine: str = "Google",
+    temperature: float = 0.8,
+    top_p: float = 1.0,
+    max_tokens: int | None = None,
+    **llm_options: Any,
+) -> SimulatedEngine:
+    """The engine that a language model plays.
+
+    Args:
+        llm: a name of `zs_env.llm.LLMS`, ``"module:Class"``, or a language model.
+        template: see `SimulatedEngine`.
+        search_engine: see `SimulatedEngine`.
+        temperature: see `SimulatedEngine`.
+        top_p: see `SimulatedEngine`.
+        max_tokens: see `SimulatedEngine`.
+        llm_options: keyword arguments of the language model, such as ``base_url`` and ``model``.
+    """
+    model = load_llm(llm, llm_options)
+    return SimulatedEngine(model, template, search_engine, temperature, top_p, max_tokens)

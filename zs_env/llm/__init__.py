@@ -1,0 +1,34 @@
+"""Language models that write text for engines, by name or as objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from zs_env.llm.base import ChatRequest, Completion, LanguageModel, Message
+from zs_env.loading import make_by_name
+
+__all__ = ["LLMS", "ChatRequest", "Completion", "LanguageModel", "Message", "load_llm"]
+
+LLMS = {
+    "openai_api": "zs_env.llm.openai_api:OpenAILanguageModel",
+    "vllm_local": "zs_env.llm.vllm_local:VLLMLanguageModel",
+    "transformers_local": "zs_env.llm.transformers_local:TransformersLanguageModel",
+    "scripted": "zs_env.llm.scripted:ScriptedLanguageModel",
+}
+"""Name -> ``module:class``, made from its options."""
+
+
+def load_llm(llm: str | LanguageModel, options: Mapping[str, Any]) -> LanguageModel:
+    """Find the language model that ``llm`` stands for.
+
+    Args:
+        llm: a name of `LLMS`; ``"module:Class"``, called with the options; or a `LanguageModel`.
+        options: keyword arguments for one given by name.
+
+    Raises:
+        ValueError: the name is unknown, or options come with a model that is already made.
+        TypeError: an option is unknown, or what was named is no language model.
+        MissingDependencyError: what it needs is not installed.
+    """
+    return make_by_name("llm", llm, options, LLMS, LanguageModel)

@@ -1,0 +1,115 @@
+"""What a language model is asked and answers, whatever runs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from zs_env.concurrency.batcher import Batcher
+from zs_env.concurrency.event_loop import PerLoop, on_engine_loop, run_to_end
+from zs_env.errors import SearchFailure
+
+
+class Message(NamedTuple):
+    """One message of a chat; ``role`` is ``system``, ``user`` or ``assistant``."""
+
+    role: str
+    content: str
+
+
+class ChatRequest(NamedTuple):
+    """A chat to continue by one message.
+
+    Attributes:
+        messages: the chat so far.
+        seed: what sampling follows from, in [0, 2**31): the same request gets the same text.
+        temperature: of sampling; 0 takes the likeliest token.
+        top_p: samples from the likeliest tokens that have this much probability together.
+        max_tokens: most tokens of the message.
+    """
+
+    messages: tuple[Message, ...]
+    seed: int = 0
+    temperature: float = 0.8
+    top_p: float = 1.0
+    max_tokens: int = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The message that a language model wrote, and how many tokens were read and written."""
+
+    text: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class LanguageModel:
+    """Continues chats. Override `complete` or `acomplete`; each is derived from the other.
+
+    Single requests are collected and given to `complete` as batches, one batch at a time.
+    """
+
+    max_batch_size: int = 256
+    """Most requests that `complete` is given when single requests are collected."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a subclass that overrides neither method."""
+        super().__init_subclass__(**kwargs)
+        base = LanguageModel
+        if cls.complete is base.complete and cls.acomplete is base.acomplete:
+            raise TypeError(f"{cls.__name__} must override `complete` or `acomplete`.")
+
+    def __init__(self) -> None:
+        self._batchers = PerLoop(self._make_batcher)
+
+    def complete(self, requests: Sequence[ChatRequest]) -> list[Completion | SearchFailure]:
+        """Continue a batch: one completion or failure for each request, in their order."""
+        return run_to_end(self._complete_all(requests))
+
+    async def acomplete(self, request: ChatRequest) -> Completion:
+        """Continue one chat without blocking the event loop.
+
+        Raises:
+            SearchFailure: it could not be had.
+        """
+        return await on_engine_loop(self._collect(request))
+
+    def identity(self) -> dict[str, Any]:
+        """What, beside the request, decides the text, such as the name of the model. JSON-able."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what decides its texts.")
+
+    def check(self) -> None:
+        """See whether the model can be used; called once at the start.
+
+        Raises:
+            ServiceError: it cannot.
+        """
+
+    def close(self) -> None:
+        """Free what the model holds. May be called twice."""
+
+    async def _complete_all(
+        self, requests: Sequence[ChatRequest]
+    ) -> list[Completion | SearchFailure]:
+        outcomes = await asyncio.gather(
+            *(self.acomplete(request) for request in requests), return_exceptions=True
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, SearchFailure):
+                raise outcome
+        return outcomes  # type: ignore[return-value]  # other exceptions were raised
+
+    async def _collect(self, request: ChatRequest) -> Completion:
+        outcome = await self._batchers.get()(request)
+        if isinstance(outcome, SearchFailure):
+            raise outcome
+        return outcome
+
+    def _make_batcher(self) -> Batcher[ChatRequest, Completion | SearchFailure]:
+        async def ask(requests: Sequence[ChatRequest]) -> list[Completion | SearchFailure]:
+            return await asyncio.to_thread(self.complete, requests)
+
+        return Batcher(ask, max_size=self.max_batch_size, max_in_flight=1)
