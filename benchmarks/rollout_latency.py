@@ -1,0 +1,269 @@
+"""How fast episodes go on while a simulation LLM is slow: beside what no client can beat.
+
+    python -m benchmarks.rollout_latency
+
+A server with log-normal latency (median 150 ms, sigma 0.6, fixed for each episode and turn) plays
+the simulation LLM, in a process of its own; a scripted policy searches once to three times and
+answers. The floor is asyncio and aiohttp alone, sending the same requests. Each figure is the
+median of three runs that take turns. Takes about four minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from benchmarks.chat_server import MODEL
+from zs_env import Episode, SearchEngine, keyed_random
+from zs_env.engines import answer_batch, load_engine
+from zs_env.factory import EpisodeFactory, EpisodeStream
+from zs_env.llm import ChatRequest
+from zs_env.pool import EpisodePool
+from zs_env.rollout import rollout
+from zs_env.vector_env import ZeroSearchVectorEnv
+
+ANSWER = "<think>I know enough.</think><answer>Lima</answer>"
+NUM_RUNS = 3
+SHARES = (0.46, 0.80)
+"""Share of episodes that search at most once, and at most twice: 1.74 searches in the mean."""
+
+Results = list[tuple[str, float]]
+"""The transcript and the reward of each episode."""
+
+
+class Cost(NamedTuple):
+    """What a run took."""
+
+    wall_s: float
+    cpu_s: float
+
+
+class Setting(NamedTuple):
+    """What all clients play: ``num_episodes`` episodes, against ``engine`` at ``base_url``."""
+
+    num_episodes: int
+    base_url: str
+    engine: SearchEngine
+
+
+def policy(episode: Episode) -> str:
+    """Searches as often as is drawn for the episode, then answers."""
+    drawn = keyed_random.uniform("searches", episode.key)
+    if episode.num_searches < 1 + sum(drawn >= share for share in SHARES):
+        return f"<think>I lack a fact.</think><search>fact {episode.turn}</search>"
+    return ANSWER
+
+
+def begin(setting: Setting) -> list[Episode]:
+    """The episodes, before their first turn: those of environments with seeds 0, 1, …."""
+    factory = EpisodeFactory(engine=setting.engine)
+    return [EpisodeStream(factory, seed).next(0.0) for seed in range(setting.num_episodes)]
+
+
+def results_of(episodes: Sequence[Episode]) -> Results:
+    """How they went."""
+    return [(episode.transcript, episode.reward) for episode in episodes]
+
+
+def play_pool(setting: Setting) -> Results:
+    """`EpisodePool`, whoever is ready."""
+    pool = EpisodePool(setting.num_episodes, engine=setting.engine, observation="delta")
+    pool.reset(seed=0)
+    while pool.num_running:
+        ready = pool.recv()
+        ids = [int(i) for i in ready.episode_ids if not pool.episode(i).finished]
+        pool.send(ids, [policy(pool.episode(i)) for i in ids])
+    return results_of([pool.episode(i) for i in range(setting.num_episodes)])
+
+
+class ByteTokenizer:
+    """A token for each byte of a text, and one for its end."""
+
+    eos_token_id = 256
+
+    def encode(self, text: str, *, add_special_tokens: bool, **_: Any) -> list[int]:
+        """The bytes of ``text``."""
+        return list(text.encode())
+
+    def decode(self, token_ids: list[int]) -> str:
+        """The text of bytes."""
+        return bytes(token_ids).decode()
+
+
+def play_rollout(setting: Setting) -> Results:
+    """`rollout`, all at once on one event loop."""
+    tokenizer = ByteTokenizer()
+
+    async def play(episode: Episode) -> None:
+        async def generate(
+            token_ids: Sequence[int], stop: Sequence[str], max_tokens: int
+        ) -> tuple[list[int], list[float]]:
+            ids = tokenizer.encode(policy(episode), add_special_tokens=False)
+            return ids, [0.0] * len(ids)
+
+        await rollout(episode, setting.engine, generate, tokenizer)
+
+    async def play_all(episodes: Sequence[Episode]) -> None:
+        await asyncio.gather(*map(play, episodes))
+
+    episodes = begin(setting)
+    asyncio.run(play_all(episodes))
+    return results_of(episodes)
+
+
+def play_lock_step(setting: Setting) -> Results:
+    """`ZeroSearchVectorEnv`: the next turn begins when the slowest search has its documents."""
+    envs = ZeroSearchVectorEnv(setting.num_episodes, engine=setting.engine, observation="delta")
+    envs.reset(seed=0)
+    first = envs.episodes
+    while not all(episode.finished for episode in first):
+        envs.step([ANSWER if episode.finished else policy(episode) for episode in first])
+    return results_of(first)
+
+
+def play_ten_threads(setting: Setting) -> Results:
+    """Lock-step too, with ten threads that each wait for one search, as in the reference code."""
+    episodes = begin(setting)
+    with ThreadPoolExecutor(10) as executor:
+        while running := [episode for episode in episodes if not episode.finished]:
+            asked = [(episode, episode.act(policy(episode))) for episode in running]
+            searches = [(episode, request) for episode, request in asked if request is not None]
+            found = executor.map(
+                lambda search: answer_batch(setting.engine, [search[1]])[0], searches
+            )
+            for (episode, _), result in zip(searches, found, strict=True):
+                episode.observe(result)
+    return results_of(episodes)
+
+
+def record_bodies(num_episodes: int) -> list[list[dict[str, Any]]]:
+    """What the engine posts for each episode, turn by turn."""
+    asked: dict[str, ChatRequest] = {}
+
+    def note(request: ChatRequest) -> str:
+        asked[request.messages[0].content + str(request.seed)] = request
+        return "\n".join(f"Doc {i}: page" for i in range(1, 6))
+
+    engine = load_engine("simulated", {"llm": "scripted", "script": note})
+    bodies: list[list[dict[str, Any]]] = []
+    for episode in begin(Setting(num_episodes, "", engine)):
+        asked.clear()
+        while not episode.finished:
+            request = episode.act(policy(episode))
+            if request is not None:
+                episode.observe(answer_batch(engine, [request])[0])
+        bodies.append([_body(request) for request in asked.values()])
+    return bodies
+
+
+def _body(request: ChatRequest) -> dict[str, Any]:
+    body = {"model": MODEL, **request._asdict()}
+    body["messages"] = [message._asdict() for message in request.messages]
+    return body
+
+
+def floor(setting: Setting, bodies: Sequence[Sequence[dict[str, Any]]]) -> None:
+    """Nothing but asyncio and aiohttp."""
+
+    async def play(session: aiohttp.ClientSession, turns: Sequence[dict[str, Any]]) -> None:
+        for body in turns:
+            async with session.post(f"{setting.base_url}/chat/completions", json=body) as response:
+                await response.json()
+
+    async def play_all() -> None:
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            await asyncio.gather(*(play(session, turns) for turns in bodies))
+
+    asyncio.run(play_all())
+
+
+def measure(setting: Setting, play: Callable[[], object]) -> tuple[Cost, object]:
+    """Seconds and processor seconds of ``play``, and what it returned."""
+    forget = setting.base_url.replace("/v1", "/forget")
+    urllib.request.urlopen(urllib.request.Request(forget, method="POST")).close()
+    start, cpu = time.perf_counter(), time.process_time()
+    result = play()
+    return Cost(time.perf_counter() - start, time.process_time() - cpu), result
+
+
+@contextmanager
+def server(fault_rate: float) -> Iterator[str]:
+    """A slow server in a process of its own; gives its base URL."""
+    command = [sys.executable, "-m", "benchmarks.chat_server", "--port", "0"]
+    command += ["--fault-rate", str(fault_rate)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def compare(num_episodes: int, fault_rate: float, limit: float, num_runs: int) -> None:
+    """Print what each client takes, beside the floor without faults."""
+    bodies = record_bodies(num_episodes)
+    num_searches = sum(map(len, bodies))
+    with server(0.0) as good_url, server(fault_rate) as url:
+        options = {"base_url": url, "model": MODEL, "max_concurrency": 2048}
+        setting = Setting(num_episodes, url, load_engine("simulated", options))
+        ground = setting._replace(base_url=good_url)
+        clients: dict[str, Callable[[], object]] = {
+            "bare asyncio and aiohttp": lambda: floor(ground, bodies),
+            "EpisodePool": lambda: play_pool(setting),
+            "rollout()": lambda: play_rollout(setting),
+            "lock-step vector env": lambda: play_lock_step(setting),
+            "ten threads": lambda: play_ten_threads(setting),
+        }
+        if fault_rate or num_episodes > 256:
+            del clients["ten threads"]  # nothing new, and slow
+        costs: dict[str, list[Cost]] = {name: [] for name in clients}
+        results: list[object] = []
+        for _ in range(num_runs):
+            for name, play in clients.items():
+                cost, result = measure(setting, play)
+                costs[name].append(cost)
+                results += [result] if result is not None else []
+        setting.engine.close()
+    same = all(result == results[0] for result in results)
+    faults = f", {fault_rate:.0%} of replies are errors" if fault_rate else ""
+    print(f"\n{num_episodes} episodes, {num_searches} searches{faults}")
+    print(f"  all transcripts and rewards equal: {same}")
+    base = statistics.median(cost.wall_s for cost in costs["bare asyncio and aiohttp"])
+    for name, runs in costs.items():
+        wall = statistics.median(cost.wall_s for cost in runs)
+        cpu_ms = 1000 * statistics.median(cost.cpu_s for cost in runs) / num_searches
+        bounded = num_episodes == 256 and name in ("EpisodePool", "rollout()")
+        bound = f"   <= {limit:.2f}, <= 2 ms" if bounded else ""
+        print(f"  {name:<26} {wall:6.2f} s  {wall / base:6.2f} x  {cpu_ms:5.2f} ms CPU{bound}")
+
+
+def main() -> None:
+    """Compare the clients at several sizes, then with faults."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", type=int, nargs="*", default=[64, 256, 1024])
+    parser.add_argument("--fault-sizes", type=int, nargs="*", default=[256])
+    parser.add_argument("--runs", type=int, default=NUM_RUNS)
+    options = parser.parse_args()
+    for size in options.sizes:
+        compare(size, 0.0, 1.10, options.runs)
+    for size in options.fault_sizes:
+        compare(size, 0.05, 1.50, options.runs)
+
+
+if __name__ == "__main__":
+    main()
