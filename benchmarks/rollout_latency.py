@@ -163,11 +163,12 @@ def record_bodies(num_episodes: int) -> list[list[dict[str, Any]]]:
             request = episode.act(policy(episode))
             if request is not None:
                 episode.observe(answer_batch(engine, [request])[0])
-        bodies.append([_body(request) for request in asked.values()])
+        bodies.append([body_of(request) for request in asked.values()])
     return bodies
 
 
-def _body(request: ChatRequest) -> dict[str, Any]:
+def body_of(request: ChatRequest) -> dict[str, Any]:
+    """What a server is posted for ``request``."""
     body = {"model": MODEL, **request._asdict()}
     body["messages"] = [message._asdict() for message in request.messages]
     return body

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from zs_env.actions import ANSWER, INFORMATION, SEARCH, THINK, tagged
-from zs_env.documents import Document, SearchRequest, cut_document
+from zs_env.documents import Document, SearchRequest, clean_text, cut_document
 
 QUESTION_FIELD = "{question}"
 
@@ -190,8 +190,8 @@ def _simulation_fields(request: SearchRequest, engine: str) -> dict[str, str]:
     return {
         "engine": engine,
         "query": request.query,
-        "question": " ".join(request.question.split()),
-        "golden_answers": "; ".join(" ".join(answer.split()) for answer in request.golden_answers),
+        "question": clean_text(request.question),
+        "golden_answers": "; ".join(map(clean_text, request.golden_answers)),
         "top_k": str(request.top_k),
         "document_words": str(request.document_words),
         "quality": quality,

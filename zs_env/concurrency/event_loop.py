@@ -8,13 +8,18 @@ goes on while a policy computes on another.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+CLOSING_S = 1.0
+"""How long the end of a program waits for what was not closed."""
 
 
 def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -76,11 +81,14 @@ class PerLoop(Generic[T]):
     """Something that belongs to an event loop, such as a client: made where it is first needed.
 
     After a fork there is a new loop, and so a new one is made. It is pickled without what it made.
+    What was not closed is freed when it is forgotten, and at the end of the program.
 
     Args:
         make: makes it; called on the loop.
         close: frees it, if there is anything to free.
     """
+
+    _all: weakref.WeakSet[PerLoop[Any]] = weakref.WeakSet()
 
     def __init__(
         self, make: Callable[[], T], close: Callable[[T], Awaitable[None]] | None = None
@@ -90,6 +98,9 @@ class PerLoop(Generic[T]):
         self._made: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, T] = (
             weakref.WeakKeyDictionary()
         )
+        if close is not None:
+            PerLoop._all.add(self)
+            weakref.finalize(self, _free_all, self._made, close).atexit = False
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         """Pickle as the arguments."""
@@ -114,6 +125,28 @@ class PerLoop(Generic[T]):
             await self._close(made)
 
 
+def _free_all(
+    made: MutableMapping[asyncio.AbstractEventLoop, T], close: Callable[[T], Awaitable[None]]
+) -> None:
+    """Free what nobody closed, without waiting."""
+
+    async def free(one: T) -> None:
+        await close(one)
+
+    for loop, one in list(made.items()):
+        if loop.is_running():
+            asyncio.run_coroutine_threadsafe(free(one), loop)
+
+
+@atexit.register
+def _close_all() -> None:
+    background = _Background.current()
+    for one in list(PerLoop._all):
+        if background is not None and one._made:
+            with suppress(Exception):
+                asyncio.run_coroutine_threadsafe(one._free(), background.loop).result(CLOSING_S)
+
+
 class _Background:
     """The loop of a process and its thread, which does not live on in a fork."""
 
@@ -129,9 +162,16 @@ class _Background:
         self.thread.start()
 
     @classmethod
+    def current(cls) -> _Background | None:
+        """The one of this process, if there is one."""
+        current = cls._current
+        return current if current is not None and current.process == os.getpid() else None
+
+    @classmethod
     def get(cls) -> _Background:
         """The one of this process."""
         with cls._lock:
-            if cls._current is None or cls._current.process != os.getpid():
-                cls._current = cls()
-            return cls._current
+            current = cls.current()
+            if current is None:
+                current = cls._current = cls()
+            return current

@@ -90,7 +90,10 @@ class OpenAILanguageModel(LanguageModel):
     async def _ask(self, request: ChatRequest) -> Completion:
         body = {
             "model": self.model,
-            "messages": [message._asdict() for message in request.messages],
+            "messages": [
+                {"role": role, "content": content.encode(errors="replace").decode()}
+                for role, content in request.messages
+            ],
             "seed": request.seed,
             "temperature": request.temperature,
             "top_p": request.top_p,

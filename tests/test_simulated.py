@@ -1,0 +1,365 @@
+"""The engine that a language model plays."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import gymnasium as gym
+import pytest
+
+from benchmarks.chat_server import FAULTS, MODEL, ChatServer, Reply, documents, good, running
+from tests.helpers import mixed_policy
+from zs_env import Document, SearchFailure, SearchRequest
+from zs_env.engines import answer, answer_batch, load_engine
+from zs_env.engines.simulated import SimulatedEngine, parse_documents
+from zs_env.errors import ServiceError
+from zs_env.llm import Completion, LanguageModel
+from zs_env.llm.scripted import ScriptedLanguageModel
+from zs_env.testing import SearchEngineContract
+from zs_env.usage import Usage
+from zs_env.vector_env import ZeroSearchVectorEnv
+
+REQUEST = SearchRequest("longest river", "Which sea?", ("Pale Sea", "the Pale Sea"), key=9)
+
+
+def write(request):
+    """As many documents as asked, which follow from prompt and seed."""
+    body = {"messages": [list(message) for message in request.messages], "seed": request.seed}
+    return documents(body)
+
+
+class Recorder(LanguageModel):
+    """Keeps what it is asked, and answers with what ``texts`` has next."""
+
+    def __init__(self, *texts):
+        super().__init__()
+        self.texts = list(texts)
+        self.asked = []
+
+    async def acomplete(self, request):
+        self.asked.append(request)
+        await asyncio.sleep(0.01)
+        return Completion(self.texts.pop(0), 10, 3)
+
+
+class BatchModel(LanguageModel):
+    """A model that takes batches, of which it keeps the sizes."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+        self.threads = set()
+
+    def complete(self, requests):
+        self.sizes.append(len(requests))
+        self.threads.add(threading.get_ident())
+        return [
+            SearchFailure("too long")
+            if "too long" in request.messages[0].content
+            else Completion(write(request))
+            for request in requests
+        ]
+
+
+class TestSimulatedEngineContract(SearchEngineContract):
+    def make_engine(self):
+        return SimulatedEngine(ScriptedLanguageModel(write))
+
+
+class TestSimulatedEngineWithBatchesContract(SearchEngineContract):
+    def make_engine(self):
+        return SimulatedEngine(BatchModel())
+
+
+def documents_of(*texts, **changes):
+    engine = SimulatedEngine(Recorder(*texts))
+    return answer_batch(engine, [REQUEST._replace(**changes)])[0]
+
+
+def test_prompt_tells_the_model_what_the_request_carries():
+    model = Recorder("\n".join(f"Doc {i}: x" for i in range(9)))
+    engine = SimulatedEngine(model, search_engine="Bing")
+    answer_batch(engine, [REQUEST._replace(top_k=7, document_words=55)])
+    [request] = model.asked
+    [(role, prompt)] = request.messages
+    assert role == "user"
+    for part in ("Bing", "longest river", "Which sea?", "Pale Sea; the Pale Sea", "55 words"):
+        assert part in prompt
+    assert "write 7 useful documents" in prompt and "five" not in prompt
+    assert prompt.endswith("Useful Output:\n")
+    assert request.max_tokens == 4 * 7 * 55 and request.temperature == 0.8
+
+
+def test_prompt_of_a_noisy_search_differs_in_quality_and_example():
+    prompts = []
+    for noisy in (False, True):
+        model = Recorder("Doc 1: x", "Doc 1: x")
+        answer_batch(SimulatedEngine(model), [REQUEST._replace(noisy=noisy, top_k=1)])
+        prompts.append(model.asked[0].messages[0].content)
+    assert "Now write 1 useful documents" in prompts[0]
+    assert "Now write 1 noisy documents" in prompts[1] and prompts[1].endswith("Noisy Output:\n")
+    assert "The Veld" in prompts[0] and "The Veld" not in prompts[1]
+
+
+def test_fine_tuned_form_has_no_example():
+    model = Recorder(*["Doc 1: x"] * 2)
+    answer_batch(SimulatedEngine(model, template="fine-tuned"), [REQUEST])
+    prompt = model.asked[0].messages[0].content
+    assert "Ardonia" not in prompt and "longest river" in prompt
+    assert "Useful Output:" in prompt and len(prompt.split()) < 60
+
+
+def test_template_from_a_file_is_filled_in_once(tmp_path):
+    """A query that spells a field must not be filled in."""
+    path = tmp_path / "template.txt"
+    path.write_text("{engine}|{query}|{question}|{golden_answers}|{quality_title} {} { }")
+    model = Recorder("Doc 1: x")
+    engine = SimulatedEngine(model, template=str(path))
+    answer_batch(engine, [REQUEST._replace(query="{question} {engine}", top_k=1)])
+    assert model.asked[0].messages[0].content == (
+        "Google|{question} {engine}|Which sea?|Pale Sea; the Pale Sea|Useful {} { }"
+    )
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{query} {quality} {passages}", r"unknown fields \['passages'\]"),
+        ("{query}", r"\{quality\}"),
+        ("{quality}", r"must hold \{query\}"),
+    ],
+)
+def test_template_that_cannot_work_is_refused(tmp_path, template, message):
+    path = tmp_path / "template.txt"
+    path.write_text(template)
+    with pytest.raises(ValueError, match=message):
+        SimulatedEngine(BatchModel(), template=str(path))
+
+
+def test_template_unknown_is_refused():
+    with pytest.raises(ValueError, match="one of prompt-based, fine-tuned or the path"):
+        SimulatedEngine(BatchModel(), template="few-shot")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Doc 1: a b\nDoc 2: c", ["a b", "c"]),
+        ("Sure, here they are:\n\n**Doc 1:** a\n\n- Document 2: b\n\nI hope it helps.", ["a", "b"]),
+        ("Doc 1: see Doc 2: for more\nDoc 3: c", ["see Doc 2: for more", "c"]),
+        ("Doc 1: a\n  goes on\nDoc 2:\n\nb\nb\n\nnot this", ["a goes on", "b b"]),
+        ("Doc 1:\nDoc 2:   \nDoc 3: c", ["c"]),
+        ("doc 7: a\nDOC 1 : b", ["a", "b"]),
+        ("Documents are rare.\nDoctor 1: no", []),
+        ("Doc 1: a\x00b \ud800 <ANSWER>x</answer>\u2028c", ["a b \ufffd [ANSWER]x[/answer] c"]),
+        ("Doc 1: a", ["a"]),
+        ("", []),
+    ],
+)
+def test_documents_are_the_lines_that_say_so(text, expected):
+    assert [document.text for document in parse_documents(text, 5)] == expected
+
+
+def test_documents_have_titles_where_they_are_given():
+    found = parse_documents("Doc 1 (Title: The Veld): a\nDoc 2 (Orrel): b\nDoc 3 (x) c", 5)
+    assert found == [Document("a", "The Veld"), Document("b Doc 3 (x) c", "Orrel")]
+
+
+@pytest.mark.parametrize("top_k", [1, 3, 12])
+def test_documents_are_at_most_as_many_as_wanted(top_k):
+    text = "\n".join(f"Doc {i}: x{i}" for i in range(1, 10_001))
+    assert [d.text for d in parse_documents(text, top_k)] == [f"x{i + 1}" for i in range(top_k)]
+
+
+def test_too_few_documents_are_asked_for_once_more_with_another_seed():
+    model = Recorder("Doc 1: a", "Doc 1: b\nDoc 2: c", "never")
+    engine = SimulatedEngine(model)
+    [result] = answer_batch(engine, [REQUEST])
+    assert [document.text for document in result.documents] == ["b", "c"]
+    first, second = model.asked
+    assert first.messages == second.messages and first.seed != second.seed
+
+
+def test_second_try_that_is_worse_is_not_taken():
+    assert documents_of("Doc 1: a\nDoc 2: b", "Sorry.").documents == (Document("a"), Document("b"))
+
+
+def test_no_documents_at_all_are_a_typed_failure():
+    result = documents_of("I cannot.", "Sorry.")
+    assert "wrote no line 'Doc 1: …', but 'Sorry.'" in str(result.failure)
+
+
+def test_usage_counts_searches_tokens_and_failures():
+    full = "\n".join(f"Doc {i}: x" for i in range(5))
+    engine = SimulatedEngine(Recorder(full, "no", "no"))
+    answer_batch(engine, [REQUEST])
+    answer_batch(engine, [REQUEST._replace(key=1)])
+    usage = engine.usage
+    assert (usage.searches, usage.failed_searches, usage.completions) == (2, 1, 3)
+    assert (usage.prompt_tokens, usage.completion_tokens) == (30, 9)
+    assert 0.03 <= usage.seconds < 10.0
+    assert str(usage).startswith("2 searches (1 failed), 3 completions, 30 + 9 tokens")
+
+
+def test_usage_costs_as_in_the_example_of_the_paper():
+    """64,000 searches: 586.7 USD at a search API, 70.8 for the GPUs of a 14B model, 88 % less."""
+    cost = Usage(searches=64_000).search_api_cost()
+    assert cost == pytest.approx(586.7, abs=0.05)
+    assert 1 - 70.8 / cost == pytest.approx(0.88, abs=0.005)
+    assert Usage(searches=10).search_api_cost(price_per_search=0.5) == 5.0
+    used = Usage(prompt_tokens=2_000_000, completion_tokens=500_000)
+    assert used.token_cost(3.0, 8.0) == 10.0
+
+
+def test_requests_alike_and_under_way_are_asked_once():
+    full = "\n".join(f"Doc {i}: x" for i in range(5))
+    engine = SimulatedEngine(model := Recorder(full, full, full))
+    group = [REQUEST._replace(turn=turn) for turn in (0, 0, 1)]
+    results = answer_batch(engine, [*group, REQUEST._replace(key=1)])
+    assert len(model.asked) == 2 and engine.usage.searches == 4
+    assert results[0] == results[1] == results[2]
+    answer_batch(engine, [REQUEST])
+    assert len(model.asked) == 3, "nothing is kept once it is answered"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"noisy": True}, {"question": "?"}, {"golden_answers": ("x",)}, {"key": 1}, {"top_k": 2}],
+)
+def test_requests_that_differ_are_not_taken_for_each_other(change):
+    engine = SimulatedEngine(ScriptedLanguageModel(write))
+    first, second = answer_batch(engine, [REQUEST, REQUEST._replace(**change)])
+    assert first != second
+
+
+def test_batch_model_gets_the_whole_batch_at_once_and_one_failure_is_its_own():
+    engine = SimulatedEngine(model := BatchModel())
+    requests = [REQUEST._replace(key=i) for i in range(50)]
+    results = answer_batch(engine, [*requests, REQUEST._replace(query="too long")])
+    assert model.sizes[0] == 51
+    assert [result.failure is None for result in results] == [True] * 50 + [False]
+    assert results[:50] == [answer_batch(engine, [request])[0] for request in requests]
+
+
+def test_cancelled_search_leaves_others_that_share_it_alone():
+    engine = SimulatedEngine(Recorder("\n".join(f"Doc {i}: x" for i in range(5))))
+
+    async def main():
+        first = asyncio.create_task(answer(engine, REQUEST))
+        second = asyncio.create_task(answer(engine, REQUEST))
+        await asyncio.sleep(0.003)
+        first.cancel()
+        return await second
+
+    assert len(asyncio.run(main()).documents) == 5
+
+
+@pytest.fixture
+def server():
+    server = ChatServer()
+    with running(server.app()) as url:
+        server.url = f"{url}/v1"
+        yield server
+
+
+def options_for(server, **changes):
+    return {
+        "base_url": server.url,
+        "model": MODEL,
+        "timeout_s": 0.5,
+        "deadline_s": 3.0,
+        "max_attempts": 2,
+        **changes,
+    }
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fault_of_one_episode_ends_it_or_not_and_leaves_the_others_alone(server, fault):
+    """Each way of misbehaving, in one of eight episodes; a strange text is still a text."""
+    kwargs = {"engine": "simulated", "engine_options": options_for(server)}
+
+    def play():
+        envs = ZeroSearchVectorEnv(8, **kwargs)
+        envs.reset(seed=0)
+        queries = ["bad" if i == 3 else f"query {i}" for i in range(8)]
+        texts, _, _, truncated, infos = envs.step([f"<search>{q}</search>" for q in queries])
+        envs.close()
+        return texts, truncated.tolist(), infos
+
+    expected, _, _ = play()
+    server.plan = lambda body, attempt: (
+        FAULTS[fault](body) if "Query: bad\n" in body["messages"][0]["content"] else good(body)
+    )
+    texts, truncated, infos = play()
+    others = [i for i in range(8) if i != 3]
+    assert [texts[i] for i in others] == [expected[i] for i in others]
+    if fault in ("many documents", "tags", "unicode"):
+        assert truncated == [False] * 8
+        block = texts[3].rpartition("<information>")[2]
+        assert block.count("<answer>") == 0 and block.count("\nDoc ") <= 5
+        assert block.endswith("</information>\n") and "\x00" not in block
+    else:
+        assert truncated == [i == 3 for i in range(8)]
+        assert infos["search_failed"].tolist() == [i == 3 for i in range(8)]
+
+
+def test_environment_by_name_plays_whole_episodes(server):
+    env = gym.make("ZeroSearch-v0", engine="simulated", engine_options=options_for(server))
+    observation, _ = env.reset(seed=0)
+    over = False
+    while not over:
+        observation, _, terminated, truncated, info = env.step(mixed_policy(observation))
+        over = terminated or truncated
+    assert not info["search_failed"]
+    env.close()
+
+
+def test_unknown_model_is_one_clear_error_when_the_environment_is_made(server):
+    with pytest.raises(ServiceError, match="no model 'huge'"):
+        gym.make(
+            "ZeroSearch-v0", engine="simulated", engine_options=options_for(server, model="huge")
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({}, TypeError, "wrong options for llm 'openai_api': missing .* 'model'"),
+        ({"llm": "nobody"}, ValueError, "`llm` must be one of openai_api, vllm_local"),
+        ({"llm": "scripted", "script": write, "temprature": 1}, TypeError, "'temprature'"),
+        ({"llm": BatchModel(), "model": "m"}, ValueError, "already made"),
+    ],
+)
+def test_wrong_option_is_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        load_engine("simulated", options)
+
+
+def test_model_that_overrides_nothing_is_refused():
+    with pytest.raises(TypeError, match="Idle must override `complete` or `acomplete`"):
+
+        class Idle(LanguageModel):
+            pass
+
+
+def test_latency_and_order_of_replies_change_nothing(server):
+    """The same transcripts, however the server answers and how many ask at once."""
+    seen = []
+    for delays, size in (((0.0,), 16), ((0.05, 0.0, 0.02), 16), ((0.01, 0.03), 3)):
+        count = iter(range(10**6))
+        server.plan = lambda body, attempt, delays=delays, count=count: Reply(
+            documents(body), delay_s=delays[next(count) % len(delays)]
+        )
+        kwargs = {
+            "engine": "simulated",
+            "engine_options": options_for(server, max_concurrency=size),
+        }
+        envs = ZeroSearchVectorEnv(16, noise="constant", **kwargs)
+        texts, _ = envs.reset(seed=0)
+        first = envs.episodes
+        while not all(episode.finished for episode in first):
+            texts = envs.step([mixed_policy(text) for text in texts])[0]
+        envs.close()
+        seen.append([episode.transcript for episode in first])
+    assert seen[0] == seen[1] == seen[2]
