@@ -13,6 +13,7 @@ from zs_env import SearchRequest
 from zs_env.engines import answer_batch
 from zs_env.episode import Episode
 from zs_env.factory import EpisodeFactory
+from zs_env.pool import EpisodePool
 from zs_env.rollout import rollout
 from zs_env.vector_env import ZeroSearchVectorEnv
 
@@ -101,6 +102,22 @@ def drive_in_any_order(num_envs):
     return [summary(episode) for episode in episodes]
 
 
+def drive_pool(num_envs):
+    """Whoever is ready, as few at a time as can be."""
+    pool = EpisodePool(num_envs, **KWARGS)
+    pool.reset(seed=SEED)
+    while pool.num_running:
+        ready = pool.recv()
+        acting = [
+            (i, mixed_policy(text))
+            for i, text in zip(ready.episode_ids, ready.observations, strict=True)
+            if not pool.episode(i).finished
+        ]
+        for i, action in acting:
+            pool.send([i], [action])
+    return [summary(pool.episode(i)) for i in range(num_envs)]
+
+
 class ByteTokenizer:
     """A token for each byte of a text, and one for its end."""
 
@@ -155,7 +172,7 @@ def test_reference_is_varied(reference):
 
 
 @pytest.mark.parametrize("num_envs", [1, 7, NUM_EPISODES])
-@pytest.mark.parametrize("drive", [drive_sync, drive_native, drive_rollout])
+@pytest.mark.parametrize("drive", [drive_sync, drive_native, drive_pool, drive_rollout])
 def test_drivers_agree_on_every_episode(reference, drive, num_envs):
     assert drive(num_envs) == reference[:num_envs]
 

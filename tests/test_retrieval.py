@@ -1,0 +1,187 @@
+"""Retrieval servers: both wire formats, over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+
+import pytest
+from aiohttp import web
+
+from benchmarks.chat_server import running
+from zs_env import Document, SearchRequest
+from zs_env.engines import answer, answer_batch, load_engine
+from zs_env.errors import ServiceError
+from zs_env.testing import SearchEngineContract
+
+QUICK = {"timeout_s": 0.5, "deadline_s": 5.0, "max_attempts": 2}
+
+
+class RetrievalServer:
+    """Speaks both formats; ``fault`` says how it misbehaves, for queries with "bad" in them."""
+
+    def __init__(self, fault=None):
+        self.fault = fault
+        self.asked = []
+
+    def app(self):
+        app = web.Application()
+        app.router.add_post("/retrieve", self.retrieve)
+        return app
+
+    async def retrieve(self, request):
+        body = await request.json()
+        self.asked.append(body)
+        queries = body.get("queries") or [body["query"]]
+        if self.fault is not None and any("bad" in query for query in queries):
+            return await self.fault(request)
+        if "query" in body:
+            return web.json_response(
+                [{"text": f"{body['query']} {i}"} for i in range(body["top_k"])]
+            )
+        hits = [
+            [
+                {"document": {"id": str(i), "contents": f'"Page {i}"\nabout {query}'}, "score": 1.0}
+                for i in range(body["topk"])
+            ]
+            for query in queries
+        ]
+        if not body["return_scores"]:
+            hits = [[hit["document"] for hit in row] for row in hits]
+        return web.json_response({"result": hits})
+
+
+@contextmanager
+def engine_of(server, wire="search-r1", **options):
+    with running(server.app()) as url:
+        engine = load_engine(
+            "retrieval", {"url": f"{url}/retrieve", "wire": wire, **QUICK, **options}
+        )
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
+class RetrievalContract(SearchEngineContract):
+    wire: str
+
+    @pytest.fixture(autouse=True)
+    def serve(self):
+        with engine_of(RetrievalServer(), self.wire) as self.engine:
+            yield
+
+    def make_engine(self):
+        return self.engine
+
+
+class TestSearchR1Contract(RetrievalContract):
+    wire = "search-r1"
+
+
+class TestWikiContract(RetrievalContract):
+    wire = "wiki"
+
+
+def requests(*queries, top_k=2):
+    return [SearchRequest(query, "?", ("x",), top_k=top_k) for query in queries]
+
+
+def test_search_r1_queries_asked_at_once_share_a_request():
+    server = RetrievalServer()
+    with engine_of(server) as engine:
+        server.asked.clear()
+        found = answer_batch(engine, requests("a", "b") + requests("c", top_k=1))
+    assert server.asked == [{"queries": ["a", "b", "c"], "topk": 2, "return_scores": True}]
+    assert found[1].documents == (Document("about b", "Page 0"), Document("about b", "Page 1"))
+    assert found[2].documents == (Document("about c", "Page 0"),)
+
+
+def test_search_r1_queries_of_many_callers_share_a_request():
+    server = RetrievalServer()
+    with engine_of(server, max_batch_size=16) as engine:
+        server.asked.clear()
+
+        async def main():
+            return await asyncio.gather(
+                *(answer(engine, r) for r in requests(*map(str, range(40))))
+            )
+
+        found = asyncio.run(main())
+    assert [result.documents[0].text for result in found] == [f"about {i}" for i in range(40)]
+    assert len(server.asked) <= 6 and max(len(body["queries"]) for body in server.asked) == 16
+
+
+def test_query_that_is_under_way_is_asked_once():
+    server = RetrievalServer()
+    with engine_of(server) as engine:
+        server.asked.clear()
+        found = answer_batch(engine, requests("a", "a", "a"))
+    assert server.asked[0]["queries"] == ["a"] and found[0] == found[1] == found[2]
+
+
+def test_wiki_is_asked_one_query_at_a_time():
+    server = RetrievalServer()
+    with engine_of(server, "wiki") as engine:
+        server.asked.clear()
+        found = answer_batch(engine, requests("a", "b"))
+    assert sorted(body["query"] for body in server.asked) == ["a", "b"]
+    assert found[0].documents == (Document("a 0"), Document("a 1"))
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"result": 3}', b'{"result": [[{"id": 1}]]}', b""])
+def test_answer_that_is_none_is_a_typed_failure(body):
+    async def fault(request):
+        return web.Response(body=body, content_type="application/json")
+
+    with engine_of(RetrievalServer(fault)) as engine:
+        [result] = answer_batch(engine, requests("bad"))
+        assert "given up after 2 attempts" in str(result.failure)
+        assert answer_batch(engine, requests("well"))[0].failure is None
+
+
+def test_answer_with_a_result_too_few_is_a_typed_failure():
+    async def fault(request):
+        return web.json_response({"result": [[]]})
+
+    with engine_of(RetrievalServer(fault)) as engine:
+        found = answer_batch(engine, requests("bad", "other"))
+    assert all("2 queries got 1 results" in str(result.failure) for result in found)
+
+
+def test_answer_without_end_is_cut_off():
+    async def fault(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b"x" * 2**20)
+
+    with engine_of(RetrievalServer(fault), timeout_s=20.0, deadline_s=30.0) as engine:
+        [result] = answer_batch(engine, requests("bad"))
+    assert "more than 16,777,216 bytes" in str(result.failure)
+
+
+def test_redirection_is_not_followed():
+    async def fault(request):
+        raise web.HTTPFound("http://127.0.0.1:9/")
+
+    with engine_of(RetrievalServer(fault)) as engine:
+        [result] = answer_batch(engine, requests("bad"))
+    assert "HTTP 302" in str(result.failure)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/retrieve", "http://nobody.invalid/retrieve"])
+def test_server_that_is_down_is_one_clear_error_at_the_start(url):
+    with pytest.raises(ServiceError, match="no retrieval server: .*Is `url` right?"):
+        load_engine("retrieval", {"url": url, **QUICK})
+
+
+def test_wrong_path_is_one_clear_error_at_the_start():
+    with running(RetrievalServer().app()) as url:
+        with pytest.raises(ServiceError, match="HTTP 404"):
+            load_engine("retrieval", {"url": url})
+
+
+def test_unknown_wire_is_refused():
+    with pytest.raises(ValueError, match="`wire` must be one of search-r1, wiki, got 'soap'"):
+        load_engine("retrieval", {"url": "http://127.0.0.1:9", "wire": "soap"})
