@@ -19,8 +19,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from zs_env import Document, retrieval_server
-from zs_env.engines.bm25 import BM25Engine
+from zs_env import Document, SearchRequest, retrieval_server
+from zs_env.engines import answer_batch, load_engine
+from zs_env.engines.bm25 import BM25Engine, load
 from zs_env.retrieval_server import MAX_BODY_BYTES, MAX_QUERIES, MAX_QUERY_CHARS, make_app
 
 ROOT = Path(__file__).parent.parent
@@ -31,6 +32,7 @@ ROWS = [
     *({"text": f"Number word{number}."} for number in range(100)),
 ]
 LIMA = {"id": "p-1", "contents": '"Lima"\nLima is the capital of Peru.'}
+CUSCO_TEXT = "Cusco is old."
 CUSCO = {"id": "1", "contents": '""\nCusco is old.'}
 PERU = {"id": "9", "contents": '"Peru"\nPeru exports copper.'}
 
@@ -81,14 +83,22 @@ def test_server_answers_in_the_format_of_search_r1(url):
 
 def test_server_gives_the_scores_of_bm25(url, tmp_path):
     (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
-    from zs_env.engines.bm25 import load
-
     expected = [found.score for found in load(tmp_path / "c.jsonl").rank("capital of Peru", 5)]
     body = {"queries": ["capital of Peru"], "topk": None, "return_scores": True}
     [found] = post(url, body)["result"]
     assert [each["document"] for each in found] == [LIMA, PERU]
     assert [each["score"] for each in found] == expected
     assert expected[0] > expected[1] > 0
+
+
+def test_server_is_what_the_engine_for_retrieval_servers_asks(url):
+    engine = load_engine("retrieval", {"url": url})
+    results = answer_batch(
+        engine, [SearchRequest(query, "?", ("x",), top_k=2) for query in ("Peru", "Cusco", "none")]
+    )
+    engine.close()
+    lima, peru = Document(ROWS[0]["text"], "Lima"), Document("Peru exports copper.", "Peru")
+    assert [result.documents for result in results] == [(peru, lima), (Document(CUSCO_TEXT),), ()]
 
 
 def test_server_gives_three_documents_where_the_request_does_not_say(url):

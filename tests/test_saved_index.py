@@ -70,6 +70,13 @@ def test_saved_index_ranks_as_the_one_in_memory_does(corpus, tmp_path, top_k, mo
     assert rank_all(open_engine(corpus, tmp_path / "index"), top_k) == in_memory, "as opened"
 
 
+def test_saved_index_has_the_identity_of_the_one_in_memory(corpus, tmp_path):
+    identity = load_engine(corpus).identity()
+    assert open_engine(corpus, tmp_path / "index").identity() == identity
+    corpus.write_text(corpus.read_text().replace("w1 ", "w2 ", 1))
+    assert load_engine(corpus).identity() != identity
+
+
 def test_saved_index_is_an_option_of_the_engine(corpus, tmp_path):
     options = {"index": str(tmp_path / "new" / "index")}
     engine = load_engine(str(corpus), options)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zs_env.documents import Document, SearchRequest, SearchResult
 from zs_env.engines.base import SearchEngine
-from zs_env.engines.bm25_index import find_best, index_texts, score_texts
+from zs_env.engines.bm25_index import BM25S_VERSION, find_best, index_texts, score_texts
 from zs_env.engines.corpus import Passage, PassageList, Passages, read_corpus
 from zs_env.engines.saved_index import open_or_build
 from zs_env.errors import CorpusError
@@ -65,6 +66,13 @@ class BM25Engine(SearchEngine):
             )
             for request in requests
         ]
+
+    def identity(self) -> dict[str, Any]:
+        """The corpus, by a hash of all its passages, and the version of what ranks them."""
+        content = blake2b(digest_size=16)
+        for passage in self.passages:
+            content.update(repr(passage.document).encode())
+        return {"passages": content.hexdigest(), "bm25s": BM25S_VERSION}
 
     def rank(self, query: str, top_k: int) -> list[Ranked]:
         """The passages with the highest scores, best first; ties are in the order of the corpus.

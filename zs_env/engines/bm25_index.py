@@ -14,6 +14,7 @@ try:
 except ImportError as error:
     raise MissingDependencyError.for_extra("The engine 'bm25'", "bm25s", "bm25") from error
 
+BM25S_VERSION = str(bm25s.__version__)
 STOPWORDS = "en"
 BLOCK = 1024
 

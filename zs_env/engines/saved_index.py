@@ -22,11 +22,11 @@ from typing import Any
 import bm25s
 import numpy as np
 
-from zs_env.engines.bm25_index import index_texts
+from zs_env.engines.bm25_index import BM25S_VERSION, index_texts
 from zs_env.engines.corpus import PassageFile
 from zs_env.errors import CorpusError
 
-VERSION = f"1, bm25s {bm25s.__version__}"
+VERSION = f"1, bm25s {BM25S_VERSION}"
 """Of the folder's layout, and of what computed the scores."""
 
 MANIFEST = "manifest.json"
@@ -210,5 +210,5 @@ def _publish(corpus: Path, made: Path, folder: Path) -> None:
     try:
         made.rename(folder)
     except OSError:
-        if not folder.is_dir():  # if it is, another process has just done the same
+        if not folder.is_dir():  # if it is, another process was just faster
             raise
