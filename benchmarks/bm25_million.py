@@ -2,7 +2,7 @@
 
     python -m benchmarks.bm25_million [--passages 1000000]
 
-Takes about three minutes and 2 GB of memory; the files, 0.6 GB, are in a temporary folder. The
+Takes one to two minutes and 1.5 GB of memory; the files, 0.6 GB, are in a temporary folder. The
 text is drawn from a seed: passages of 30 to 60 words of a vocabulary of 300,000, whose frequencies
 fall as those of English do. Queries are eight words of one passage, so most have frequent words.
 Each stage has a process of its own; searches run on one core.

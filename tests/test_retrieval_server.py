@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import signal
 import subprocess
@@ -37,10 +38,12 @@ CUSCO = {"id": "1", "contents": '""\nCusco is old.'}
 PERU = {"id": "9", "contents": '"Peru"\nPeru exports copper.'}
 
 
+COMMAND = [sys.executable, "-W", "error", "-m", "zs_env", "serve-retrieval", "--port", "0"]
+
+
 @contextmanager
-def serving(*options):
+def serving(*options, command=COMMAND):
     """A server in a process of its own, and the address it prints."""
-    command = [sys.executable, "-W", "error", "-m", "zs_env", "serve-retrieval", "--port", "0"]
     pipe = subprocess.PIPE
     with subprocess.Popen(
         [*command, *map(str, options)], cwd=ROOT, stdout=pipe, stderr=pipe, text=True
@@ -219,21 +222,36 @@ def test_server_of_the_embedded_world():
     assert len(found) == 2 and all("Ada" in document["contents"] for document in found)
 
 
+SLOW_SERVER = """
+import asyncio, time
+from zs_env import Document
+from zs_env.engines.bm25 import BM25Engine
+from zs_env.retrieval_server import make_app, serve
+engine = BM25Engine([Document("Lima")])
+engine.rank = lambda query, top_k: time.sleep(0.05 * (query == "slow")) or []
+asyncio.run(serve(make_app(engine), port=0))
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("busy", [False, True])
 def test_server_ends_at_once_when_it_is_told_to(number, busy):
-    """Also with an idle connection that is kept alive, and in the middle of a long search."""
-    with serving() as (process, url), ThreadPoolExecutor(1) as executor:
-        post(url, {"queries": ["Ada"]})
+    """Also with a connection that is kept alive, and in the middle of a search of minutes."""
+    command = [sys.executable, "-W", "error", "-c", SLOW_SERVER]
+    with serving(command=command) as (process, url), ThreadPoolExecutor(1) as executor:
+        connection = http.client.HTTPConnection(url.split("/")[2])
+        connection.request("GET", "/health")
+        assert connection.getresponse().read()
         if busy:
-            query = ("Ada Blake " * MAX_QUERY_CHARS)[:MAX_QUERY_CHARS]
-            executor.submit(post, url, {"queries": [query] * 1900})
+            search = executor.submit(post, url, {"queries": ["slow"] * MAX_QUERIES})
             time.sleep(0.3)
         start = time.monotonic()
         process.send_signal(number)
         assert process.wait(timeout=60) == 0
         assert time.monotonic() - start < retrieval_server.STOP_S + 20
         assert (process.stdout.read(), process.stderr.read()) == ("", "")
+        connection.close()
+        assert not busy or search.exception(60)
 
 
 def test_server_port_in_use_is_one_line():

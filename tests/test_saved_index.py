@@ -258,6 +258,23 @@ def test_saved_index_of_a_faster_process_is_kept(corpus, tmp_path, monkeypatch):
     assert sorted(os.listdir(tmp_path)) == ["c.jsonl", "index"]
 
 
+def test_saved_index_put_there_by_another_process_at_the_last_moment_is_kept(
+    corpus, tmp_path, monkeypatch
+):
+    folder, rename = tmp_path / "index", Path.rename
+
+    def overtaken(path, target):
+        if target == folder:
+            shutil.copytree(path, folder)
+            os.utime(folder / MANIFEST, (5, 5))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    open_or_build(corpus, folder)
+    assert (folder / MANIFEST).stat().st_mtime == 5
+    assert sorted(os.listdir(tmp_path)) == ["c.jsonl", "index"]
+
+
 @pytest.mark.parametrize("stale", [False, True])
 def test_saved_index_built_by_several_processes_at_once(corpus, tmp_path, stale):
     folder = tmp_path / "index"
