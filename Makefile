@@ -32,8 +32,9 @@ format: setup  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: setup  ## measure environment and training, and audit the embedded world
+benchmark: setup  ## measure environment, BM25 and training, and audit the embedded world
 	$(BIN)/python -m benchmarks.env_overhead
+	$(BIN)/python -m benchmarks.bm25_million
 	$(BIN)/python -m benchmarks.world_audit
 	$(BIN)/python -m benchmarks.training
 

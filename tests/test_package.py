@@ -25,7 +25,7 @@ def run(*command, stdin=""):
 
 
 def test_import_needs_numpy_and_gymnasium_only():
-    optional = ["torch", "bm25s", "pyarrow", "transformers", "pytest", "hypothesis"]
+    optional = ["torch", "bm25s", "aiohttp", "pyarrow", "transformers", "pytest", "hypothesis"]
     block = f"import sys; sys.modules.update(dict.fromkeys({optional}))"
     code = f"{block}; import gymnasium, zs_env; gymnasium.make('ZeroSearch-v0').reset(seed=0)"
     result = run("-c", code)
@@ -36,6 +36,7 @@ def test_import_needs_numpy_and_gymnasium_only():
     ("package", "use", "extra"),
     [
         ("bm25s", "gymnasium.make('ZeroSearch-v0', engine='bm25')", "bm25"),
+        ("aiohttp", "import zs_env.retrieval_server", "http"),
         ("pyarrow", "zs_env.questions.load_questions(PATH)", "data"),
     ],
 )

@@ -18,15 +18,33 @@ def read_jsonl(path: Path, error: type[ZeroSearchError]) -> Iterator[tuple[str, 
         error: what to raise, with file and line, for a line that is not UTF-8, not JSON or not
             an object.
     """
+    for number, _, line in filled_lines(path):
+        place = f"{path}:{number}"
+        yield place, parse_line(place, line, error)
+
+
+def filled_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """The lines that are not blank: number, counted from 1; byte at which it starts; content."""
+    start = 0
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            place = f"{path}:{number}"
-            try:
-                row = json.loads(line.decode("utf-8-sig"))
-            except (ValueError, RecursionError) as reason:
-                raise error(f"{place}: not a line of JSON: {reason}.") from None
-            if not isinstance(row, dict):
-                raise error(f"{place}: expected a JSON object, got {line[:40]!r}.")
-            yield place, row
+            if line.strip():
+                yield number, start, line
+            start += len(line)
+
+
+def parse_line(place: str, line: bytes, error: type[ZeroSearchError]) -> dict[str, Any]:
+    """The JSON object that ``line`` is.
+
+    Args:
+        place: where the line stands, for the message.
+        line: one line of a file.
+        error: what to raise if it is not UTF-8, not JSON or not an object.
+    """
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as reason:
+        raise error(f"{place}: not a line of JSON: {reason}.") from None
+    if not isinstance(row, dict):
+        raise error(f"{place}: expected a JSON object, got {line[:40]!r}.")
+    return row

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zs_env.documents import Document, SearchRequest, SearchResult
 from zs_env.engines.base import SearchEngine
-from zs_env.errors import CorpusError, MissingDependencyError
-from zs_env.files import read_jsonl
+from zs_env.engines.bm25_index import BM25S_VERSION, find_best, index_texts, score_texts
+from zs_env.engines.corpus import Passage, PassageList, Passages, read_corpus
+from zs_env.engines.saved_index import open_or_build
+from zs_env.errors import CorpusError
 from zs_env.world import load_world
 from zs_env.world.text import corpus as world_corpus
 
-try:
+if TYPE_CHECKING:
     import bm25s
-except ImportError as error:
-    raise MissingDependencyError.for_extra("The engine 'bm25'", "bm25s", "bm25") from error
+
+
+class Ranked(NamedTuple):
+    """A passage that was found, and its BM25 score, which is positive."""
+
+    passage: Passage
+    score: float
 
 
 class BM25Engine(SearchEngine):
     """Finds the documents with the highest BM25 score for the query; ignores ``noisy``.
 
     Only documents that share a word with the query are returned, so there may be fewer than
-    ``top_k``, or none.
+    ``top_k``, or none. Searches may come from several threads at once.
 
     Args:
         documents: the corpus; titles are searched too.
         name: where the corpus comes from, for error messages.
+        index: the index of these documents, if there is one already; see
+            `zs_env.engines.saved_index`.
 
     Raises:
         CorpusError: there is no document, or none has a word.
@@ -38,91 +46,97 @@ class BM25Engine(SearchEngine):
 
     honours_noise = False
 
-    def __init__(self, documents: Sequence[Document], name: str = "corpus") -> None:
-        self.documents = documents
-        if not documents:
-            raise CorpusError(f"{name}: there are no passages.")
-        tokens = _tokenize([f"{document.title} {document.text}" for document in documents])
-        if not any(tokens):
-            raise CorpusError(f"{name}: there are no words to index.")
-        self._index = bm25s.BM25()
-        self._index.index(tokens, show_progress=False)
+    def __init__(
+        self,
+        documents: Sequence[Document] | Passages,
+        name: str = "corpus",
+        index: bm25s.BM25 | None = None,
+    ) -> None:
+        self.passages: Passages = (
+            documents if isinstance(documents, Passages) else PassageList.of(documents)
+        )
+        texts = (passage.searched_text for passage in self.passages)
+        self.index = index_texts(texts, name) if index is None else index
 
     def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
         """Rank the corpus for each query."""
-        queries = _tokenize([request.query for request in requests])
         return [
-            self._best(query, request.top_k)
-            for query, request in zip(queries, requests, strict=True)
+            SearchResult(
+                tuple(found.passage.document for found in self.rank(request.query, request.top_k))
+            )
+            for request in requests
         ]
 
-    def _best(self, query: list[str], top_k: int) -> SearchResult:
-        known = [word for word in query if word in self._index.vocab_dict]
-        if not known:
-            return SearchResult()
-        scores = self._index.get_scores(known)
-        if len(scores) > top_k:
-            least = np.partition(scores, -top_k)[-top_k]
-            best = np.flatnonzero((scores > 0) & (scores >= least))
-        else:
-            best = np.flatnonzero(scores > 0)
-        # Ties are in the order of the corpus.
-        best = best[np.argsort(-scores[best], kind="stable")][:top_k]
-        return SearchResult(tuple(self.documents[index] for index in best.tolist()))
+    def identity(self) -> dict[str, Any]:
+        """The corpus, by a hash of all its passages, and the version of what ranks them."""
+        content = blake2b(digest_size=16)
+        for passage in self.passages:
+            content.update(repr(passage.document).encode())
+        return {"passages": content.hexdigest(), "bm25s": BM25S_VERSION}
 
+    def rank(self, query: str, top_k: int) -> list[Ranked]:
+        """The passages with the highest scores, best first; ties are in the order of the corpus.
 
-def _tokenize(texts: Sequence[str]) -> list[list[str]]:
-    tokens: list[list[str]] = bm25s.tokenize(
-        list(texts), stopwords="en", return_ids=False, show_progress=False
-    )
-    return tokens
+        Args:
+            query: any text; a word that stands in it twice counts twice.
+            top_k: how many are wanted, at least 1.
+        """
+        if top_k < 1:
+            raise ValueError(f"`top_k` must be at least 1, got {top_k}.")
+        scores = score_texts(self.index, query)
+        if scores is None:
+            return []
+        best = find_best(scores, top_k)
+        passages = self.passages.read(best.tolist())
+        return [Ranked(*pair) for pair in zip(passages, scores[best].tolist(), strict=True)]
 
 
 def load(
-    corpus: str | Path | None = None, world_seed: int = 0, world_size: str = "small"
+    corpus: str | Path | None = None,
+    world_seed: int = 0,
+    world_size: str = "small",
+    index: str | Path | None = None,
 ) -> BM25Engine:
     """The engine over a corpus file, or over the pages of the embedded world.
 
     Args:
         corpus: path of a ``.jsonl`` file with ``text`` and optionally ``title`` and ``id`` in
-            each line; None for the world.
+            each line, or with ``contents``, as Search-R1 writes them; None for the world.
         world_seed: seed of the embedded world.
         world_size: size of the embedded world.
+        index: folder of a saved index of ``corpus``, which is opened without reading the corpus
+            into memory; built first if it is not there, or is not of this corpus as it is now.
 
     Raises:
-        CorpusError: the file is missing or broken, or a passage has no text.
+        ValueError: there is an index, but no corpus.
+        CorpusError: the file is missing or broken, a passage has no text, or the index cannot be
+            written.
     """
     if corpus is None:
+        if index is not None:
+            raise ValueError(f"`index` is of a `corpus`, got {str(index)!r} and no corpus.")
         return _load_world(world_seed, world_size)
     path = Path(corpus)
     if not path.is_file():
         raise CorpusError(f"{path}: there is no such file.")
-    return _load_file(path.resolve(), path.stat().st_mtime_ns)
+    return _load_file(
+        path.resolve(), path.stat().st_mtime_ns, None if index is None else Path(index).resolve()
+    )
 
 
 @lru_cache(maxsize=2)
 def _load_world(world_seed: int, world_size: str) -> BM25Engine:
     world = load_world(world_seed, world_size)
-    documents = [Document(passage.text, passage.title) for passage in world_corpus(world)]
-    return BM25Engine(documents, name=repr(world))
+    passages = PassageList(
+        Passage(page.id, Document(page.text, page.title)) for page in world_corpus(world)
+    )
+    return BM25Engine(passages, name=repr(world))
 
 
 @lru_cache(maxsize=2)
-def _load_file(path: Path, modified_ns: int) -> BM25Engine:
-    """Index a file once, however many environments ask for it."""
-    return BM25Engine(list(_read_corpus(path)), name=str(path))
-
-
-def _read_corpus(path: Path) -> Iterator[Document]:
-    for place, row in read_jsonl(path, CorpusError):
-        text, title = _text_field(place, row, "text"), _text_field(place, row, "title")
-        if not text.strip():
-            raise CorpusError(f"{place}: the passage has no text.")
-        yield Document(text, title)
-
-
-def _text_field(place: str, row: dict[str, Any], name: str) -> str:
-    value = row.get(name) or ""
-    if not isinstance(value, str):
-        raise CorpusError(f"{place}: `{name}` must be a string, got {value!r}.")
-    return value
+def _load_file(path: Path, modified_ns: int, index: Path | None) -> BM25Engine:
+    """Index or open a file once, however many environments ask for it."""
+    if index is None:
+        return BM25Engine(PassageList(read_corpus(path)), name=str(path))
+    passages, opened = open_or_build(path, index)
+    return BM25Engine(passages, index=opened)

@@ -1,0 +1,6 @@
+"""``python -m zs_env``: the command line."""
+
+from zs_env.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""The passages of a corpus: in memory, or in their file, from which they are read when wanted."""
+
+from __future__ import annotations
+
+import os
+import re
+from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zs_env.documents import Document
+from zs_env.errors import CorpusError
+from zs_env.files import filled_lines, parse_line, read_jsonl
+
+_TITLE_LINE = re.compile(r'"([^\n]*)"\r?\n(.*)', re.DOTALL)
+
+
+class Passage(NamedTuple):
+    """A document of a corpus, with its id: that of its line, or else its number, from 0."""
+
+    id: str
+    document: Document
+
+    @property
+    def searched_text(self) -> str:
+        """What a search engine matches queries with: the title too."""
+        return f"{self.document.title} {self.document.text}"
+
+
+class Passages(ABC):
+    """A corpus whose passages can be read by their numbers, which count from 0."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many there are."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Passage]:
+        """All of them, in order."""
+
+    @abstractmethod
+    def read(self, numbers: Sequence[int]) -> list[Passage]:
+        """Those with the given numbers. May be called from several threads at once."""
+
+
+class PassageList(Passages):
+    """Passages in memory.
+
+    Args:
+        passages: the passages.
+    """
+
+    def __init__(self, passages: Iterable[Passage]) -> None:
+        self._passages = list(passages)
+
+    @classmethod
+    def of(cls, documents: Iterable[Document]) -> PassageList:
+        """``documents``, with their numbers as ids."""
+        return cls(Passage(str(number), document) for number, document in enumerate(documents))
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._passages)
+
+    def __iter__(self) -> Iterator[Passage]:
+        """All of them, in order."""
+        return iter(self._passages)
+
+    def read(self, numbers: Sequence[int]) -> list[Passage]:
+        """Those with the given numbers."""
+        return [self._passages[number] for number in numbers]
+
+
+class PassageFile(Passages):
+    """Passages that stay in their ``.jsonl`` file.
+
+    The file is opened for each `read`: threads and forks share no position in it, and a file that
+    shrinks cannot crash the program, as it could if it were memory-mapped.
+
+    Args:
+        path: the file.
+        starts: the byte at which each passage's line starts, shape (passages,), int64; found by
+            reading the file if not given.
+    """
+
+    def __init__(self, path: Path, starts: NDArray[np.int64] | None = None) -> None:
+        self.path = path
+        self._stamp = _stamp(path.stat())
+        self.starts = _find_starts(path) if starts is None else starts
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.starts)
+
+    def __iter__(self) -> Iterator[Passage]:
+        """All of them, in order, one in memory at a time."""
+        self.check_unchanged(self.path.stat())
+        yield from read_corpus(self.path)
+
+    def read(self, numbers: Sequence[int]) -> list[Passage]:
+        """Those with the given numbers.
+
+        Raises:
+            CorpusError: the file has changed since this object was made, or is gone.
+        """
+        passages = []
+        try:
+            with self.path.open("rb") as lines:
+                self.check_unchanged(os.fstat(lines.fileno()))
+                for number in numbers:
+                    lines.seek(self.starts[number])
+                    place = f"{self.path}, passage {number}"
+                    row = parse_line(place, lines.readline(), CorpusError)
+                    passages.append(_parse_passage(place, row, number))
+        except OSError as error:
+            raise CorpusError(f"{self.path}: the corpus cannot be read: {error}.") from error
+        return passages
+
+    def check_unchanged(self, status: os.stat_result) -> None:
+        """Refuse a file whose ``status`` is not that of the file this object was made for."""
+        if _stamp(status) != self._stamp:
+            raise CorpusError(
+                f"{self.path}: the corpus has changed while it was in use: start again with it."
+            )
+
+
+def read_corpus(path: Path) -> Iterator[Passage]:
+    """The passages of a ``.jsonl`` file: ``text`` and optionally ``title`` and ``id`` in each line.
+
+    ``contents`` can stand for title and text, as in the corpora of Search-R1: the title in
+    quotation marks, a line break, the text.
+
+    Raises:
+        CorpusError: a line is broken, or a passage has no text.
+    """
+    for number, (place, row) in enumerate(read_jsonl(path, CorpusError)):
+        yield _parse_passage(place, row, number)
+
+
+def _parse_passage(place: str, row: dict[str, Any], number: int) -> Passage:
+    text, title = _text_field(place, row, "text"), _text_field(place, row, "title")
+    if "text" not in row:
+        title, text = _split_contents(_text_field(place, row, "contents"), title)
+    if not text.strip():
+        raise CorpusError(f"{place}: the passage has no text.")
+    passage_id = number if row.get("id") is None else row["id"]
+    if not isinstance(passage_id, str | int):
+        raise CorpusError(f"{place}: `id` must be a string or an integer, got {passage_id!r}.")
+    return Passage(str(passage_id), Document(text, title))
+
+
+def _split_contents(contents: str, title: str) -> tuple[str, str]:
+    """Title and text; ``contents`` without a title in quotation marks is all text."""
+    match = _TITLE_LINE.fullmatch(contents)
+    return (match[1], match[2]) if match else (title, contents)
+
+
+def join_contents(document: Document) -> str:
+    """Title and text as one string, which Search-R1 calls ``contents``."""
+    return f'"{document.title}"\n{document.text}'
+
+
+def _text_field(place: str, row: dict[str, Any], name: str) -> str:
+    value = row.get(name) or ""
+    if not isinstance(value, str):
+        raise CorpusError(f"{place}: `{name}` must be a string, got {value!r}.")
+    return value
+
+
+def _find_starts(path: Path) -> NDArray[np.int64]:
+    starts = array("q", (start for _, start, _ in filled_lines(path)))
+    return np.array(starts, np.int64)
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
