@@ -24,12 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(prog="zs-env", description="Train and serve search agents.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_index, _add_serve_retrieval):
+    for add in (_add_search, _add_index, _add_serve_retrieval):
         add(commands)
     options = parser.parse_args(arguments)
     try:
         options.run(options)
-    except (ZeroSearchError, ValueError, OSError) as error:
+    except (ZeroSearchError, ValueError, TypeError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None  # what a shell reports of a program that Ctrl-C ended
@@ -43,6 +43,19 @@ def _add_command(
     )
     parser.set_defaults(run=run)
     return parser
+
+
+def _add_search(commands: Any) -> None:
+    from zs_env import search_command
+
+    search_command.add_arguments(
+        _add_command(
+            commands,
+            "search",
+            search_command.run,
+            "Send one query to an engine, and print what a policy would read.",
+        )
+    )
 
 
 def _add_index(commands: Any) -> None:
