@@ -6,13 +6,17 @@ The numbers are those of the table "Differences from the reference code" in the 
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import gymnasium as gym
 import pytest
 
+from benchmarks.chat_server import MODEL, ChatServer, Reply, running
 from tests.helpers import QUESTION, EchoEngine, FixedEngine, answer, play, search
 from zs_env import Document, Episode, Question, Rules, SearchResult, prompts, rewards
+from zs_env.engines.simulated import parse_documents
+from zs_env.prompts import PROMPT_BASED, SIMULATION_TEMPLATES, render_simulation
 from zs_env.vector_env import ZeroSearchVectorEnv
 
 
@@ -74,6 +78,32 @@ def test_defect_5_exact_match_is_no_substring_test():
     assert rewards.substring_match("nobody knows", ["no"]) == 0.0
 
 
+def test_defect_6_a_server_that_fails_at_once_is_asked_a_few_times_over_few_connections():
+    """Endless retries behind a bare except: 70,000 attempts in 2 s, each with a new client.
+
+    That Ctrl-C gets through is shown in tests/test_openai_api.py.
+    """
+    server = ChatServer(lambda body, attempt: Reply(status=500, body=b"broken"))
+    ports = set()
+
+    async def note_port(request, response):
+        ports.add(request.transport.get_extra_info("peername")[1])
+
+    app = server.app()
+    app.on_response_prepare.append(note_port)
+    with running(app) as url:
+        options = {"base_url": f"{url}/v1", "model": MODEL, "deadline_s": 2.0}
+        env = gym.make("ZeroSearch-v0", engine="simulated", engine_options=options)
+        env.reset(seed=0)
+        start = time.monotonic()
+        truncated, info = env.step(search("a"))[3:]
+        assert time.monotonic() - start < 4.0
+        env.close()
+    assert truncated and info["search_failed"]
+    assert 2 <= server.num_requests <= 6
+    assert len(ports) <= 2
+
+
 def test_defect_8_a_long_context_keeps_question_answer_and_tags():
     """It cut the question on the left, the answer on the right, and ``</information>``."""
     engine = FixedEngine("word " * 5000, "word " * 5000)
@@ -129,6 +159,9 @@ def test_defect_11_top_k_is_what_is_asked_for_and_shown(top_k):
         assert (f"as Doc {top_k + 1} says, text {i}" in episode.transcript) == (i < top_k)
     [result] = gym.make("ZeroSearch-v0").unwrapped.factory.search_engine.search([request])
     assert len(result.documents) == top_k
+    assert f"Write the {top_k} documents" in render_simulation(PROMPT_BASED, request, "Google")
+    lines = "\n".join(f"Doc {i}: see Doc {top_k + 1}: there" for i in range(1, 11))
+    assert parse_documents(lines, top_k) == [Document(f"see Doc {top_k + 1}: there")] * top_k
 
 
 def test_defect_12_tags_quoted_in_a_thought_do_not_act():
@@ -147,6 +180,8 @@ def test_defect_13_every_golden_answer_reaches_the_engine():
     question = Question("q", "Who?", ("first", "second", "third"))
     request = Episode(question, Rules()).act(search("a"))
     assert request.golden_answers == ("first", "second", "third")
+    for template in SIMULATION_TEMPLATES.values():
+        assert "Answer: first; second; third\n" in render_simulation(template, request, "Google")
     episode = Episode(question, Rules())
     episode.act(search("a"))
     episode.observe(SearchResult((Document("it was the third"),)))
