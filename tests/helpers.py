@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +33,32 @@ def search(query: str) -> str:
 def answer(text: str) -> str:
     """A turn that answers."""
     return f"<think>aha</think><answer>{text}</answer>"
+
+
+def end_while_waiting(program: str, number: int, is_waiting: Callable[[], bool]) -> str:
+    """Run ``program`` until it has printed "waits" and waits, send it a signal; what it wrote last.
+
+    It must end within five seconds, by that signal.
+    """
+    # Under a shell that runs tests in the background, SIGINT would be ignored.
+    start = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", start + program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "waits\n"
+            while not is_waiting():
+                time.sleep(0.01)
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=5)
+        finally:
+            process.kill()
+    assert process.returncode == -number, errors
+    return errors
 
 
 class FixedEngine(SearchEngine):

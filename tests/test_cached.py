@@ -215,7 +215,8 @@ def test_processes_share_a_folder(folder):
         for _ in range(4)
     ]
     for process in processes:
-        _, errors = process.communicate(timeout=60)
+        with process:
+            _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors.decode()
     engine = CachedEngine(inner := CountingEngine(), folder, mode="replay")
     assert all(ask(engine, key=i).failure is None for i in range(40)) and inner.asked == 0

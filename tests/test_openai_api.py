@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import pickle
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 from aiohttp import web
 
 from benchmarks.chat_server import FAULTS, MODEL, ChatServer, Reply, good, running
+from tests.helpers import end_while_waiting
 from zs_env import SearchFailure
 from zs_env.errors import ServiceError
 from zs_env.llm import ChatRequest, Completion, Message
@@ -300,24 +298,9 @@ def test_interrupt_ends_a_program_that_waits_for_a_server(server, number):
         "print('waits', flush=True)\n"
         "env.step('<search>a</search>')\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        assert process.stdout.readline() == b"waits\n"
-        while not server.in_flight:
-            time.sleep(0.01)
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=5)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == -number
+    errors = end_while_waiting(program, number, lambda: server.in_flight > 0)
     if number == signal.SIGINT:
-        assert errors.strip().endswith(b"KeyboardInterrupt"), errors
+        assert errors.strip().endswith("KeyboardInterrupt"), errors
 
 
 def test_text_that_is_no_unicode_is_sent_all_the_same(server, llm):

@@ -288,7 +288,8 @@ def test_saved_index_built_by_several_processes_at_once(corpus, tmp_path, stale)
         for _ in range(4)
     ]
     for process in processes:
-        _, errors = process.communicate(timeout=120)
+        with process:
+            _, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (0, b"")
     assert sorted(os.listdir(tmp_path)) == ["c.jsonl", "index"]
     assert rank_all(open_engine(corpus, folder)) == rank_all(load_engine(corpus))

@@ -102,7 +102,7 @@ class ZeroSearchEnv(gym.Env[str, str]):
     |---------------------|-----------------|------------------------------------------------------|
     | `questions`         | `"world"`       | the embedded world, the path of a `.jsonl` or `.parquet` file with `question` and `answers` (or `golden_answers`), or `Question` objects |
     | `split`             | `"train"`       | `"train"` or `"test"`, of the embedded world         |
-    | `engine`            | `"world"`       | `"world"`, `"bm25"`, the path of a `.jsonl` corpus, `"module:Class"`, or a `SearchEngine` |
+    | `engine`            | `"world"`       | `"world"`, `"bm25"`, `"simulated"`, `"retrieval"`, `"google"`, `"cached"`, the path of a `.jsonl` corpus, `"module:Class"`, or a `SearchEngine` |
     | `engine_options`    | `{}`            | keyword arguments of an engine given by name         |
     | `max_turns`         | `5`             | turns of an episode; the answer's turn counts        |
     | `top_k`             | `5`             | documents for each search                            |

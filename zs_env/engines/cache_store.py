@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class CacheStore:
         self._folder = Path(folder)
         self.num_damaged = 0
         try:
+            _check_database(self._folder / DATABASE)
             self._cache = self._open()
         except sqlite3.DatabaseError as error:
             self._start_anew(error)
@@ -112,6 +113,16 @@ class _TextDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         if not isinstance(value, str):
             raise ValueError("it is no text")
         return value
+
+
+def _check_database(path: Path) -> None:
+    """Look over the whole of a database, if there is one; DatabaseError if it is damaged."""
+    if not path.exists():
+        return
+    with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as connection:
+        [(verdict,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict)
 
 
 def _checksum(key: str, payload: str) -> str:

@@ -1,0 +1,60 @@
+"""256 episodes under way at once, on any engine: whoever has its documents goes on.
+
+    python -m examples.many_episodes
+    python -m examples.many_episodes --engine simulated --option base_url=http://127.0.0.1:8000/v1 \\
+        --option model=Qwen/Qwen2.5-7B-Instruct
+
+Takes a second with the embedded engine. Prints how many episodes have ended while it goes on, and
+at last the mean reward, searches a second, and what a simulation LLM has used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from zs_env import EpisodePool
+from zs_env.search_command import parse_options
+from zs_env.world import load_world
+from zs_env.world.solver import HopByHopSolver
+
+
+def main() -> None:
+    """Play one episode in each place of a pool."""
+    parser = argparse.ArgumentParser(description="256 episodes under way at once.")
+    parser.add_argument("--engine", default="world", help="name of the engine")
+    parser.add_argument("--option", action="append", default=[], help="NAME=VALUE, for the engine")
+    parser.add_argument("--episodes", type=int, default=256, help="how many")
+    arguments = parser.parse_args()
+
+    pool = EpisodePool(
+        arguments.episodes,
+        split="test",
+        engine=arguments.engine,
+        engine_options=parse_options(arguments.option),
+    )
+    agent = HopByHopSolver(load_world())  # put your own policy here: it maps text to text
+    rewards, num_searches, failed = [], 0, 0
+    start = time.perf_counter()
+    pool.reset(seed=0)
+    while pool.num_running:
+        ready = pool.recv()  # whoever is ready; recv(min_ready=32) for a policy that likes batches
+        over = ready.terminations | ready.truncations
+        rewards += ready.rewards[over].tolist()
+        ended = [info for info, is_over in zip(ready.infos, over, strict=True) if is_over]
+        num_searches += sum(info["num_searches"] for info in ended)
+        failed += sum(info["search_failed"] for info in ended)
+        acting = [i for i, is_over in enumerate(over) if not is_over]
+        pool.send(ready.episode_ids[acting], [agent(ready.observations[i]) for i in acting])
+        print(f"\r{len(rewards)} of {pool.num_episodes} episodes", end="", flush=True)
+    rate = num_searches / (time.perf_counter() - start)
+    print(f"\nmean reward {sum(rewards) / len(rewards):.2f}, {failed} with a search that failed")
+    print(f"{num_searches} searches, {rate:.0f} a second")
+    usage = getattr(pool.factory.search_engine, "usage", None)
+    if usage is not None:
+        print(usage)
+    pool.close()
+
+
+if __name__ == "__main__":
+    main()
