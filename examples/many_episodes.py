@@ -1,7 +1,8 @@
 """256 episodes under way at once, on any engine: whoever has its documents goes on.
 
     python -m examples.many_episodes
-    python -m examples.many_episodes --engine simulated --option base_url=http://127.0.0.1:8000/v1 \\
+    python -m examples.many_episodes --engine bm25
+    python -m examples.many_episodes --engine simulated --option base_url=http://127.0.0.1:8000/v1
         --option model=Qwen/Qwen2.5-7B-Instruct
 
 Takes a second with the embedded engine. Prints how many episodes have ended while it goes on, and

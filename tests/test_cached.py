@@ -197,6 +197,12 @@ def test_record_that_was_moved_to_another_key_is_not_believed(folder):
         engine.close()
 
 
+def test_folder_that_cannot_be_used_is_one_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ServiceError, match="file cannot hold records"):
+        load_engine("cached", {"engine": "world", "folder": str(tmp_path / "file")})
+
+
 WORKER = """
 import sys
 from tests.test_cached import CountingEngine, REQUEST

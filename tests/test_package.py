@@ -93,6 +93,12 @@ def test_example_quickstart_solves_its_questions():
     assert "mean reward 1.00 over 3 episodes" in result.stdout
 
 
+def test_example_many_episodes_solves_them():
+    result = run("-m", "examples.many_episodes", "--episodes", "64")
+    assert result.returncode == 0, result.stderr
+    assert "mean reward 1.00, 0 with a search that failed" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
@@ -108,7 +114,7 @@ def test_example_play_takes_queries_and_answers(typed, expected):
     assert re.search(expected, result.stdout)
 
 
-@pytest.mark.parametrize("example", ["quickstart", "play"])
+@pytest.mark.parametrize("example", ["quickstart", "play", "many_episodes"])
 def test_example_help_explains(example):
     result = run("-m", f"examples.{example}", "--help")
     assert result.returncode == 0 and "--engine" in result.stdout

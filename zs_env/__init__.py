@@ -8,8 +8,8 @@ from zs_env.documents import Document, SearchRequest, SearchResult
 from zs_env.engines import SearchEngine
 from zs_env.episode import Episode
 from zs_env.errors import SearchFailure, ZeroSearchError
-from zs_env.questions import Question
 from zs_env.pool import EpisodePool
+from zs_env.questions import Question
 from zs_env.registration import register_envs
 from zs_env.rules import Rules
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from gymnasium import logger
 
-from zs_env.errors import MissingDependencyError
+from zs_env.errors import MissingDependencyError, ServiceError
 
 try:
     import diskcache
@@ -30,6 +30,9 @@ class CacheStore:
     Args:
         folder: made if it does not exist.
 
+    Raises:
+        ServiceError: the folder cannot be used.
+
     Attributes:
         num_damaged: damaged values that were asked for.
     """
@@ -40,6 +43,8 @@ class CacheStore:
         try:
             _check_database(self._folder / DATABASE)
             self._cache = self._open()
+        except (sqlite3.OperationalError, OSError) as error:  # no damage: locked, full, not ours
+            raise ServiceError(f"{folder} cannot hold records: {error}.") from None
         except sqlite3.DatabaseError as error:
             self._start_anew(error)
 
@@ -47,7 +52,7 @@ class CacheStore:
         """The value of ``key``, or None."""
         try:
             record = self._cache.get(key)
-        except diskcache.Timeout:
+        except (diskcache.Timeout, sqlite3.OperationalError):
             return None
         except (sqlite3.DatabaseError, OSError, ValueError) as error:
             self._report(key, str(error))
@@ -66,8 +71,8 @@ class CacheStore:
         record = f"{_checksum(key, payload)}{payload}"
         try:
             self._cache.set(key, record)
-        except diskcache.Timeout:
-            logger.warn(f"{self._folder} is locked: an answer was not recorded.")
+        except (diskcache.Timeout, sqlite3.OperationalError) as error:
+            logger.warn(f"{self._folder}: an answer was not recorded: {error!r}.")
         except sqlite3.DatabaseError as error:
             self._start_anew(error)
             self._cache.set(key, record)
