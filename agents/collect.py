@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from gymnasium import logger
+
 from agents.batch import Batch, make_batch
 from agents.learner import Learner
 from agents.losses import kl_k3
@@ -58,6 +60,12 @@ class Collector:
         trajectories, row = self._play(update)
         start = time.perf_counter()
         kept = [number for number, t in enumerate(trajectories) if not t.search_failed]
+        if len(kept) < len(trajectories):
+            reasons = [t.info["failure"] for t in trajectories if t.search_failed]
+            logger.warn(
+                f"{len(reasons)} of {len(trajectories)} episodes of update {update} are left out "
+                f"because a search failed; the last: {reasons[-1]}"
+            )
         config = self.learner.config
         batch = make_batch(
             [trajectories[number] for number in kept],

@@ -49,6 +49,7 @@ def test_episode_search_then_answer_is_rewarded():
         "exact_match": 1.0,
         "substring_match": 1.0,
         "search_failed": False,
+        "failure": None,
         "context_exceeded": False,
         "golden_answer_seen": True,
         "cut_chars": len(" and then some"),
@@ -100,6 +101,7 @@ def test_episode_failed_search_truncates_with_reward_zero():
     assert episode.truncated and not episode.terminated and episode.reward == 0.0
     info = episode.info()
     assert info["search_failed"] and info["num_documents"] == 0 and info["query"] == "a"
+    assert info["failure"] == "timeout"
 
 
 def test_episode_without_documents_goes_on():

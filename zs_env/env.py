@@ -93,6 +93,7 @@ class ZeroSearchEnv(gym.Env[str, str]):
     | `answer`                | end     | the answer, or None                                     |
     | `f1`, `exact_match`, `substring_match` | end | scores of the answer, whatever `reward` is   |
     | `search_failed`         | end     | the engine failed: leave this episode out of the loss   |
+    | `failure`               | end     | why it failed, or None                                  |
     | `context_exceeded`      | end     | the context ran out                                     |
     | `golden_answer_seen`    | end     | a document that was shown contained a golden answer     |
     | `cut_chars`             | end     | characters of the policy's text that were cut           |

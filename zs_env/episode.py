@@ -72,7 +72,7 @@ class Episode:
         num_invalid: turns without an action.
         cut_chars: characters of the policy that were dropped because they stood after its action
             or beyond ``rules.max_action_chars``.
-        search_failed: the engine failed, which ended the episode.
+        failure: why the engine failed, which ended the episode; None if it did not.
         context_exceeded: the context ran out, which ended the episode.
         golden_answer_seen: a document that was shown contained a golden answer.
     """
@@ -100,7 +100,7 @@ class Episode:
         self.num_searches = 0
         self.num_invalid = 0
         self.cut_chars = 0
-        self.search_failed = False
+        self.failure: str | None = None
         self.context_exceeded = False
         self.golden_answer_seen = False
         self.segments: list[Segment] = []
@@ -122,6 +122,11 @@ class Episode:
     def finished(self) -> bool:
         """True once the episode is terminated or truncated."""
         return self.terminated or self.truncated
+
+    @property
+    def search_failed(self) -> bool:
+        """True if the engine failed, which ended the episode."""
+        return self.failure is not None
 
     @property
     def transcript(self) -> str:
@@ -181,7 +186,7 @@ class Episode:
             "num_documents": min(len(result.documents), self.rules.top_k),
         }
         if result.failure is not None:
-            self.search_failed = True
+            self.failure = str(result.failure)
             self._truncate()
             return ""
         self._show(result.documents[: self.rules.top_k], request.noisy)
@@ -200,6 +205,7 @@ class Episode:
                 "answer": self.answer,
                 **self.scores,
                 "search_failed": self.search_failed,
+                "failure": self.failure,
                 "context_exceeded": self.context_exceeded,
                 "golden_answer_seen": self.golden_answer_seen,
                 "cut_chars": self.cut_chars,

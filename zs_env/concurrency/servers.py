@@ -25,7 +25,8 @@ class Patience:
     Attributes:
         timeout_s: seconds that one attempt may take.
         deadline_s: seconds after which a request has failed, whatever it was waiting for.
-        max_attempts: attempts of one request.
+        max_attempts: attempts of one request; one that the server puts off with Retry-After
+            does not count.
         max_concurrency: requests that are under way at the same time; others wait.
 
     Raises:
@@ -105,7 +106,8 @@ class Servers(Generic[S]):
 
     async def _try(self, send: Callable[[S], Coroutine[Any, Any, T]], reasons: list[str]) -> T:
         async with self._slots:
-            for attempt in range(self._patience.max_attempts):
+            num_failed = 0
+            while num_failed < self._patience.max_attempts:
                 server = self._choose()
                 try:
                     result = await self._attempt(server, send)
@@ -113,11 +115,12 @@ class Servers(Generic[S]):
                     raise SearchFailure(self._explain(server, refusal)) from None
                 except Retry as retry:
                     reasons.append(self._explain(server, retry))
-                    await self._back_off(server, retry, attempt)
+                    num_failed += retry.after_s is None  # one that is asked to wait has not failed
+                    await self._back_off(server, retry, num_failed)
                 else:
                     server.recover()
                     return result
-        raise SearchFailure(f"{reasons[-1]}; given up after {len(reasons)} attempts.")
+        raise SearchFailure(f"{reasons[-1]}; given up after {num_failed} attempts.")
 
     async def _attempt(self, server: _Server[S], send: Callable[[S], Coroutine[Any, Any, T]]) -> T:
         timeout_s = self._patience.timeout_s
@@ -129,11 +132,11 @@ class Servers(Generic[S]):
         finally:
             server.in_flight -= 1
 
-    async def _back_off(self, server: _Server[S], retry: Retry, attempt: int) -> None:
+    async def _back_off(self, server: _Server[S], retry: Retry, num_failed: int) -> None:
         """Let ``server`` rest, and wait with it unless another server is available."""
         asked_s = retry.after_s
         rest_s = server.rest(asked_s and min(asked_s, self._patience.deadline_s))
-        last = attempt + 1 == self._patience.max_attempts
+        last = num_failed == self._patience.max_attempts
         if not last and not any(other.available for other in self._servers):
             # Up to half as long again, so that those who failed together do not return together.
             await asyncio.sleep(rest_s * self._jitter.uniform(1.0, 1.5))
@@ -174,7 +177,7 @@ class _Server(Generic[S]):
             time.monotonic() >= self.wakes_at
         ):  # those that were under way when it fell asleep fail for the same reason
             self._num_failures += 1
-        rest_s = backoff_s if asked_s is None else asked_s
+        rest_s = backoff_s if asked_s is None else max(asked_s, FIRST_BACKOFF_S)
         self.wakes_at = max(self.wakes_at, time.monotonic() + rest_s)
         return rest_s
 
