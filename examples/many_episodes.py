@@ -51,9 +51,8 @@ def main() -> None:
     rate = num_searches / (time.perf_counter() - start)
     print(f"\nmean reward {sum(rewards) / len(rewards):.2f}, {failed} with a search that failed")
     print(f"{num_searches} searches, {rate:.0f} a second")
-    usage = getattr(pool.factory.search_engine, "usage", None)
-    if usage is not None:
-        print(usage)
+    if pool.factory.search_engine.usage is not None:
+        print(pool.factory.search_engine.usage)
     pool.close()
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import pickle
 import sqlite3
 import subprocess
 import sys
+import time
 
 import gymnasium as gym
 import pytest
@@ -15,7 +18,9 @@ from tests.helpers import EchoEngine, FixedEngine, mixed_policy
 from zs_env import Document, SearchEngine, SearchFailure, SearchRequest, SearchResult
 from zs_env.engines import answer_batch, load_engine
 from zs_env.engines.cached import CachedEngine
+from zs_env.engines.simulated import SimulatedEngine
 from zs_env.errors import ServiceError
+from zs_env.llm.scripted import ScriptedLanguageModel
 from zs_env.testing import SearchEngineContract
 
 REQUEST = SearchRequest("a query", "Which sea?", ("Pale Sea",), key=9)
@@ -38,6 +43,10 @@ class CountingEngine(SearchEngine):
 
 def ask(engine, **changes):
     return answer_batch(engine, [REQUEST._replace(**changes)])[0]
+
+
+def write(request):
+    return "\n".join(f"Doc {i}: x" for i in range(5))
 
 
 @pytest.fixture
@@ -78,6 +87,7 @@ def test_recorded_answer_needs_no_engine(folder):
         {"top_k": 1},
         {"document_words": 9},
         {"key": 1},
+        {"turn": 1},
     ],
 )
 def test_all_that_decides_the_answer_is_told_apart(folder, change):
@@ -201,6 +211,92 @@ def test_folder_that_cannot_be_used_is_one_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ServiceError, match="file cannot hold records"):
         load_engine("cached", {"engine": "world", "folder": str(tmp_path / "file")})
+
+
+def test_requests_alike_and_under_way_get_one_answer(folder):
+    """Each was answered for itself, and only the last was replayed."""
+
+    class Random(CountingEngine):
+        async def asearch(self, request):
+            self.asked += 1
+            number = self.asked
+            await asyncio.sleep(0.01)
+            return SearchResult((Document(f"answer {number}"),))
+
+    engine = CachedEngine(Random(), folder)
+    first, second = answer_batch(engine, [REQUEST, REQUEST])
+    assert first == second == ask(engine)
+    engine.close()
+
+
+def test_answer_of_the_process_that_was_faster_is_the_one_that_counts(folder):
+    fast, slow = (CachedEngine(CountingEngine(), folder) for _ in range(2))
+
+    class Slow(CountingEngine):
+        def search(self, requests):
+            ask(fast)
+            return [SearchResult((Document("late"),)) for _ in requests]
+
+    slow.engine = Slow()
+    assert ask(slow) == ask(fast) and "late" not in str(ask(slow))
+    fast.close()
+    slow.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*(not recorded|could not be read)")
+def test_locked_folder_delays_and_names_the_lock_and_loses_nothing(folder):
+    CachedEngine(CountingEngine(), folder).close()
+    engine = CachedEngine(CountingEngine(), folder)
+    expected = ask(engine, key=1)
+    connection = sqlite3.connect(folder / "cache.db", isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    start = time.monotonic()
+    assert ask(engine).failure is None
+    assert time.monotonic() - start < 5.0
+    connection.execute("ROLLBACK")
+    connection.close()
+    assert ask(engine, key=1) == expected
+    engine.close()
+
+
+def test_engine_goes_on_after_close_and_after_pickling(folder):
+    engine = CachedEngine(CountingEngine(), folder)
+    first = ask(engine)
+    copy = pickle.loads(pickle.dumps(engine))
+    engine.close()
+    assert ask(engine) == first == ask(copy)
+    assert (engine.engine.asked, copy.engine.asked) == (1, 1)
+    engine.close()
+    copy.close()
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_engine_that_was_used_works_in_other_processes(folder, context):
+    """A fork has no thread of its own for the folder, and waited for ever."""
+    engine = CachedEngine(CountingEngine(), folder)
+    expected = ask(engine)
+    envs = gym.make_vec(
+        "zs_env:ZeroSearch-v0",
+        num_envs=2,
+        vectorization_mode="async",
+        engine=engine,
+        vector_kwargs={"context": context, "shared_memory": False},
+    )
+    envs.reset(seed=0)
+    _, _, _, truncated, infos = envs.step(["<search>a</search>", "<search>b</search>"])
+    envs.close()
+    assert not truncated.any() and infos["num_documents"].tolist() == [1, 1]
+    assert ask(engine) == expected
+    engine.close()
+
+
+def test_usage_is_that_of_the_engine(folder):
+    engine = CachedEngine(SimulatedEngine(ScriptedLanguageModel(write)), folder)
+    ask(engine)
+    ask(engine)
+    assert engine.usage.searches == 1
+    engine.close()
 
 
 WORKER = """

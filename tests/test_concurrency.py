@@ -7,14 +7,16 @@ import gc
 import pickle
 import subprocess
 import sys
+import time
 
 import pytest
 
 from zs_env import SearchFailure
 from zs_env.concurrency.batcher import Batcher
-from zs_env.concurrency.event_loop import PerLoop, on_engine_loop, run_to_end
+from zs_env.concurrency.event_loop import PerLoop, in_thread, on_engine_loop, run_to_end
 from zs_env.concurrency.servers import Patience, Refused, Retry, Servers
 from zs_env.concurrency.single_flight import SingleFlight
+from zs_env.errors import EngineContractError
 
 
 async def echo(batch):
@@ -81,6 +83,39 @@ def test_batcher_error_is_that_of_its_batch():
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     assert asyncio.run(main()) == [SearchFailure("no luck"), SearchFailure("no luck"), "b"]
+
+
+@pytest.mark.parametrize("answers", [[1], [1, 2, 3], None, "ab"])
+def test_batcher_wrong_number_of_answers_is_a_defect_and_leaves_nobody_waiting(answers):
+    async def ask(batch):
+        return answers
+
+    def make(count):
+        batcher = Batcher(ask, max_size=9, max_in_flight=1)
+        return [asyncio.wait_for(batcher(i), 5.0) for i in range(count)]
+
+    outcomes = gather(make, 2)
+    assert all(isinstance(outcome, EngineContractError) for outcome in outcomes), outcomes
+    assert "a batch of 2 must get a list of as many answers" in str(outcomes[0])
+
+
+@pytest.mark.parametrize(("size", "in_flight"), [(0, 1), (1, 0)])
+def test_batcher_without_room_is_refused(size, in_flight):
+    with pytest.raises(ValueError, match="must have room"):
+        Batcher(echo, max_size=size, max_in_flight=in_flight)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit, StopIteration])
+def test_in_thread_gives_what_comes_of_it(error):
+    def fail():
+        raise error
+
+    async def main():
+        assert await in_thread(divmod, 7, 2) == (3, 1)
+        with pytest.raises(RuntimeError if error is StopIteration else error):
+            await in_thread(fail)
+
+    asyncio.run(main())
 
 
 def test_batcher_leaves_out_who_has_gone():
@@ -169,14 +204,91 @@ def test_servers_failover_needs_no_pause():
 
 def test_servers_refusal_ends_at_once_and_hides_secrets():
     async def send(name):
-        raise Refused("key s3cret is wrong")
+        raise Refused("key s3cret/k3y is wrong, none of ?k=s3cret%2Fk3y is right")
 
     async def main():
-        servers = Servers([("a", "a")], Patience(), secrets=["s3cret", ""])
-        with pytest.raises(SearchFailure, match=r"^a: key \[secret\] is wrong$"):
+        servers = Servers([("a", "a")], Patience(), secrets=["s3cret/k3y", "", "none"])
+        with pytest.raises(SearchFailure, match="key") as caught:
             await servers.ask(send)
+        expected = "a: key [secret] is wrong, none of ?k=[secret] is right"
+        assert str(caught.value) == expected
 
     asyncio.run(main())
+
+
+def test_servers_that_ask_to_wait_are_asked_by_nobody_until_then():
+    """Retry-After was honoured by the request that got it, and by no other."""
+    times = []
+
+    async def main():
+        servers = Servers([("a", "a")], Patience())
+        start = time.monotonic()
+
+        async def send(_):
+            times.append(time.monotonic() - start)
+            if len(times) == 1:
+                raise Retry("busy", after_s=0.6)
+
+        first = asyncio.create_task(servers.ask(send))
+        await asyncio.sleep(0.05)
+        await asyncio.gather(first, *(servers.ask(send) for _ in range(10)))
+
+    asyncio.run(main())
+    assert len(times) == 12 and times[0] < 0.1 and min(times[1:]) >= 0.6
+
+
+def test_servers_success_of_an_older_request_does_not_cancel_a_wait():
+    asked = []
+
+    async def main():
+        servers = Servers([("a", "a"), ("b", "b")], Patience())
+
+        async def send(name):
+            asked.append(name)
+            if len(asked) == 1:  # answers well, after the other was told to wait
+                await asyncio.sleep(0.1)
+            elif name == asked[0]:
+                raise Retry("busy", after_s=30.0)
+            return name
+
+        await asyncio.gather(*(servers.ask(send) for _ in range(3)))
+        asked[1:] = []
+        await asyncio.gather(*(servers.ask(send) for _ in range(5)))
+
+    asyncio.run(main())
+    assert asked[1:] == ["b" if asked[0] == "a" else "a"] * 5
+
+
+def test_servers_wait_beyond_the_deadline_fails_at_once():
+    async def send(_):
+        raise Retry("busy", after_s=3600.0)
+
+    start = time.monotonic()
+    failure, asked = ask_servers(send, deadline_s=5.0)
+    assert str(failure) == "a: busy: to wait 3600 s." and asked == ["a"]
+    assert time.monotonic() - start < 1.0
+
+
+def test_servers_that_come_back_share_what_waits():
+    counts = dict.fromkeys("abc", 0)
+
+    async def main():
+        servers = Servers([(name, name) for name in "abc"], Patience(max_attempts=100))
+        down = True
+
+        async def send(name):
+            if down:
+                raise Retry("down")
+            counts[name] += 1
+            await asyncio.sleep(0.05)
+
+        tasks = [asyncio.create_task(servers.ask(send)) for _ in range(60)]
+        await asyncio.sleep(0.1)
+        down = False
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+    assert min(counts.values()) >= 15, counts
 
 
 def test_servers_defect_is_no_failure():
@@ -255,6 +367,23 @@ def test_engine_loop_raises_to_who_awaits(error):
         return await on_engine_loop(asyncio.sleep(0, "goes on"))
 
     assert asyncio.run(elsewhere()) == "goes on"
+
+
+def test_engine_loop_lives_in_a_fork_even_if_its_lock_was_held():
+    """A child inherited the lock locked, and waited for ever."""
+    program = """
+import asyncio, os, signal, threading
+from zs_env.concurrency.event_loop import _Background, run_to_end
+run_to_end(asyncio.sleep(0))
+_Background._lock.acquire()
+if os.fork() == 0:
+    signal.alarm(5)
+    run_to_end(asyncio.sleep(0))
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "0\n"
 
 
 CLOSED = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import socket
+import threading
 from contextlib import contextmanager
 
 import gymnasium as gym
@@ -125,7 +127,8 @@ def test_key_reaches_no_failure_spec_or_pickle(provider, monkeypatch, status, bo
     with engine_of(provider, api, monkeypatch) as engine:
         failure = ask(engine).failure
         assert failure is not None and KEY not in str(failure) + repr(failure)
-        assert KEY not in str(engine.identity())
+        assert KEY not in str(engine.identity()) + str(vars(engine))
+        assert KEY.encode() not in pickle.dumps(engine)
         assert KEY.encode() not in pickle.dumps(failure)
     assert KEY not in caplog.text
 
@@ -140,6 +143,30 @@ def test_key_is_not_in_the_failure_of_a_server_that_is_down(provider, monkeypatc
     assert "127.0.0.1:9" in str(failure) and KEY not in str(failure)
     assert KEY not in env.spec.to_json() + repr(env)
     env.close()
+
+
+def test_key_is_not_in_the_failure_of_a_server_that_speaks_no_http(provider, monkeypatch):
+    """The whole URL stood in the error, where the key is percent-encoded."""
+    key = "k3y+very/secret="
+    monkeypatch.setenv(VARIABLES[provider], f"{key}\n")
+
+    def babble(listener):
+        for _ in range(2):
+            connection, _ = listener.accept()
+            connection.recv(1)
+            connection.sendall(b"SSH-2.0 what?\r\n\r\n")
+            connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=babble, args=[listener], daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/x"
+        engine = load_engine("google", {"provider": provider, "url": url, **QUICK})
+        failure = str(ask(engine).failure)
+        engine.close()
+        thread.join()
+    assert "given up after 2 attempts" in failure
+    assert "very" not in failure and "secret=" not in failure and "secret%3D" not in failure
 
 
 def test_missing_key_is_one_clear_error_at_the_start(provider, monkeypatch):

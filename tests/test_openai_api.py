@@ -18,7 +18,7 @@ from zs_env.llm import ChatRequest, Completion, Message
 from zs_env.llm.openai_api import OpenAILanguageModel
 
 TRANSIENT = [
-    "500", "429", "cut", "malformed", "html", "no choice", "null", "empty", "hang",
+    "500", "429", "cut", "malformed", "html", "no choice", "hang",
 ]  # fmt: skip
 QUICK = {"timeout_s": 0.5, "deadline_s": 20.0, "max_attempts": 3}
 
@@ -96,6 +96,43 @@ def test_fault_that_stays_is_a_typed_failure_of_that_request_alone(server, llm, 
     assert server.num_requests == 2 + 3
 
 
+@pytest.mark.parametrize("fault", ["null", "empty"])
+def test_message_without_text_is_no_error_of_the_server(server, llm, fault):
+    """The same seed would only be answered alike; whoever asked may ask with another."""
+    server.plan = lambda body, attempt: FAULTS[fault](body)
+    [completion] = llm.complete([ask()])
+    assert completion.text.strip() == "" and server.num_requests == 1
+
+
+@pytest.mark.parametrize("count", ["1e999", '"many"', "[]"])
+def test_usage_that_is_no_number_is_no_answer(server, llm, count):
+    body = (
+        f'{{"choices": [{{"message": {{"content": "a"}}}}], "usage": {{"prompt_tokens": {count}}}}}'
+    )
+    server.plan = lambda _, attempt: Reply(body=body.encode())
+    [outcome] = llm.complete([ask()])
+    if count == "[]":
+        assert outcome == Completion("a", 0, 0)
+    else:
+        assert "not a chat completion" in str(outcome)
+
+
+def test_answer_without_end_is_cut_off():
+    async def pour(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b"x" * 2**20)
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", pour)
+    with running(app) as url:
+        llm = OpenAILanguageModel(MODEL, f"{url}/v1", max_attempts=1)
+        [failure] = llm.complete([ask()])
+        llm.close()
+    assert "more than 16,777,216 bytes" in str(failure)
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
 def test_refusal_is_not_tried_again(server, llm, status):
     server.plan = lambda body, attempt: Reply(status=status, body=b"no such thing")
@@ -132,7 +169,10 @@ def test_request_that_is_put_off_is_tried_until_the_deadline(server):
     assert 2 <= server.num_requests - before <= 4
 
 
-@pytest.mark.parametrize("value", ["1e9", "nan", "soon", "Fri, 31 Dec 2199 23:59:59 GMT"])
+@pytest.mark.parametrize(
+    "value",
+    ["1e9", "nan", "soon", "Fri, 31 Dec 2199 23:59:59 GMT", "Fri, 31 Dec 99999999999 23:59:59 GMT"],
+)
 def test_retry_after_that_is_absurd_cannot_hang(server, value):
     server.plan = lambda body, attempt: Reply(status=429, body=b"", headers={"Retry-After": value})
     llm = OpenAILanguageModel(MODEL, server.url, deadline_s=1.0, max_attempts=2)
@@ -271,6 +311,31 @@ def test_check_names_a_server_that_is_down():
     llm.close()
 
 
+def test_check_does_not_wait_for_a_server_that_drips(monkeypatch):
+    monkeypatch.setattr("zs_env.llm.openai_api.CHECK_TIMEOUT_S", 0.5)
+
+    async def drip(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b" ")
+            await asyncio.sleep(0.1)
+
+    app = web.Application()
+    app.router.add_get("/v1/models", drip)
+    with running(app) as url:
+        llm = OpenAILanguageModel(MODEL, f"{url}/v1")
+        with pytest.raises(ServiceError, match="no answer within 0.5 s"):
+            llm.check()
+        llm.close()
+
+
+def test_check_needs_one_server_of_several(server):
+    llm = OpenAILanguageModel(MODEL, ["http://127.0.0.1:9/v1", server.url])
+    llm.check()
+    llm.close()
+
+
 def test_check_names_the_variable_of_a_missing_key(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
@@ -292,9 +357,15 @@ def test_check_names_the_variable_of_a_missing_key(monkeypatch):
         ({"base_url": "127.0.0.1:8000"}, ServiceError, "expected a URL such as"),
         ({"base_url": "ftp://host"}, ServiceError, "expected a URL such as"),
         ({"base_url": "http://a:secret@host"}, ServiceError, "must not hold .* password: host"),
-        ({"base_url": []}, ServiceError, "at least one server"),
-        ({"timeout_s": 0}, ValueError, "`timeout_s` must be a positive number"),
-        ({"max_attempts": -1}, ValueError, "`max_attempts` must be a positive number"),
+        ({"base_url": []}, ServiceError, "a list of one or more, got"),
+        ({"base_url": 5}, ServiceError, "expected a URL"),
+        ({"base_url": "http://127.0.0.1:abc/v1"}, ServiceError, "expected a URL such as"),
+        ({"base_url": "http://[::1"}, ServiceError, "expected a URL such as"),
+        ({"max_concurrency": 0.5}, TypeError, "`max_concurrency` must be an integer"),
+        ({"deadline_s": float("inf")}, ValueError, "`deadline_s` must be positive and finite"),
+        ({"deadline_s": "1"}, TypeError, "`deadline_s` must be a number of seconds"),
+        ({"timeout_s": 0}, ValueError, "`timeout_s` must be positive and finite"),
+        ({"max_attempts": -1}, ValueError, "`max_attempts` must be positive and finite"),
     ],
 )
 def test_wrong_option_is_refused_at_construction(options, error, message):

@@ -206,6 +206,45 @@ def test_pool_defect_of_the_engine_is_raised(returned, error):
         pool.recv()
 
 
+def test_pool_reward_that_raises_leaves_the_others_of_its_send_playing():
+    """They waited for ever for searches that had never been sent."""
+
+    def reward(prediction, golden_answers):
+        raise ZeroDivisionError
+
+    pool, _ = begun(3, reward=reward)
+    with pytest.raises(ZeroDivisionError):
+        pool.send([0, 1, 2], [search("a"), answer("x"), search("b")])
+    ready = pool.recv()
+    assert ready.episode_ids.tolist() == [0] and "Doc 1: a /" in ready.observations[0]
+
+
+class BatchEngine(SearchEngine):
+    """Has only `search`, takes a while for each call, and is never called twice at once."""
+
+    def __init__(self, seconds=0.02):
+        self.seconds = seconds
+        self.sizes = []
+        self.running = 0
+
+    def search(self, requests):
+        self.running += 1
+        assert self.running == 1
+        self.sizes.append(len(requests))
+        time.sleep(self.seconds)
+        self.running -= 1
+        return [SearchResult((Document(request.query),)) for request in requests]
+
+
+def test_pool_gives_an_engine_without_asearch_whole_batches():
+    engine = BatchEngine()
+    pool, _ = begun(64, engine)
+    pool.send(range(64), [search(f"q{i}") for i in range(64)])
+    ready = pool.recv(min_ready=64)
+    assert all(f"Doc 1: q{i}\n" in text for i, text in enumerate(ready.observations))
+    assert sum(engine.sizes) == 64 and len(engine.sizes) <= 3
+
+
 def test_pool_order_of_replies_and_size_change_no_transcript():
     def play(num_episodes):
         pool, ready = begun(num_episodes, SlowEngine(), noise="constant")
@@ -233,10 +272,11 @@ def test_pool_close_stops_waiting_and_is_harmless_twice():
         pool.recv()
 
 
-def test_pool_interrupt_ends_a_program_that_waits():
+@pytest.mark.parametrize("engine", ["GateEngine()", "BatchEngine(60.0)"])
+def test_pool_interrupt_ends_a_program_that_waits(engine):
     program = (
         "from tests.test_pool import *\n"
-        "pool, _ = begun(1, GateEngine())\n"
+        f"pool, _ = begun(1, {engine})\n"
         "pool.send([0], [search('never')])\n"
         "print('waits', flush=True)\n"
         "pool.recv()\n"

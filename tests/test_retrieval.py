@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -140,13 +141,41 @@ def test_answer_that_is_none_is_a_typed_failure(body):
         assert answer_batch(engine, requests("well"))[0].failure is None
 
 
-def test_answer_with_a_result_too_few_is_a_typed_failure():
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_query_that_breaks_its_batch_fails_alone(status):
+    """All that were asked with it failed: transcripts depended on who else was playing."""
+
     async def fault(request):
-        return web.json_response({"result": [[]]})
+        return web.json_response({"result": [[]] * 7}, status=status)
 
     with engine_of(RetrievalServer(fault)) as engine:
-        found = answer_batch(engine, requests("bad", "other"))
-    assert all("2 queries got 1 results" in str(result.failure) for result in found)
+        found = answer_batch(engine, requests("a", "bad", "b"))
+    assert [result.failure is None for result in found] == [True, False, True]
+
+
+@pytest.mark.parametrize("wire", ["search-r1", "wiki"])
+def test_deadline_counts_what_a_query_waits_for_others(wire):
+    async def fault(request):
+        await asyncio.sleep(60)
+
+    options = {"timeout_s": 30.0, "deadline_s": 0.5, "max_concurrency": 2, "max_batch_size": 1}
+    with engine_of(RetrievalServer(fault), wire, **options) as engine:
+        start = time.monotonic()
+        found = answer_batch(engine, requests(*[f"bad {i}" for i in range(12)]))
+        assert time.monotonic() - start < 3.0
+    assert all("deadline of 0.5 s" in str(result.failure) for result in found)
+
+
+def test_secret_in_a_url_is_not_shown():
+    server = RetrievalServer()
+    with running(server.app()) as url:
+        options = {"url": f"{url}/nowhere?token=t0ken-very-secret", "max_attempts": 1}
+        with pytest.raises(ServiceError) as caught:
+            load_engine("retrieval", options)
+        assert "404" in str(caught.value) and "secret" not in str(caught.value)
+        engine = load_engine("retrieval", options, check=False)
+        assert "secret" not in str(engine.identity())
+        engine.close()
 
 
 def test_answer_without_end_is_cut_off():
@@ -182,6 +211,15 @@ def test_wrong_path_is_one_clear_error_at_the_start():
             load_engine("retrieval", {"url": url})
 
 
-def test_unknown_wire_is_refused():
-    with pytest.raises(ValueError, match="`wire` must be one of search-r1, wiki, got 'soap'"):
-        load_engine("retrieval", {"url": "http://127.0.0.1:9", "wire": "soap"})
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"wire": "soap"}, ValueError, "`wire` must be one of search-r1, wiki, got 'soap'"),
+        ({"max_batch_size": 0}, ValueError, "`max_batch_size` must be at least 1, got 0"),
+        ({"max_concurrency": 1.5}, TypeError, "`max_concurrency` must be an integer"),
+        ({"url": []}, ServiceError, "expected a URL, or a list of one or more"),
+    ],
+)
+def test_wrong_option_is_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        load_engine("retrieval", {"url": "http://127.0.0.1:9", **options})

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import json
+import sys
 import threading
 
 import gymnasium as gym
@@ -10,7 +13,7 @@ import pytest
 
 from benchmarks.chat_server import FAULTS, MODEL, ChatServer, Reply, documents, good, running
 from tests.helpers import mixed_policy
-from zs_env import Document, SearchFailure, SearchRequest
+from zs_env import Document, SearchFailure, SearchRequest, SearchResult, prompts
 from zs_env.engines import answer, answer_batch, load_engine
 from zs_env.engines.simulated import SimulatedEngine, parse_documents
 from zs_env.errors import ServiceError
@@ -185,6 +188,25 @@ def test_second_try_that_is_worse_is_not_taken():
     assert documents_of("Doc 1: a\nDoc 2: b", "Sorry.").documents == (Document("a"), Document("b"))
 
 
+def test_second_try_that_fails_leaves_what_there_is():
+    class Failing(Recorder):
+        async def acomplete(self, request):
+            if self.asked:
+                raise SearchFailure("down")
+            return await super().acomplete(request)
+
+    [result] = answer_batch(SimulatedEngine(Failing("Doc 1: a")), [REQUEST])
+    assert result == SearchResult((Document("a"),))
+
+
+def test_thoughts_of_a_reasoning_model_are_no_documents():
+    thought = "<think>I could write\nDoc 1: a plan of mine\n</think>\n\n"
+    assert documents_of(f"{thought}Doc 1: a\nDoc 2: b", top_k=2).documents == (
+        Document("a"),
+        Document("b"),
+    )
+
+
 def test_no_documents_at_all_are_a_typed_failure():
     result = documents_of("I cannot.", "Sorry.")
     assert "wrote no line 'Doc 1: …', but 'Sorry.'" in str(result.failure)
@@ -255,6 +277,43 @@ def test_cancelled_search_leaves_others_that_share_it_alone():
     assert len(asyncio.run(main()).documents) == 5
 
 
+class ClosedModel(BatchModel):
+    """Knows whether it was closed; ``made`` holds all of them."""
+
+    made: list[ClosedModel] = []
+
+    def __init__(self):
+        super().__init__()
+        self.closed = False
+        self.made.append(self)
+
+    def close(self):
+        self.closed = True
+
+
+def test_close_leaves_a_model_that_the_user_made_alone():
+    mine = ClosedModel()
+    for engine in (SimulatedEngine(mine), load_engine("simulated", {"llm": mine})):
+        engine.close()
+    assert not mine.closed
+    load_engine("simulated", {"llm": "tests.test_simulated:ClosedModel"}).close()
+    made = sys.modules["tests.test_simulated"].ClosedModel.made[-1]
+    assert made is not mine and made.closed
+
+
+def test_identity_changes_with_the_worked_example(monkeypatch):
+    engine = SimulatedEngine(ScriptedLanguageModel(write))
+    before = json.dumps(engine.identity())
+    monkeypatch.setitem(prompts.EXAMPLES, "noisy", ("something else",) * 5)
+    assert json.dumps(engine.identity()) != before
+
+
+@pytest.mark.parametrize("script", [lambda request: "", functools.partial(write)])
+def test_identity_of_a_script_without_a_name_is_refused(script):
+    with pytest.raises(NotImplementedError, match="has no name that tells it from others"):
+        ScriptedLanguageModel(script).identity()
+
+
 @pytest.fixture
 def server():
     server = ChatServer()
@@ -315,6 +374,39 @@ def test_environment_by_name_plays_whole_episodes(server):
     env.close()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_engine_that_was_used_works_in_other_processes(server, context):
+    engine = load_engine("simulated", options_for(server))
+    assert answer_batch(engine, [REQUEST])[0].failure is None
+    envs = gym.make_vec(
+        "zs_env:ZeroSearch-v0",
+        num_envs=2,
+        vectorization_mode="async",
+        engine=engine,
+        vector_kwargs={"context": context},
+    )
+    envs.reset(seed=0)
+    truncated = envs.step(["<search>a</search>", "<search>b</search>"])[3]
+    envs.close()
+    assert not truncated.any() and server.num_requests == 3
+    assert answer_batch(engine, [REQUEST])[0].failure is None
+    engine.close()
+
+
+def test_engine_works_while_an_event_loop_is_running(server):
+    """As in a notebook."""
+    engine = load_engine("simulated", options_for(server))
+
+    async def main():
+        [result] = answer_batch(engine, [REQUEST])
+        return result, await answer(engine, REQUEST)
+
+    first, second = asyncio.run(main())
+    assert first == second and first.failure is None
+    engine.close()
+
+
 def test_unknown_model_is_one_clear_error_when_the_environment_is_made(server):
     with pytest.raises(ServiceError, match="no model 'huge'"):
         gym.make(
@@ -329,6 +421,8 @@ def test_unknown_model_is_one_clear_error_when_the_environment_is_made(server):
         ({"llm": "nobody"}, ValueError, "`llm` must be one of openai_api, vllm_local"),
         ({"llm": "scripted", "script": write, "temprature": 1}, TypeError, "'temprature'"),
         ({"llm": BatchModel(), "model": "m"}, ValueError, "already made"),
+        ({"llm": "scripted", "script": "nope:f"}, ValueError, "there is no script 'nope:f'"),
+        ({"llm": "scripted", "script": "json:f"}, ValueError, "there is no script 'json:f'"),
     ],
 )
 def test_wrong_option_is_refused(options, error, message):

@@ -151,17 +151,19 @@ class EpisodePool:
             for i, action in zip(episode_ids, actions, strict=True)
         ]
         requests: list[tuple[int, Episode, SearchRequest]] = []
-        for i, action in turns:
-            self._acting.remove(i)
-            episode = self.episode(i)
-            request = episode.act(action)
-            if request is None:
-                self._infos[i] = episode.info()
-            else:
-                self._searching[i] = episode
-                requests.append((i, episode, request))
-        if requests:
-            engine_loop().call_soon_threadsafe(self._ask, requests)
+        try:
+            for i, action in turns:
+                self._acting.remove(i)
+                episode = self.episode(i)
+                request = episode.act(action)
+                if request is None:
+                    self._infos[i] = episode.info()
+                else:
+                    self._searching[i] = episode
+                    requests.append((i, episode, request))
+        finally:  # if a reward raises, those before it go on
+            if requests:
+                engine_loop().call_soon_threadsafe(self._ask, requests)
 
     def recv(self, min_ready: int = 1) -> Ready:
         """Wait until ``min_ready`` episodes are ready, or all that are searching; give all ready.

@@ -84,8 +84,8 @@ def run(options: argparse.Namespace) -> None:
         raise result.failure
     documents = clean_documents(result.documents, DOCUMENT_SLACK * request.document_words)
     print(render_information(documents).strip())
-    seconds = f"{len(documents)} documents in {time.perf_counter() - start:.2f} s"
-    print("; ".join([seconds, *_usage_of(engine)]), file=sys.stderr)
+    took = f"{len(documents)} documents in {time.perf_counter() - start:.2f} s"
+    print(took if engine.usage is None else f"{took}; {engine.usage}", file=sys.stderr)
 
 
 def parse_options(given: list[str]) -> dict[str, Any]:
@@ -111,8 +111,3 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
     return number
-
-
-def _usage_of(engine: object) -> list[str]:
-    usage = getattr(engine, "usage", None)
-    return [] if usage is None else [str(usage)]

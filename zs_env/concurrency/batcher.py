@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Generic, TypeVar
 
 from zs_env.concurrency.event_loop import caught
+from zs_env.errors import EngineContractError
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -22,6 +23,9 @@ class Batcher(Generic[Q, A]):
         ask: answers a batch, in order. What it raises is raised to each that asked.
         max_size: most requests of a batch.
         max_in_flight: batches that are asked at the same time; more requests wait for the next.
+
+    Raises:
+        ValueError: ``max_size`` or ``max_in_flight`` is less than 1.
     """
 
     def __init__(
@@ -31,6 +35,11 @@ class Batcher(Generic[Q, A]):
         max_size: int,
         max_in_flight: int,
     ) -> None:
+        if max_size < 1 or max_in_flight < 1:
+            raise ValueError(
+                f"batches must have room for 1 request, and 1 must be under way, got {max_size} "
+                f"and {max_in_flight}."
+            )
         self._ask = ask
         self._max_size = max_size
         self._slots = max_in_flight
@@ -60,14 +69,23 @@ class Batcher(Generic[Q, A]):
             task.add_done_callback(self._finish)
 
     async def _answer(self, batch: Sequence[tuple[Q, asyncio.Future[A]]]) -> None:
-        answers, error = await caught(self._ask([request for request, _ in batch]))
+        answers, error = await caught(self._ask_checked([request for request, _ in batch]))
         for position, (_, future) in enumerate(batch):
             if future.done():  # who asked has gone
                 continue
-            if error is not None:
-                future.set_exception(error)
-            elif answers is not None:
+            if answers is None:
+                future.set_exception(error or RuntimeError("a batch had no answers"))
+            else:
                 future.set_result(answers[position])
+
+    async def _ask_checked(self, requests: Sequence[Q]) -> Sequence[A]:
+        answers = await self._ask(requests)
+        if not isinstance(answers, list | tuple) or len(answers) != len(requests):
+            got = len(answers) if isinstance(answers, list | tuple) else type(answers).__name__
+            raise EngineContractError(
+                f"a batch of {len(requests)} must get a list of as many answers, got {got}."
+            )
+        return answers
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -62,6 +62,38 @@ def engine_loop() -> asyncio.AbstractEventLoop:
     return _Background.get().loop
 
 
+async def in_thread(function: Callable[..., T], *args: Any) -> T:
+    """What ``function`` returns, run in a thread of its own, which the end of the program ends.
+
+    A thread of a pool would be waited for: Ctrl-C would not end a program whose engine hangs.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def give(result: T | None, error: BaseException | None) -> None:
+        if future.done():  # who waited has gone
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]
+
+    def work() -> None:
+        result: T | None = None
+        error: BaseException | None = None
+        try:
+            result = function(*args)
+        except StopIteration as raised:  # no future can hold one
+            error = RuntimeError(f"{function} raised {raised!r}")
+        except BaseException as raised:
+            error = raised
+        with suppress(RuntimeError):  # the loop was closed
+            loop.call_soon_threadsafe(give, result, error)
+
+    threading.Thread(target=work, name="zs_env worker", daemon=True).start()
+    return await future
+
+
 async def caught(
     coroutine: Coroutine[Any, Any, T],
 ) -> tuple[T | None, BaseException | None]:
@@ -140,7 +172,7 @@ def _free_all(
 
 @atexit.register
 def _close_all() -> None:
-    background = _Background.current()
+    background = _Background._current
     for one in list(PerLoop._all):
         if background is not None and one._made:
             with suppress(Exception):
@@ -154,7 +186,6 @@ class _Background:
     _current: _Background | None = None
 
     def __init__(self) -> None:
-        self.process = os.getpid()
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(
             target=self.loop.run_forever, name="zs_env engines", daemon=True
@@ -162,16 +193,19 @@ class _Background:
         self.thread.start()
 
     @classmethod
-    def current(cls) -> _Background | None:
-        """The one of this process, if there is one."""
-        current = cls._current
-        return current if current is not None and current.process == os.getpid() else None
-
-    @classmethod
     def get(cls) -> _Background:
         """The one of this process."""
         with cls._lock:
-            current = cls.current()
-            if current is None:
-                current = cls._current = cls()
-            return current
+            if cls._current is None:
+                cls._current = cls()
+            return cls._current
+
+    @classmethod
+    def forget(cls) -> None:
+        """After a fork: the thread is not here, and the lock may have been held by another."""
+        cls._lock = threading.Lock()
+        cls._current = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_Background.forget)

@@ -7,8 +7,8 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from typing import Any, NoReturn, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple, NoReturn, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 from zs_env.concurrency.event_loop import PerLoop
 from zs_env.concurrency.servers import Patience, Refused, Retry, Servers
@@ -28,30 +28,42 @@ DETAIL_CHARS = 200
 MAX_BODY_BYTES = 16 * 2**20
 
 
+class Access(NamedTuple):
+    """What a server is shown to let requests in.
+
+    Attributes:
+        headers: sent with each request.
+        params: of the query string of each request.
+        secrets: texts in them that must not be shown, such as keys.
+    """
+
+    headers: Mapping[str, str] = {}
+    params: Mapping[str, str] = {}
+    secrets: tuple[str, ...] = ()
+
+
 class JsonServers:
     """Servers that are asked and answer in JSON. May be asked from any event loop.
 
     Args:
         urls: where they are asked.
         patience: how long and how often to try.
-        headers: sent with each request.
-        params: of the query string of each request.
-        secrets: texts that must not be shown, such as keys.
+        read_access: says what to show the servers; called when a connection is first needed, so
+            that no key is kept with the options.
+
+    Raises:
+        ServiceError: a URL is none, or there is none.
     """
 
     def __init__(
         self,
-        urls: Sequence[str],
+        urls: str | Sequence[str],
         patience: Patience,
-        headers: Mapping[str, str] | None = None,
-        params: Mapping[str, Any] | None = None,
-        secrets: Sequence[str] = (),
+        read_access: Callable[[], Access] = Access,
     ) -> None:
-        self._urls = [check_url(url) for url in urls]
+        self._urls = check_urls(urls)
         self._patience = patience
-        self._headers = dict(headers or {})
-        self._params = dict(params or {})
-        self._secrets = secrets
+        self._read_access = read_access
         self._clients = PerLoop(self._connect, _disconnect)
 
     async def ask(
@@ -71,41 +83,52 @@ class JsonServers:
         Raises:
             SearchFailure: the servers do not answer in time, or refuse the request.
         """
-        session, servers = self._clients.get()
+        client = self._clients.get()
         method = "GET" if payload is None else "POST"
-        params = {**self._params, **(params or {})}
+        params = {**client.access.params, **(params or {})}
 
         async def send(url: str) -> T:
             try:
                 # A redirection would carry the key elsewhere.
-                async with session.request(
+                async with client.session.request(
                     method, url, json=payload, params=params, allow_redirects=False
                 ) as response:
                     body = await read_body(response)
-            except (aiohttp.ClientError, OSError) as error:
+            except aiohttp.ClientResponseError as error:  # its text holds the URL, with its query
+                raise Retry(f"{type(error).__name__}: {error.message}") from None
+            except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise Retry(f"{type(error).__name__}: {error}") from None
             if response.status != 200:
                 refuse(response.status, response.headers, body.decode(errors="replace"))
             return read(parse_json(body))
 
-        return await servers.ask(send)
+        return await client.servers.ask(send)
 
     def close(self) -> None:
         """Close the connections."""
         self._clients.close()
 
-    def _connect(self) -> tuple[aiohttp.ClientSession, Servers[str]]:
+    def _connect(self) -> _Client:
+        access = self._read_access()
         session = aiohttp.ClientSession(
-            headers=self._headers,
+            headers=access.headers,
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=None),  # `Servers` keeps the time
         )
         named = [(public_url(url), url) for url in self._urls]
-        return session, Servers(named, self._patience, self._secrets)
+        queries = [value for url in self._urls for _, value in parse_qsl(urlsplit(url).query)]
+        servers = Servers(named, self._patience, [*access.secrets, *queries])
+        return _Client(session, servers, access)
 
 
-async def _disconnect(made: tuple[aiohttp.ClientSession, Servers[str]]) -> None:
-    await made[0].close()
+class _Client(NamedTuple):
+    session: aiohttp.ClientSession
+    servers: Servers[str]
+    access: Access
+
+
+async def _disconnect(client: _Client) -> None:
+    await client.session.close()
 
 
 async def read_body(response: aiohttp.ClientResponse) -> bytes:
@@ -139,7 +162,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return max(seconds, 0.0) if math.isfinite(seconds) else None
 
@@ -152,18 +175,26 @@ def parse_json(body: bytes) -> Any:
         raise Retry(f"not JSON: {error}: {body[:40]!r}") from None
 
 
-def check_url(url: str) -> str:
-    """``url`` if it is one of HTTP without a password, which would be a secret in a spec.
+def check_urls(urls: str | Sequence[str]) -> list[str]:
+    """``urls`` as a list, if all are of HTTP, without a password, which would be shown in a spec.
 
     Raises:
-        ServiceError: it is not.
+        ServiceError: one is not, or there is none.
     """
-    parts = urlsplit(url) if isinstance(url, str) else None
-    if parts is not None and "@" in parts.netloc:
-        raise ServiceError(f"a URL must not hold a user or a password: {parts.hostname}.")
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ServiceError(f"expected a URL such as http://127.0.0.1:8000, got {url!r}.")
-    return url
+    listed = [urls] if isinstance(urls, str) else urls
+    if not isinstance(listed, list | tuple) or not listed:
+        raise ServiceError(f"expected a URL, or a list of one or more, got {urls!r}.")
+    for url in listed:
+        try:
+            parts = urlsplit(url)
+            valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except (ValueError, AttributeError, TypeError):
+            valid = False
+        if valid and "@" in parts.netloc:
+            raise ServiceError(f"a URL must not hold a user or a password: {parts.hostname}.")
+        if not valid:
+            raise ServiceError(f"expected a URL such as http://127.0.0.1:8000, got {url!r}.")
+    return list(listed)
 
 
 def public_url(url: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+from urllib.parse import quote, quote_plus
 
 from zs_env.errors import SearchFailure
 
@@ -16,6 +18,9 @@ T = TypeVar("T")
 
 FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 20.0
+
+SECRET_CHARS = 8
+"""What is shorter is no key, but a word such as "none", which may well be said."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,8 @@ class Patience:
         max_concurrency: requests that are under way at the same time; others wait.
 
     Raises:
-        ValueError: a value is not positive.
+        ValueError: a value is not positive, or is not finite.
+        TypeError: a number of something is no integer.
     """
 
     timeout_s: float = 60.0
@@ -41,8 +47,12 @@ class Patience:
     def __post_init__(self) -> None:
         """Check the values."""
         for name, value in vars(self).items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-                raise ValueError(f"`{name}` must be a positive number, got {value!r}.")
+            wanted = int if name.startswith("max_") else int | float
+            if not isinstance(value, wanted) or isinstance(value, bool):
+                kind = "an integer" if wanted is int else "a number of seconds"
+                raise TypeError(f"`{name}` must be {kind}, got {value!r}.")
+            if not 0 < value < math.inf:
+                raise ValueError(f"`{name}` must be positive and finite, got {value!r}.")
 
 
 class Retry(Exception):
@@ -67,7 +77,7 @@ class Servers(Generic[S]):
 
     A request goes to the server with the fewest under way. One that failed rests, at first briefly
     and longer each time, and gets nothing as long as another is available; then one request tries
-    whether it has recovered.
+    whether it has recovered. One that asked to wait (Retry-After) gets nothing until then.
 
     Args:
         servers: by name, such as a URL: what ``send`` needs to reach it.
@@ -80,7 +90,7 @@ class Servers(Generic[S]):
     ) -> None:
         self._servers = [_Server(name, target) for name, target in servers]
         self._patience = patience
-        self._secrets = [secret for secret in secrets if secret]
+        self._secrets = secrets
         self._slots = asyncio.Semaphore(patience.max_concurrency)
         self._jitter = random.Random()
 
@@ -96,18 +106,19 @@ class Servers(Generic[S]):
             SearchFailure: attempts or time are spent, or the request was refused.
         """
         reasons: list[str] = []
+        deadline_s = self._patience.deadline_s
         try:
-            return await asyncio.wait_for(self._try(send, reasons), self._patience.deadline_s)
+            return await asyncio.wait_for(self._try(send, reasons), deadline_s)
         except asyncio.TimeoutError:
-            last = reasons[-1] if reasons else f"no answer from {self._names()}"
-            raise SearchFailure(
-                f"{last}; the deadline of {self._patience.deadline_s:g} s has passed."
-            ) from None
+            names = ", ".join(server.name for server in self._servers)
+            last = reasons[-1] if reasons else f"no answer from {names}"
+            raise SearchFailure(f"{last}; the deadline of {deadline_s:g} s has passed.") from None
 
     async def _try(self, send: Callable[[S], Coroutine[Any, Any, T]], reasons: list[str]) -> T:
+        num_failed = 0
         async with self._slots:
-            num_failed = 0
             while num_failed < self._patience.max_attempts:
+                await self._wait_until_welcome()
                 server = self._choose()
                 try:
                     result = await self._attempt(server, send)
@@ -115,7 +126,7 @@ class Servers(Generic[S]):
                     raise SearchFailure(self._explain(server, refusal)) from None
                 except Retry as retry:
                     reasons.append(self._explain(server, retry))
-                    num_failed += retry.after_s is None  # one that is asked to wait has not failed
+                    num_failed += retry.after_s is None  # one that is put off has not failed
                     await self._back_off(server, retry, num_failed)
                 else:
                     server.recover()
@@ -125,6 +136,7 @@ class Servers(Generic[S]):
     async def _attempt(self, server: _Server[S], send: Callable[[S], Coroutine[Any, Any, T]]) -> T:
         timeout_s = self._patience.timeout_s
         server.in_flight += 1
+        server.num_requests += 1
         try:
             return await asyncio.wait_for(send(server.target), timeout_s)
         except asyncio.TimeoutError:
@@ -132,26 +144,30 @@ class Servers(Generic[S]):
         finally:
             server.in_flight -= 1
 
+    async def _wait_until_welcome(self) -> None:
+        """Wait as long as every server asks to wait."""
+        while (wait_s := min(s.asked_until for s in self._servers) - time.monotonic()) > 0:
+            # Those who wait together do not come back together.
+            await asyncio.sleep(wait_s + self._jitter.uniform(0.0, FIRST_BACKOFF_S))
+
     async def _back_off(self, server: _Server[S], retry: Retry, num_failed: int) -> None:
         """Let ``server`` rest, and wait with it unless another server is available."""
-        asked_s = retry.after_s
-        rest_s = server.rest(asked_s and min(asked_s, self._patience.deadline_s))
+        if retry.after_s is not None:
+            if retry.after_s > self._patience.deadline_s:
+                raise SearchFailure(f"{self._explain(server, retry)}: to wait {retry.after_s:g} s.")
+            server.put_off(retry.after_s)
+            return
+        rest_s = server.rest()
         last = num_failed == self._patience.max_attempts
         if not last and not any(other.available for other in self._servers):
-            # Up to half as long again, so that those who failed together do not return together.
             await asyncio.sleep(rest_s * self._jitter.uniform(1.0, 1.5))
 
     def _choose(self) -> _Server[S]:
-        available = [server for server in self._servers if server.available]
-        if available:
-            return min(available, key=lambda server: server.in_flight)
-        return min(self._servers, key=lambda server: server.wakes_at)
+        """The best server, by `_Server.rank`."""
+        return min(self._servers, key=lambda server: server.rank)
 
     def _explain(self, server: _Server[S], error: Exception) -> str:
         return hide(f"{server.name}: {error}", self._secrets)
-
-    def _names(self) -> str:
-        return ", ".join(server.name for server in self._servers)
 
 
 class _Server(Generic[S]):
@@ -161,34 +177,48 @@ class _Server(Generic[S]):
         self.name = name
         self.target = target
         self.in_flight = 0
-        self.wakes_at = 0.0
+        self.num_requests = 0
+        self.asked_until = 0.0
+        self._rests_until = 0.0
         self._num_failures = 0
 
     @property
     def available(self) -> bool:
-        """Awake; and after a failure, not yet being tried by another request."""
-        awake = time.monotonic() >= self.wakes_at
+        """Awake and welcoming; and after a failure, not yet being tried by another request."""
+        awake = time.monotonic() >= max(self._rests_until, self.asked_until)
         return awake and not (self._num_failures and self.in_flight)
 
-    def rest(self, asked_s: float | None) -> float:
-        """Sleep for ``asked_s`` seconds, or longer with each failure in a row; the seconds."""
-        backoff_s = min(FIRST_BACKOFF_S * 2.0**self._num_failures, LONGEST_BACKOFF_S)
-        if (
-            time.monotonic() >= self.wakes_at
-        ):  # those that were under way when it fell asleep fail for the same reason
+    @property
+    def rank(self) -> tuple[bool, bool, bool, int, int]:
+        """What a request goes by; the least is best."""
+        now = time.monotonic()
+        asked, rests = now < self.asked_until, now < self._rests_until
+        return asked, not self.available, rests, self.in_flight, self.num_requests
+
+    def put_off(self, seconds: float) -> None:
+        """Ask nothing of it for some seconds."""
+        until = time.monotonic() + max(seconds, FIRST_BACKOFF_S)
+        self.asked_until = max(self.asked_until, until)
+
+    def rest(self) -> float:
+        """Let it sleep, longer with each failure in a row; for how many seconds."""
+        rest_s = min(FIRST_BACKOFF_S * 2.0**self._num_failures, LONGEST_BACKOFF_S)
+        now = time.monotonic()
+        if now >= self._rests_until:  # those that were under way then fail for the same reason
             self._num_failures += 1
-        rest_s = backoff_s if asked_s is None else max(asked_s, FIRST_BACKOFF_S)
-        self.wakes_at = max(self.wakes_at, time.monotonic() + rest_s)
+        self._rests_until = max(self._rests_until, now + rest_s)
         return rest_s
 
     def recover(self) -> None:
         """It has answered."""
         self._num_failures = 0
-        self.wakes_at = 0.0
+        self._rests_until = 0.0
 
 
 def hide(text: str, secrets: Sequence[str]) -> str:
-    """``text`` with each of ``secrets`` replaced."""
+    """``text`` with each of ``secrets`` replaced, also where it stands in a URL."""
     for secret in secrets:
-        text = text.replace(secret, "[secret]")
+        if len(secret) >= SECRET_CHARS:
+            for form in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret)):
+                text = text.replace(form, "[secret]")
     return text

@@ -6,9 +6,20 @@ import asyncio
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from zs_env.concurrency.event_loop import caught, run_to_end
+from zs_env.concurrency.batcher import Batcher
+from zs_env.concurrency.event_loop import (
+    PerLoop,
+    caught,
+    in_thread,
+    on_engine_loop,
+    run_to_end,
+)
 from zs_env.documents import SearchRequest, SearchResult
 from zs_env.errors import EngineContractError, SearchFailure
+from zs_env.usage import Usage
+
+MAX_BATCH_SIZE = 256
+"""Most requests that `SearchEngine.search` is given where single ones are collected."""
 
 
 class SearchEngine:
@@ -20,13 +31,17 @@ class SearchEngine:
     ``SearchResult(failure=SearchFailure(...))``. It may also raise `SearchFailure`; raised for a
     batch, each of its requests is asked again alone. Any other exception is a defect and stops the
     program.
-    Asynchronous engines run on one event loop for the life of the process.
+    Asynchronous engines run on one event loop for the life of the process. One that has only
+    `search` is given what is asked at about the same time as a batch, one batch at a time.
 
     Example:
         >>> class Parrot(SearchEngine):
         ...     def search(self, requests):
         ...         return [SearchResult((Document(f"{r.query}!"),)) for r in requests]
     """
+
+    usage: Usage | None = None
+    """What searches have used, for engines that count it."""
 
     honours_noise: bool = True
     """False for a real engine, which cannot write noisy documents: no search is labelled noisy."""
@@ -50,7 +65,8 @@ class SearchEngine:
 
     async def asearch(self, request: SearchRequest) -> SearchResult:
         """Answer one request without blocking the event loop."""
-        [result] = await asyncio.to_thread(self.search, [request])
+        batchers = self.__dict__.setdefault("_batchers", PerLoop(self._make_batcher))
+        result: SearchResult = await batchers.get()(request)
         return result
 
     def check(self) -> None:
@@ -77,13 +93,25 @@ class SearchEngine:
     def close(self) -> None:
         """Free what the engine holds. May be called twice."""
 
+    def _make_batcher(self) -> Batcher[SearchRequest, SearchResult]:
+        async def ask(requests: Sequence[SearchRequest]) -> list[SearchResult]:
+            return await in_thread(answer_batch, self, requests)
+
+        return Batcher(ask, max_size=MAX_BATCH_SIZE, max_in_flight=1)
+
 
 async def answer(engine: SearchEngine, request: SearchRequest) -> SearchResult:
     """Ask ``engine`` for one result, and hold it to its contract. What asynchronous drivers call.
 
+    The engine runs on the loop of all engines, whatever loop this is awaited on.
+
     Raises:
         EngineContractError: the engine did not return a `SearchResult`.
     """
+    return await on_engine_loop(_answer(engine, request))
+
+
+async def _answer(engine: SearchEngine, request: SearchRequest) -> SearchResult:
     try:
         result = await engine.asearch(request)
     except SearchFailure as failure:
@@ -93,7 +121,7 @@ async def answer(engine: SearchEngine, request: SearchRequest) -> SearchResult:
 
 async def _gather(engine: SearchEngine, requests: Sequence[SearchRequest]) -> list[SearchResult]:
     """One failure is its own, and leaves the other requests alone; a defect is raised."""
-    outcomes = await asyncio.gather(*(caught(answer(engine, request)) for request in requests))
+    outcomes = await asyncio.gather(*(caught(_answer(engine, request)) for request in requests))
     for _, error in outcomes:
         if error is not None:
             raise error

@@ -18,7 +18,7 @@ try:
 except ImportError as error:
     raise MissingDependencyError.for_extra("The engine 'cached'", "diskcache", "cache") from error
 
-LOCK_TIMEOUT_S = 10.0
+LOCK_TIMEOUT_S = 1.0
 """How long to wait for another process; then the value is not stored, or asked for again."""
 
 DATABASE = "cache.db"
@@ -51,31 +51,29 @@ class CacheStore:
     def get(self, key: str) -> Any | None:
         """The value of ``key``, or None."""
         try:
-            record = self._cache.get(key)
-        except (diskcache.Timeout, sqlite3.OperationalError):
-            return None
-        except (sqlite3.DatabaseError, OSError, ValueError) as error:
+            return self._read(key)
+        except (diskcache.Timeout, sqlite3.OperationalError) as error:
+            logger.warn(f"{self._folder}: a record could not be read: {error!r}.")
+        except sqlite3.DatabaseError as error:
             self._report(key, str(error))
-            return None
-        if record is None:
-            return None
-        payload = _unseal(key, record)
-        if payload is None:
-            self._report(key, "its checksum is wrong")
-            return None
-        return json.loads(payload)
+        return None
 
-    def set(self, key: str, value: Any) -> None:
-        """Store ``value``, which must be JSON-able."""
+    def add(self, key: str, value: Any) -> Any:
+        """Store ``value``, which must be JSON-able, unless there is one; what is there then."""
         payload = json.dumps(value)
         record = f"{_checksum(key, payload)}{payload}"
         try:
-            self._cache.set(key, record)
+            with self._cache.transact():
+                stored = self._read(key)
+                if stored is None:
+                    self._cache.set(key, record)
+            return value if stored is None else stored
         except (diskcache.Timeout, sqlite3.OperationalError) as error:
             logger.warn(f"{self._folder}: an answer was not recorded: {error!r}.")
         except sqlite3.DatabaseError as error:
             self._start_anew(error)
             self._cache.set(key, record)
+        return value
 
     def __len__(self) -> int:
         """Number of values."""
@@ -105,6 +103,20 @@ class CacheStore:
                 path = self._folder / f"{DATABASE}{suffix}"
                 path.replace(path.with_name(f"damaged-{path.name}"))
         self._cache = self._open()
+
+    def _read(self, key: str) -> Any | None:
+        try:
+            record = self._cache.get(key)
+        except (OSError, ValueError) as error:
+            self._report(key, str(error))
+            return None
+        if record is None:
+            return None
+        payload = _unseal(key, record)
+        if payload is None:
+            self._report(key, "its checksum is wrong")
+            return None
+        return json.loads(payload)
 
     def _report(self, key: str, reason: str) -> None:
         self.num_damaged += 1

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from zs_env.concurrency.event_loop import on_engine_loop
+from zs_env.concurrency.event_loop import PerLoop, run_to_end
+from zs_env.concurrency.single_flight import SingleFlight
 from zs_env.documents import Document, SearchRequest, SearchResult
 from zs_env.engines import load_engine
 from zs_env.engines.base import SearchEngine, answer
 from zs_env.engines.cache_store import CacheStore
 from zs_env.errors import SearchFailure
+from zs_env.usage import Usage
+
+T = TypeVar("T")
 
 MODES = ("record", "replay")
+
+Pages = list[list[str]]
+"""Text and title of each document: what is stored of an answer."""
 
 
 class CachedEngine(SearchEngine):
@@ -32,6 +39,7 @@ class CachedEngine(SearchEngine):
         folder: where; made if it does not exist.
         mode: ``record``: what is not there yet is asked; ``replay``: nothing is asked, and what is
             not there fails.
+        owns_engine: whether `close` closes ``engine`` too.
 
     Raises:
         ValueError: the mode is unknown.
@@ -42,7 +50,14 @@ class CachedEngine(SearchEngine):
         num_recorded: answers that came from the engine.
     """
 
-    def __init__(self, engine: SearchEngine, folder: str | Path, mode: str = "record") -> None:
+    def __init__(
+        self,
+        engine: SearchEngine,
+        folder: str | Path,
+        mode: str = "record",
+        *,
+        owns_engine: bool = False,
+    ) -> None:
         if mode not in MODES:
             raise ValueError(f"`mode` must be one of {', '.join(MODES)}, got {mode!r}.")
         self.engine = engine
@@ -53,13 +68,19 @@ class CachedEngine(SearchEngine):
         self._identity.append(json.dumps(engine.identity(), sort_keys=True))
         self._replay = mode == "replay"
         self._folder = folder
-        self._closed = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="zs_env cache")
-        self._store = self._thread.submit(CacheStore, folder).result()
+        self._owns_engine = owns_engine
+        self._records = PerLoop(self._open, _close)
+
+    @property
+    def usage(self) -> Usage | None:  # type: ignore[override]  # here it is the engine's
+        """What the engine has used: nothing for what was replayed."""
+        return self.engine.usage
 
     async def asearch(self, request: SearchRequest) -> SearchResult:
         """The recorded answer, or else the engine's."""
-        return await on_engine_loop(self._answer(request))
+        key = self._key(request)
+        records = self._records.get()
+        return await records.flights.run(key, lambda: self._answer(records, key, request))
 
     def identity(self) -> dict[str, Any]:
         """That of the engine."""
@@ -70,37 +91,70 @@ class CachedEngine(SearchEngine):
         return self.engine.deciding(request)
 
     def check(self) -> None:
-        """See whether the engine can be used, unless it is not needed."""
+        """See whether the folder can be used, and the engine, if it is needed."""
+        run_to_end(self._check_folder())
         if not self._replay:
             self.engine.check()
 
     def close(self) -> None:
-        """Close the folder and the engine."""
-        if not self._closed:
-            self._closed = True
-            self._thread.submit(self._store.close).result()
-            self._thread.shutdown()
-        self.engine.close()
+        """Close the folder, and the engine, unless somebody else made it."""
+        self._records.close()
+        if self._owns_engine:
+            self.engine.close()
 
-    async def _answer(self, request: SearchRequest) -> SearchResult:
-        loop = asyncio.get_running_loop()
-        key = self._key(request)
-        stored = await loop.run_in_executor(self._thread, self._store.get, key)
+    async def _check_folder(self) -> None:
+        await self._records.get().do(CacheStore.__len__)
+
+    async def _answer(self, records: _Records, key: str, request: SearchRequest) -> SearchResult:
+        stored: Pages | None = await records.do(CacheStore.get, key)
+        if stored is None and self._replay:
+            raise SearchFailure(f"{self._folder} has no record of {request.query!r}.")
         if stored is not None:
             self.num_replayed += 1
-            return SearchResult(tuple(Document(text, title) for text, title in stored))
-        if self._replay:
-            raise SearchFailure(f"{self._folder} has no record of {request.query!r}.")
+            return _result_of(stored)
         result = await answer(self.engine, request)
-        if result.failure is None:
-            pages = [(document.text, document.title) for document in result.documents]
-            await loop.run_in_executor(self._thread, self._store.set, key, pages)
-            self.num_recorded += 1
-        return result
+        if result.failure is not None:
+            return result
+        self.num_recorded += 1
+        pages = [[document.text, document.title] for document in result.documents]
+        # If another process was faster, its answer is the one that will be replayed.
+        return _result_of(await records.do(CacheStore.add, key, pages))
 
     def _key(self, request: SearchRequest) -> str:
         decides = json.dumps([self._identity, self.engine.deciding(request)])
         return blake2b(decides.encode(), digest_size=16).hexdigest()
+
+    def _open(self) -> _Records:
+        return _Records(self._folder)
+
+
+class _Records:
+    """The folder, in a thread of its own, as databases want it; and what is being asked."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.flights: SingleFlight[SearchResult] = SingleFlight()
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="zs_env cache")
+        self._folder = folder
+        self._store: CacheStore | None = None
+
+    async def do(self, work: Callable[..., T], *args: Any) -> T:
+        """``work(store, *args)``."""
+        return await asyncio.get_running_loop().run_in_executor(self.thread, self._do, work, *args)
+
+    def _do(self, work: Callable[..., T], *args: Any) -> T:
+        if self._store is None:
+            self._store = CacheStore(self._folder)
+        return work(self._store, *args)
+
+
+async def _close(records: _Records) -> None:
+    if records._store is not None:
+        await records.do(CacheStore.close)
+    records.thread.shutdown()
+
+
+def _result_of(pages: Pages) -> SearchResult:
+    return SearchResult(tuple(Document(text, title) for text, title in pages))
 
 
 def load(
@@ -121,5 +175,6 @@ def load(
         world_seed: seed of the embedded world, for engines that search it.
         world_size: size of the embedded world.
     """
+    made = not isinstance(engine, SearchEngine)
     inner = load_engine(engine, engine_options, world_seed, world_size, check=False)
-    return CachedEngine(inner, folder, mode)
+    return CachedEngine(inner, folder, mode, owns_engine=made)

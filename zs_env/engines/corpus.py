@@ -145,7 +145,7 @@ def read_corpus(path: Path) -> Iterator[Passage]:
 def _parse_passage(place: str, row: dict[str, Any], number: int) -> Passage:
     text, title = _text_field(place, row, "text"), _text_field(place, row, "title")
     if "text" not in row:
-        title, text = _split_contents(_text_field(place, row, "contents"), title)
+        title, text = split_contents(_text_field(place, row, "contents"), title)
     if not text.strip():
         raise CorpusError(f"{place}: the passage has no text.")
     passage_id = number if row.get("id") is None else row["id"]
@@ -154,8 +154,8 @@ def _parse_passage(place: str, row: dict[str, Any], number: int) -> Passage:
     return Passage(str(passage_id), Document(text, title))
 
 
-def _split_contents(contents: str, title: str) -> tuple[str, str]:
-    """Title and text; ``contents`` without a title in quotation marks is all text."""
+def split_contents(contents: str, title: str = "") -> tuple[str, str]:
+    """Title and text of Search-R1's ``contents``; without a title in quotation marks, all text."""
     match = _TITLE_LINE.fullmatch(contents)
     return (match[1], match[2]) if match else (title, contents)
 

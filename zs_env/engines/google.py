@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-from zs_env.concurrency.event_loop import PerLoop, on_engine_loop
-from zs_env.concurrency.http import JsonServers
+from zs_env.concurrency.event_loop import PerLoop
+from zs_env.concurrency.http import Access, JsonServers, public_url
 from zs_env.concurrency.servers import Patience, Retry
 from zs_env.concurrency.single_flight import SingleFlight
 from zs_env.documents import Document, SearchRequest, SearchResult
@@ -50,7 +50,7 @@ class GoogleEngine(SearchEngine):
         max_concurrency: requests under way at the same time.
 
     Raises:
-        ServiceError: there is no key, or the URL is none.
+        ServiceError: the URL is none.
         ValueError: the provider is unknown, or a limit is not positive.
     """
 
@@ -71,24 +71,18 @@ class GoogleEngine(SearchEngine):
         self._name = provider
         self._provider = PROVIDERS[provider]
         self._key_env = key_env or self._provider.key_env
-        key = os.environ.get(self._key_env, "")
-        serper = provider == "serper"
-        self._servers = JsonServers(
-            [url or self._provider.url],
-            Patience(timeout_s, deadline_s, max_attempts, max_concurrency),
-            headers={"X-API-KEY": key} if serper else None,
-            params=None if serper else {"engine": "google", "api_key": key},
-            secrets=[key],
-        )
+        self._url = url or self._provider.url
+        patience = Patience(timeout_s, deadline_s, max_attempts, max_concurrency)
+        self._servers = JsonServers(self._url, patience, self._read_access)
         self._flights: PerLoop[SingleFlight[SearchResult]] = PerLoop(SingleFlight)
 
     async def asearch(self, request: SearchRequest) -> SearchResult:
         """Find the documents of one request."""
-        return await on_engine_loop(self._find(request.query, request.top_k))
+        return await self._find(request.query, request.top_k)
 
     def identity(self) -> dict[str, Any]:
-        """The provider."""
-        return {"provider": self._name}
+        """The provider, and where it is asked."""
+        return {"provider": self._name, "url": public_url(self._url)}
 
     def check(self) -> None:
         """See whether there is a key; a search would cost.
@@ -96,7 +90,7 @@ class GoogleEngine(SearchEngine):
         Raises:
             ServiceError: there is none.
         """
-        if not os.environ.get(self._key_env):
+        if not self._key():
             raise ServiceError(
                 f"{self._name} needs a key: set the environment variable {self._key_env}."
             )
@@ -104,6 +98,15 @@ class GoogleEngine(SearchEngine):
     def close(self) -> None:
         """Close the connections."""
         self._servers.close()
+
+    def _key(self) -> str:
+        return os.environ.get(self._key_env, "").strip()
+
+    def _read_access(self) -> Access:
+        key = self._key()
+        if self._name == "serper":
+            return Access(headers={"X-API-KEY": key}, secrets=(key,))
+        return Access(params={"engine": "google", "api_key": key}, secrets=(key,))
 
     async def _find(self, query: str, top_k: int) -> SearchResult:
         async def ask() -> SearchResult:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from zs_env.concurrency.batcher import Batcher
-from zs_env.concurrency.event_loop import PerLoop, on_engine_loop, run_to_end
-from zs_env.concurrency.http import JsonServers, public_url
+from zs_env.concurrency.event_loop import PerLoop, run_to_end
+from zs_env.concurrency.http import JsonServers, check_urls, public_url
 from zs_env.concurrency.servers import Patience, Retry
 from zs_env.concurrency.single_flight import SingleFlight
 from zs_env.documents import Document, SearchRequest, SearchResult
 from zs_env.engines.base import SearchEngine
+from zs_env.engines.corpus import split_contents
 from zs_env.errors import SearchFailure, ServiceError
 
 WIRES = ("search-r1", "wiki")
@@ -63,8 +65,11 @@ class RetrievalEngine(SearchEngine):
     ) -> None:
         if wire not in WIRES:
             raise ValueError(f"`wire` must be one of {', '.join(WIRES)}, got {wire!r}.")
-        self._urls = [url] if isinstance(url, str) else list(url)
+        if not isinstance(max_batch_size, int) or max_batch_size < 1:
+            raise ValueError(f"`max_batch_size` must be at least 1, got {max_batch_size!r}.")
+        self._urls = check_urls(url)
         self._wire = wire
+        self._deadline_s = deadline_s
         self._servers = JsonServers(
             self._urls, Patience(timeout_s, deadline_s, max_attempts, max_concurrency)
         )
@@ -74,7 +79,7 @@ class RetrievalEngine(SearchEngine):
 
     async def asearch(self, request: SearchRequest) -> SearchResult:
         """Find the documents of one request."""
-        return await on_engine_loop(self._find(Lookup(request.query, request.top_k)))
+        return await self._find(Lookup(request.query, request.top_k))
 
     def identity(self) -> dict[str, Any]:
         """Where the corpus is: servers elsewhere may serve another."""
@@ -86,10 +91,9 @@ class RetrievalEngine(SearchEngine):
         Raises:
             ServiceError: the server cannot be reached, or does not speak ``wire``.
         """
-        try:
-            run_to_end(self._find(Lookup("test", 1)))
-        except SearchFailure as failure:
-            raise ServiceError(f"no retrieval server: {failure} Is `url` right?") from None
+        failure = run_to_end(self._find(Lookup("test", 1))).failure
+        if failure is not None:
+            raise ServiceError(f"no retrieval server: {failure} Is `url` right?")
 
     def close(self) -> None:
         """Close the connections."""
@@ -97,13 +101,32 @@ class RetrievalEngine(SearchEngine):
 
     async def _find(self, lookup: Lookup) -> SearchResult:
         batcher, flights = self._asked.get()
-        return await flights.run(lookup, lambda: batcher(lookup))
+        found = flights.run(lookup, lambda: batcher(lookup))
+        try:
+            return await asyncio.wait_for(found, self._deadline_s)
+        except asyncio.TimeoutError:
+            names = ", ".join(map(public_url, self._urls))
+            return SearchResult(
+                failure=SearchFailure(
+                    f"no answer from {names}; the deadline of {self._deadline_s:g} s has passed."
+                )
+            )
 
     def _connect(self) -> tuple[Batcher[Lookup, SearchResult], SingleFlight[SearchResult]]:
         batcher = Batcher(self._ask, max_size=self._batch_size, max_in_flight=self._max_concurrency)
         return batcher, SingleFlight()
 
     async def _ask(self, lookups: Sequence[Lookup]) -> list[SearchResult]:
+        """The result of each; where a batch fails, each is asked alone: it may be one's fault."""
+        try:
+            return await self._ask_batch(lookups)
+        except SearchFailure as failure:
+            if len(lookups) == 1:
+                return [SearchResult(failure=failure)]
+        alone = await asyncio.gather(*(self._ask([lookup]) for lookup in lookups))
+        return [result for [result] in alone]
+
+    async def _ask_batch(self, lookups: Sequence[Lookup]) -> list[SearchResult]:
         """The results of a batch, each of as many documents as it wants."""
         top_k = max(lookup.top_k for lookup in lookups)
         if self._wire == "wiki":
@@ -113,7 +136,7 @@ class RetrievalEngine(SearchEngine):
             queries = [lookup.query for lookup in lookups]
             payload = {"queries": queries, "topk": top_k, "return_scores": True}
             read = read_search_r1
-        found = await self._servers.ask(payload=payload, read=lambda a: read(a, len(lookups)))
+        found = await self._servers.ask(lambda answer: read(answer, len(lookups)), payload=payload)
         return [
             SearchResult(documents[: lookup.top_k])
             for documents, lookup in zip(found, lookups, strict=True)
@@ -140,9 +163,9 @@ def read_wiki(answer: Any, num_queries: int) -> list[tuple[Document, ...]]:
 
 
 def _read_contents(hit: Any) -> Document:
-    """A document, scored or not: ``contents`` has the title in its first line."""
-    title, _, text = hit.get("document", hit)["contents"].partition("\n")
-    return Document(text, title.strip().strip('"')) if text.strip() else Document(title)
+    """A document, scored or not."""
+    title, text = split_contents(hit.get("document", hit)["contents"])
+    return Document(text, title)
 
 
 load = RetrievalEngine

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from zs_env.concurrency.event_loop import PerLoop, on_engine_loop
+from zs_env.concurrency.event_loop import PerLoop
 from zs_env.concurrency.single_flight import SingleFlight
 from zs_env.documents import Document, SearchRequest, SearchResult, clean_text
 from zs_env.engines.base import SearchEngine
@@ -23,7 +23,11 @@ NUM_TRIES = 2
 """A model that writes too few documents is asked once more, with another seed."""
 
 TOKENS_PER_WORD = 4
-"""Room for each word that is wanted: 600 tokens for five documents of 30 words, as in the paper."""
+LEAST_TOKENS = 600
+"""Room for each word that is wanted, and at least as much as in the paper (section 4.1)."""
+
+THOUGHT_END = "</think>"
+"""What a reasoning model wrote before it is no document."""
 
 _DOCUMENT = re.compile(
     r"[\s*#>-]*doc(?:ument)?\s*#?\d{1,6}\s*"
@@ -48,6 +52,7 @@ class SimulatedEngine(SearchEngine):
         top_p: of sampling.
         max_tokens: most tokens for all documents of a search; by default four for each word that
             is wanted, and at least 600.
+        owns_llm: whether `close` closes the simulation LLM too.
 
     Raises:
         ValueError: the template is unknown or cannot be filled in.
@@ -64,10 +69,13 @@ class SimulatedEngine(SearchEngine):
         temperature: float = 0.8,
         top_p: float = 1.0,
         max_tokens: int | None = None,
+        *,
+        owns_llm: bool = False,
     ) -> None:
         self.llm = llm
         self.template = _load_template(template)
-        self.usage = Usage()
+        self.usage: Usage = Usage()
+        self._owns_llm = owns_llm
         self._search_engine = search_engine
         self._sampling = {"temperature": temperature, "top_p": top_p}
         self._max_tokens = max_tokens
@@ -75,15 +83,27 @@ class SimulatedEngine(SearchEngine):
 
     async def asearch(self, request: SearchRequest) -> SearchResult:
         """Have the documents of one request written."""
-        return await on_engine_loop(self._answer(request))
+        start = time.perf_counter()
+        self.usage.searches += 1
+        try:
+            flights = self._flights.get()
+            return await flights.run(self.deciding(request), lambda: self._simulate(request))
+        except SearchFailure:
+            self.usage.failed_searches += 1
+            raise
+        finally:
+            self.usage.seconds += time.perf_counter() - start
 
     def identity(self) -> dict[str, Any]:
         """The model and how it is asked."""
+        samples = [SearchRequest("", "", (), noisy=noisy) for noisy in (False, True)]
         return {
             "llm": self.llm.identity(),
             "template": self.template,
-            "search_engine": self._search_engine,
-            "max_tokens": self._max_tokens,
+            "prompts": [
+                render_simulation(self.template, sample, self._search_engine) for sample in samples
+            ],
+            "max_tokens": self._max_tokens or [LEAST_TOKENS, TOKENS_PER_WORD],
             **self._sampling,
         }
 
@@ -96,26 +116,21 @@ class SimulatedEngine(SearchEngine):
         self.llm.check()
 
     def close(self) -> None:
-        """Close the model."""
-        self.llm.close()
-
-    async def _answer(self, request: SearchRequest) -> SearchResult:
-        start = time.perf_counter()
-        self.usage.searches += 1
-        try:
-            flights = self._flights.get()
-            return await flights.run(self.deciding(request), lambda: self._simulate(request))
-        except SearchFailure:
-            self.usage.failed_searches += 1
-            raise
-        finally:
-            self.usage.seconds += time.perf_counter() - start
+        """Close the model, unless somebody else made it."""
+        if self._owns_llm:
+            self.llm.close()
 
     async def _simulate(self, request: SearchRequest) -> SearchResult:
         prompt = render_simulation(self.template, request, self._search_engine)
         found: list[Document] = []
+        text = ""
         for attempt in range(NUM_TRIES):
-            text = await self._complete(prompt, request, attempt)
+            try:
+                text = await self._complete(prompt, request, attempt)
+            except SearchFailure:
+                if not found:
+                    raise
+                break
             found = max(found, parse_documents(text, request.top_k), key=len)
             if len(found) == request.top_k:
                 break
@@ -129,7 +144,7 @@ class SimulatedEngine(SearchEngine):
             ChatRequest(
                 (Message("user", prompt),),
                 seed=derive_key("simulation", request.key, request.query, attempt) >> 33,
-                max_tokens=self._max_tokens or max(600, TOKENS_PER_WORD * words),
+                max_tokens=self._max_tokens or max(LEAST_TOKENS, TOKENS_PER_WORD * words),
                 **self._sampling,
             )
         )
@@ -143,8 +158,10 @@ def parse_documents(text: str, top_k: int) -> list[Document]:
     """The first ``top_k`` documents of ``text``, cleaned; those without a word do not count.
 
     A line that begins with ``Doc 1:`` or ``Doc 1 (title):``, with any number, begins a document.
-    The lines below belong to it, up to an empty one. A number within a line begins nothing.
+    The lines below belong to it, up to an empty one. A number within a line begins nothing. What a
+    reasoning model thought first is left out.
     """
+    text = text.rpartition(THOUGHT_END)[2]
     documents = (
         Document(clean_text(" ".join(lines)), clean_text(title)) for title, lines in _blocks(text)
     )
@@ -198,5 +215,8 @@ def load(
         max_tokens: see `SimulatedEngine`.
         llm_options: keyword arguments of the language model, such as ``base_url`` and ``model``.
     """
+    made = not isinstance(llm, LanguageModel)
     model = load_llm(llm, llm_options)
-    return SimulatedEngine(model, template, search_engine, temperature, top_p, max_tokens)
+    return SimulatedEngine(
+        model, template, search_engine, temperature, top_p, max_tokens, owns_llm=made
+    )

@@ -20,6 +20,9 @@ from zs_env.world import Fact, World, load_world
 from zs_env.world.linker import Reading, read_query
 from zs_env.world.text import state
 
+WRITER = 1
+"""Version of how documents are written: the same request and world give the same documents."""
+
 MIN_TRIES = 24
 """Facts that are tried to fill one document, and one more for each word wanted."""
 
@@ -44,7 +47,7 @@ class WorldEngine(SearchEngine):
 
     def identity(self) -> dict[str, Any]:
         """The world."""
-        return {"world_seed": self.world.seed, "world_size": self.world.size}
+        return {"world_seed": self.world.seed, "world_size": self.world.size, "writer": WRITER}
 
     def _answer(self, request: SearchRequest) -> SearchResult:
         reading = read_query(self.world, request.query)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from zs_env.concurrency.batcher import Batcher
-from zs_env.concurrency.event_loop import PerLoop, on_engine_loop, run_to_end
+from zs_env.concurrency.event_loop import PerLoop, in_thread, on_engine_loop, run_to_end
 from zs_env.errors import SearchFailure
 
 
@@ -62,9 +62,6 @@ class LanguageModel:
         if cls.complete is base.complete and cls.acomplete is base.acomplete:
             raise TypeError(f"{cls.__name__} must override `complete` or `acomplete`.")
 
-    def __init__(self) -> None:
-        self._batchers = PerLoop(self._make_batcher)
-
     def complete(self, requests: Sequence[ChatRequest]) -> list[Completion | SearchFailure]:
         """Continue a batch: one completion or failure for each request, in their order."""
         return run_to_end(self._complete_all(requests))
@@ -103,13 +100,14 @@ class LanguageModel:
         return outcomes  # type: ignore[return-value]  # other exceptions were raised
 
     async def _collect(self, request: ChatRequest) -> Completion:
-        outcome = await self._batchers.get()(request)
+        batchers = self.__dict__.setdefault("_batchers", PerLoop(self._make_batcher))
+        outcome: Completion | SearchFailure = await batchers.get()(request)
         if isinstance(outcome, SearchFailure):
             raise outcome
         return outcome
 
     def _make_batcher(self) -> Batcher[ChatRequest, Completion | SearchFailure]:
         async def ask(requests: Sequence[ChatRequest]) -> list[Completion | SearchFailure]:
-            return await asyncio.to_thread(self.complete, requests)
+            return await in_thread(self.complete, requests)
 
         return Batcher(ask, max_size=self.max_batch_size, max_in_flight=1)

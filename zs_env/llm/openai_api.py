@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from typing import Any
 
 from zs_env.concurrency.event_loop import PerLoop, on_engine_loop, run_to_end
-from zs_env.concurrency.http import check_url, parse_json, public_url, refuse
+from zs_env.concurrency.http import MAX_BODY_BYTES, check_urls, parse_json, public_url, refuse
 from zs_env.concurrency.servers import Patience, Refused, Retry, Servers, hide
 from zs_env.errors import MissingDependencyError, ServiceError
 from zs_env.llm.base import ChatRequest, Completion, LanguageModel
 
 try:
+    import httpx2
     import openai
 except ImportError as error:
     raise MissingDependencyError.for_extra(
@@ -41,7 +43,7 @@ class OpenAILanguageModel(LanguageModel):
             ``{"chat_template_kwargs": {"enable_thinking": false}}``.
 
     Raises:
-        ServiceError: a URL is none.
+        ServiceError: a URL is none, or there is none.
         ValueError: a limit is not positive.
     """
 
@@ -56,12 +58,8 @@ class OpenAILanguageModel(LanguageModel):
         max_concurrency: int = 256,
         extra_body: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__()
         self.model = model
-        urls = [base_url] if isinstance(base_url, str) else list(base_url)
-        self.base_urls = [check_url(url) for url in urls]
-        if not urls:
-            raise ServiceError("`base_url` must name at least one server, got none.")
+        self.base_urls = check_urls(base_url)
         self._api_key_env = api_key_env
         self._patience = Patience(timeout_s, deadline_s, max_attempts, max_concurrency)
         self._extra_body = dict(extra_body or {})
@@ -109,54 +107,81 @@ class OpenAILanguageModel(LanguageModel):
         return await self._servers.get().ask(send)
 
     async def _check(self) -> None:
-        unreachable: list[str] = []
-        for client in self._servers.get().targets:
-            name = public_url(str(client.base_url))
-            try:
-                await self._check_server(client, name)
-            except Retry as reason:
-                unreachable.append(hide(f"{name}: {reason}", [self._key()]))
-        if len(unreachable) == len(self.base_urls):
+        servers = self._servers.get()
+        reasons = await asyncio.gather(*(self._check_server(client) for client in servers.targets))
+        if all(reasons):
             raise ServiceError(
-                f"no server of {self.model!r} can be reached: {'; '.join(unreachable)}. "
+                f"no server of {self.model!r} can be reached: {'; '.join(filter(None, reasons))}. "
                 "Is it running, and is `base_url` right (with /v1)?"
             )
 
-    async def _check_server(self, client: openai.AsyncOpenAI, name: str) -> None:
-        listing = client.with_options(timeout=CHECK_TIMEOUT_S).get("/models", cast_to=bytes)
+    async def _check_server(self, client: openai.AsyncOpenAI) -> str | None:
+        """Why a server cannot be reached, if it cannot; ServiceError if it refuses."""
+        name = public_url(str(client.base_url))
         try:
-            models = _model_names(parse_json(await _body_of(listing)))
+            listing = _body_of(client.get("/models", cast_to=bytes))
+            models = _model_names(parse_json(await asyncio.wait_for(listing, CHECK_TIMEOUT_S)))
+        except asyncio.TimeoutError:
+            return f"{name}: no answer within {CHECK_TIMEOUT_S:g} s"
+        except Retry as reason:
+            return hide(f"{name}: {reason}", self._secrets())
         except Refused as refusal:
-            reason = hide(str(refusal), [self._key()])
             raise ServiceError(
-                f"{name} refuses: {reason}. Is `base_url` right (with /v1)? Is the key in "
-                f"${self._api_key_env}?"
+                f"{name} refuses: {hide(str(refusal), self._secrets())}. Is `base_url` right (with "
+                f"/v1)? Is the key in ${self._api_key_env}?"
             ) from None
         if self.model not in models:
-            raise ServiceError(
-                f"{name} has no model {self.model!r}, only {', '.join(map(repr, models))}."
-            )
+            known = ", ".join(map(repr, models))
+            raise ServiceError(f"{name} has no model {self.model!r}, only {known}.")
+        return None
 
     def _connect(self) -> Servers[openai.AsyncOpenAI]:
-        http_client = openai.DefaultAioHttpClient(timeout=None)  # `Servers` keeps the time
+        http_client = openai.DefaultAioHttpClient(
+            timeout=None,  # `Servers` keeps the time
+            event_hooks={"response": [_bound_body]},
+        )
         clients = [
             openai.AsyncOpenAI(
                 base_url=url, api_key=self._key(), http_client=http_client, max_retries=0
             )
             for url in self.base_urls
         ]
-        named = [
-            (public_url(url), client) for url, client in zip(self.base_urls, clients, strict=True)
-        ]
-        return Servers(named, self._patience, secrets=[self._key()])
+        named = zip(map(public_url, self.base_urls), clients, strict=True)
+        return Servers(list(named), self._patience, self._secrets())
 
     def _key(self) -> str:
-        return os.environ.get(self._api_key_env) or NO_KEY
+        return os.environ.get(self._api_key_env, "").strip() or NO_KEY
+
+    def _secrets(self) -> list[str]:
+        return [self._key()]
 
 
 async def _disconnect(servers: Servers[openai.AsyncOpenAI]) -> None:
     for client in servers.targets:
         await client.close()
+
+
+class _BoundedStream(httpx2.AsyncByteStream):
+    """The body of an answer, which raises where it gets too long to be one."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in self._stream:
+            size += len(chunk)
+            if size > MAX_BODY_BYTES:
+                raise httpx2.ReadError(f"an answer of more than {MAX_BODY_BYTES:,} bytes")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _bound_body(response: httpx2.Response) -> None:
+    if isinstance(response.stream, httpx2.AsyncByteStream):
+        response.stream = _BoundedStream(response.stream)
 
 
 async def _body_of(answer: Coroutine[Any, Any, bytes]) -> bytes:
@@ -177,11 +202,11 @@ def read_completion(body: bytes) -> Completion:
         text = answer["choices"][0]["message"]["content"]
         usage = answer.get("usage") or {}
         counts = [int(usage.get(f"{kind}_tokens") or 0) for kind in ("prompt", "completion")]
-    except (LookupError, TypeError, ValueError, AttributeError):
+        if not isinstance(text, str | None):
+            raise TypeError
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         raise Retry(f"not a chat completion: {body[:80]!r}") from None
-    if not isinstance(text, str) or not text.strip():
-        raise Retry("the message is empty")
-    return Completion(text, *counts)
+    return Completion(text or "", *counts)  # a model that only reasoned has written no text
 
 
 def _model_names(listing: Any) -> list[str]:

@@ -16,10 +16,12 @@ class ScriptedLanguageModel(LanguageModel):
 
     Args:
         script: a function of the request, or where it is: ``module:function``.
+
+    Raises:
+        ValueError: there is no such function.
     """
 
     def __init__(self, script: Script | str) -> None:
-        super().__init__()
         self.script = _find(script) if isinstance(script, str) else script
 
     async def acomplete(self, request: ChatRequest) -> Completion:
@@ -29,11 +31,21 @@ class ScriptedLanguageModel(LanguageModel):
         return Completion(text, num_read, len(text.split()))
 
     def identity(self) -> dict[str, Any]:
-        """Where the script is."""
-        return {"script": f"{self.script.__module__}:{self.script.__qualname__}"}
+        """Where the script is.
+
+        Raises:
+            NotImplementedError: it has no name of its own, as a lambda has none.
+        """
+        name = getattr(self.script, "__qualname__", "<")
+        if "<" in name:
+            raise NotImplementedError(f"{self.script!r} has no name that tells it from others.")
+        return {"script": f"{self.script.__module__}:{name}"}
 
 
 def _find(entry_point: str) -> Script:
     module, _, name = entry_point.partition(":")
-    script: Script = getattr(importlib.import_module(module), name)
+    try:
+        script: Script = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"there is no script {entry_point!r}: {error}.") from None
     return script
