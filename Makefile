@@ -32,11 +32,13 @@ format: setup  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: setup  ## measure environment, BM25 and training, and audit the embedded world
+benchmark: setup  ## measure environment, engines and training, and audit the world
 	$(BIN)/python -m benchmarks.env_overhead
 	$(BIN)/python -m benchmarks.bm25_million
 	$(BIN)/python -m benchmarks.world_audit
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.rollout_latency
+	$(BIN)/python -m benchmarks.fault_soak
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
