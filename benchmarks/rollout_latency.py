@@ -5,8 +5,8 @@
 A server with log-normal latency (median 150 ms, sigma 0.6, fixed for each episode and turn) plays
 the simulation LLM, in a process of its own; a scripted policy searches once to three times and
 answers. The floor is asyncio and aiohttp alone, sending the same requests. Each figure is the
-median of three runs that take turns (of ten threads: one run). Takes about three minutes; exits with
-status 1 if a limit is missed.
+median of three runs that take turns (of ten threads: one run). Takes about three minutes; exits
+with status 1 if a limit is missed.
 """
 
 from __future__ import annotations
