@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from zs_env.llm.local import LocalLanguageModel, Prompt
 
 try:
     import vllm
+    from vllm.platforms import current_platform
     from vllm.sampling_params import StructuredOutputsParams
     from vllm.v1.engine.exceptions import EngineDeadError
 except ImportError as error:
@@ -39,10 +41,11 @@ class VLLMLanguageModel(LocalLanguageModel):
             ``{"structured_outputs": {"regex": "..."}}``.
         vllm_options: more arguments of ``vllm.LLM``.
         max_batch_size: most requests that are given to vLLM at once.
+        deadline_s: seconds after which a batch has failed, and vLLM is started again for the next.
 
     Raises:
         TypeError: a sampling option is unknown.
-        ValueError: it has a wrong value, or ``max_batch_size`` is not positive.
+        ValueError: it has a wrong value, or ``max_batch_size`` or ``deadline_s`` is not positive.
     """
 
     def __init__(
@@ -56,8 +59,12 @@ class VLLMLanguageModel(LocalLanguageModel):
         sampling_options: Mapping[str, Any] | None = None,
         vllm_options: Mapping[str, Any] | None = None,
         max_batch_size: int = 256,
+        deadline_s: float = 600.0,
     ) -> None:
         super().__init__(model, chat_template_kwargs, max_batch_size)
+        if not deadline_s > 0:
+            raise ValueError(f"`deadline_s` must be positive, got {deadline_s}.")
+        self.deadline_s = deadline_s
         self.sampling_options = dict(sampling_options or {})
         sampling_params(self.sampling_options)
         self.vllm_options = {
@@ -79,36 +86,60 @@ class VLLMLanguageModel(LocalLanguageModel):
         }
 
     def _load(self) -> _Engine:
-        return _Engine(self.model, self.vllm_options, self.sampling_options)
+        options = dict(self.vllm_options)
+        if current_platform.is_cpu():
+            # It ends vLLM 0.32 on a CPU with "CPU Generator does not use offset", because every
+            # request has a seed.
+            options.setdefault("enable_chunked_prefill", False)
+        return _Engine(self.model, options, self.sampling_options, self.deadline_s)
 
 
 class _Engine:
     """The processes of vLLM."""
 
     def __init__(
-        self, model: str, options: Mapping[str, Any], sampling_options: Mapping[str, Any]
+        self,
+        model: str,
+        options: Mapping[str, Any],
+        sampling_options: Mapping[str, Any],
+        deadline_s: float,
     ) -> None:
         # A fork would copy the locks that other threads of this process hold.
         os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
         self._llm = vllm.LLM(model=model, **options)
         self._sampling_options = sampling_options
+        self._deadline_s = deadline_s
         self.tokenizer = self._llm.get_tokenizer()
         self.max_length = self._llm.model_config.max_model_len
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion | SearchFailure]:
-        params = [self._params_of(prompt) for prompt in prompts]
-        try:
-            outputs = self._llm.generate(
-                [{"prompt_token_ids": prompt.token_ids} for prompt in prompts],
-                params,
-                use_tqdm=False,
-            )
-        except EngineDeadError as error:
-            raise SearchFailure(f"vLLM has died: {error}") from error
-        return [_completion(output) for output in outputs]
+        """Continue prompts, in a thread: vLLM waits for ever for a process that was killed."""
+        answers: list[list[Completion | SearchFailure] | BaseException] = []
+        ask = threading.Thread(target=self._ask, args=(prompts, answers), daemon=True)
+        ask.start()
+        ask.join(self._deadline_s)
+        if not answers:
+            raise SearchFailure(f"vLLM has not answered within {self._deadline_s:g} s.")
+        [answer] = answers
+        if isinstance(answer, EngineDeadError):
+            raise SearchFailure(f"vLLM has died: {answer}") from answer
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
     def close(self) -> None:
+        """End the processes."""
         self._llm.llm_engine.engine_core.shutdown()
+
+    def _ask(self, prompts: Sequence[Prompt], answers: list[Any]) -> None:
+        """Append what the prompts get, or what was raised."""
+        token_ids = [{"prompt_token_ids": prompt.token_ids} for prompt in prompts]
+        params = [self._params_of(prompt) for prompt in prompts]
+        try:
+            outputs = self._llm.generate(token_ids, params, use_tqdm=False)
+            answers.append([_completion(output) for output in outputs])
+        except BaseException as error:
+            answers.append(error)
 
     def _params_of(self, prompt: Prompt) -> vllm.SamplingParams:
         request = prompt.request
