@@ -19,7 +19,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.chat_model import make_model
 from zs_env import SearchFailure, SearchRequest
 from zs_env.engines import answer_batch, load_engine
-from zs_env.engines.cached import CachedEngine
 from zs_env.engines.simulated import SimulatedEngine
 from zs_env.errors import ServiceError
 from zs_env.llm import ChatRequest, Completion, Message, load_llm
@@ -263,6 +262,8 @@ def test_simulated_engine_counts_what_the_model_used(folder, tmp_path):
 
 def test_replay_loads_no_model(folder, tmp_path):
     pytest.importorskip("diskcache")
+    from zs_env.engines.cached import CachedEngine
+
     engine = SimulatedEngine(TransformersLanguageModel(str(folder)))
     cached = CachedEngine(engine, tmp_path, mode="replay")
     cached.check()
