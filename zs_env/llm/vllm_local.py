@@ -133,9 +133,9 @@ class _Engine:
 
     def _ask(self, prompts: Sequence[Prompt], answers: list[Any]) -> None:
         """Append what the prompts get, or what was raised."""
-        token_ids = [{"prompt_token_ids": prompt.token_ids} for prompt in prompts]
-        params = [self._params_of(prompt) for prompt in prompts]
         try:
+            token_ids = [{"prompt_token_ids": prompt.token_ids} for prompt in prompts]
+            params = [self._params_of(prompt) for prompt in prompts]
             outputs = self._llm.generate(token_ids, params, use_tqdm=False)
             answers.append([_completion(output) for output in outputs])
         except BaseException as error:
