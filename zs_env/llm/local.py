@@ -105,7 +105,7 @@ class LocalLanguageModel(LanguageModel):
         self.__dict__.update(state, _lock=threading.Lock())
 
     def _load(self) -> Loaded:
-        """Load the model; OSError, ValueError or RuntimeError if that cannot be done."""
+        """Load the model; OSError, ValueError or RuntimeError if that fails."""
         raise NotImplementedError
 
     def _load_once(self) -> Loaded:
