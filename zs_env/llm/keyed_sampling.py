@@ -1,0 +1,73 @@
+"""Sampling in batches that gives each row what it would get alone. Needs torch and transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor, StoppingCriteria
+
+from zs_env.llm.base import ChatRequest
+
+
+class KeyedSampling(LogitsProcessor):
+    """Makes the likeliest token of each row a sample, drawn with the row's own generator.
+
+    The token with the largest log p + g, where each g is Gumbel noise, is a sample of p.
+
+    Args:
+        requests: one a row, with its seed, temperature and top_p.
+        device: where the logits are.
+    """
+
+    def __init__(self, requests: Sequence[ChatRequest], device: Any) -> None:
+        temperatures = torch.tensor([[request.temperature] for request in requests])  # (B, 1)
+        self._top_p = torch.tensor([[request.top_p] for request in requests]).to(device)  # (B, 1)
+        # Without noise, and so by any temperature, the likeliest token stays the likeliest.
+        self._temperatures = temperatures.where(temperatures > 0, 1.0).to(device)
+        self._generators = {
+            row: torch.Generator(device).manual_seed(request.seed)
+            for row, request in enumerate(requests)
+            if request.temperature > 0
+        }
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """``scores``, logits (B, V), by temperature, within top_p, and with noise."""
+        scores = scores.float() / self._temperatures
+        if bool((self._top_p < 1).any()):
+            scores = keep_top_p(scores, self._top_p)
+        for row, generator in self._generators.items():
+            scores[row] += _gumbel(scores[row], generator)
+        return scores
+
+
+class EndOfEachRow(StoppingCriteria):
+    """Ends each row at its own number of new tokens.
+
+    Args:
+        width: tokens of the prompts, padding included.
+        max_tokens: by row.
+    """
+
+    def __init__(self, width: int, max_tokens: Sequence[int]) -> None:
+        self._ends = torch.tensor(max_tokens) + width  # (B,)
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        """Which rows of ``input_ids`` (B, T) have ended, (B,), bool."""
+        return (self._ends <= input_ids.shape[1]).to(input_ids.device)
+
+
+def keep_top_p(scores: Tensor, top_p: Tensor) -> Tensor:
+    """Logits (B, V), at -inf outside the likeliest tokens that have ``top_p`` (B, 1) together."""
+    probabilities, order = scores.softmax(-1).sort(descending=True)
+    outside = (probabilities.cumsum(-1) - probabilities >= top_p) & (top_p < 1)
+    outside[:, 0] = False
+    return scores.masked_fill(outside.scatter(-1, order, outside), -torch.inf)
+
+
+def _gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Gumbel noise of the shape of ``like``: minus the logarithm of exponential noise."""
+    noise = torch.empty_like(like).exponential_(generator=generator)
+    return -noise.clamp_min_(torch.finfo(noise.dtype).tiny).log_()

@@ -1,0 +1,161 @@
+"""What language models that run in this process have in common."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from zs_env.errors import SearchFailure, ServiceError
+from zs_env.llm.base import ChatRequest, Completion, LanguageModel, Message
+
+
+class Prompt(NamedTuple):
+    """A chat as the model reads it.
+
+    Attributes:
+        token_ids: of the chat in the model's template.
+        max_tokens: most tokens to write: what was asked for, or what the context has room for.
+        request: the chat.
+    """
+
+    token_ids: list[int]
+    max_tokens: int
+    request: ChatRequest
+
+
+class Loaded(Protocol):
+    """A model in memory.
+
+    Attributes:
+        tokenizer: what has its chat template.
+        max_length: tokens of its context, read and written together.
+    """
+
+    tokenizer: Any
+    max_length: int
+
+    def generate(self, prompts: Sequence[Prompt]) -> list[Completion | SearchFailure]:
+        """Continue prompts that fit; SearchFailure if the model has to be loaded again."""
+
+    def close(self) -> None:
+        """Free it."""
+
+
+class LocalLanguageModel(LanguageModel):
+    """A model that is loaded when it is checked or first asked, and asked by one thread at a time.
+
+    So an engine that only replays what was recorded loads nothing. A subclass says how to load it
+    (`_load`) and what decides its texts (`identity`).
+
+    Args:
+        model: folder or hub name.
+        chat_template_kwargs: more variables of its chat template.
+        max_batch_size: most requests that are collected into one batch.
+
+    Raises:
+        ValueError: ``max_batch_size`` is not positive.
+    """
+
+    def __init__(
+        self, model: str, chat_template_kwargs: Mapping[str, Any] | None, max_batch_size: int
+    ) -> None:
+        super().__init__()
+        if max_batch_size < 1:
+            raise ValueError(f"`max_batch_size` must be at least 1, got {max_batch_size}.")
+        self.model = model
+        self.max_batch_size = max_batch_size
+        self.chat_template_kwargs = dict(chat_template_kwargs or {})
+        self._loaded: Loaded | None = None
+        self._lock = threading.Lock()
+
+    def complete(self, requests: Sequence[ChatRequest]) -> list[Completion | SearchFailure]:
+        """Continue a batch. A chat that does not fit the context fails, and no other with it.
+
+        Raises:
+            ServiceError: the model cannot be loaded.
+        """
+        with self._lock:
+            loaded = self._load_once()
+            prompts = [self._read(loaded, request) for request in requests]
+            fitting = [prompt for prompt in prompts if isinstance(prompt, Prompt)]
+            written = iter(self._generate(loaded, fitting))
+            return [next(written) if isinstance(prompt, Prompt) else prompt for prompt in prompts]
+
+    def check(self) -> None:
+        """Load the model.
+
+        Raises:
+            ServiceError: there is none, it does not fit, or it has no chat template.
+        """
+        with self._lock:
+            self._load_once()
+
+    def close(self) -> None:
+        """Free the model, once a batch that is under way has ended."""
+        with self._lock:
+            self._free()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: a copy loads the model itself."""
+        return {**self.__dict__, "_loaded": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make a lock."""
+        self.__dict__.update(state, _lock=threading.Lock())
+
+    def _load(self) -> Loaded:
+        """Load the model; OSError, ValueError or RuntimeError if that fails."""
+        raise NotImplementedError
+
+    def _load_once(self) -> Loaded:
+        if self._loaded is not None:
+            return self._loaded
+        try:
+            self._loaded = self._load()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ServiceError(
+                f"`model` must be a folder or hub name of a causal language model that fits in "
+                f"memory; {self.model!r} cannot be loaded: {error}"
+            ) from error
+        try:
+            self._encode(self._loaded, [Message("user", "?")])
+        except Exception as error:
+            self._free()
+            raise ServiceError(
+                f"{self.model!r} has no chat template that can be used: {error} Choose an instruct "
+                "model, or put a `chat_template.jinja` beside its tokenizer."
+            ) from error
+        return self._loaded
+
+    def _read(self, loaded: Loaded, request: ChatRequest) -> Prompt | SearchFailure:
+        token_ids = self._encode(loaded, request.messages)
+        room = loaded.max_length - len(token_ids)
+        if room < 1:
+            return SearchFailure(
+                f"the prompt has {len(token_ids):,} tokens, and the context of {self.model!r} only "
+                f"{loaded.max_length:,}, which must hold what it writes as well."
+            )
+        return Prompt(token_ids, min(request.max_tokens, room), request)
+
+    def _encode(self, loaded: Loaded, messages: Sequence[Message]) -> list[int]:
+        chat = [message._asdict() for message in messages]
+        options = {"add_generation_prompt": True, **self.chat_template_kwargs}
+        return list(loaded.tokenizer.apply_chat_template(chat, return_dict=False, **options))
+
+    def _generate(
+        self, loaded: Loaded, prompts: Sequence[Prompt]
+    ) -> Sequence[Completion | SearchFailure]:
+        try:
+            return loaded.generate(prompts) if prompts else []
+        except BaseException as error:
+            # What was begun and not ended would turn up among the answers to the next batch.
+            self._free()
+            if isinstance(error, SearchFailure):
+                return [error] * len(prompts)
+            raise
+
+    def _free(self) -> None:
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            loaded.close()

@@ -1,0 +1,167 @@
+"""Language models in this process, run by vLLM."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from zs_env.errors import MissingDependencyError, SearchFailure
+from zs_env.llm.base import Completion
+from zs_env.llm.local import LocalLanguageModel, Prompt
+
+try:
+    import vllm
+    from vllm.platforms import current_platform
+    from vllm.sampling_params import StructuredOutputsParams
+    from vllm.v1.engine.exceptions import EngineDeadError
+except ImportError as error:
+    raise MissingDependencyError.for_extra("A language model in vLLM", "vllm", "vllm") from error
+
+
+class VLLMLanguageModel(LocalLanguageModel):
+    """A model that vLLM runs in processes of its own, which end with this one.
+
+    They import the main script: a script must use the model under ``if __name__ == "__main__":``.
+
+    A request is sampled with its own seed. Beside other requests its logits may differ by rounding,
+    which can change a text where two tokens are almost equally likely. Unlike a server of vLLM,
+    this ignores what the model's ``generation_config.json`` says about sampling.
+
+    Args:
+        model: folder or hub name.
+        max_model_len: tokens of the context; by default as the model has it.
+        dtype: of weights and activations: ``auto``, ``bfloat16``, ``float32``, …
+        tensor_parallel_size: GPUs that share the model.
+        gpu_memory_utilization: share of each GPU's memory that vLLM takes; by default its own.
+        chat_template_kwargs: more variables of the chat template, such as
+            ``{"enable_thinking": False}``.
+        sampling_options: more arguments of ``vllm.SamplingParams``, such as ``{"top_k": 20}`` or
+            ``{"structured_outputs": {"regex": "..."}}``.
+        vllm_options: more arguments of ``vllm.LLM``.
+        max_batch_size: most requests that are given to vLLM at once.
+        deadline_s: seconds after which a batch has failed, and vLLM is started again for the next.
+
+    Raises:
+        TypeError: a sampling option is unknown.
+        ValueError: it has a wrong value, or ``max_batch_size`` or ``deadline_s`` is not positive.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        max_model_len: int | None = None,
+        dtype: str = "auto",
+        tensor_parallel_size: int = 1,
+        gpu_memory_utilization: float | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        sampling_options: Mapping[str, Any] | None = None,
+        vllm_options: Mapping[str, Any] | None = None,
+        max_batch_size: int = 256,
+        deadline_s: float = 600.0,
+    ) -> None:
+        super().__init__(model, chat_template_kwargs, max_batch_size)
+        if not deadline_s > 0:
+            raise ValueError(f"`deadline_s` must be positive, got {deadline_s}.")
+        self.deadline_s = deadline_s
+        self.sampling_options = dict(sampling_options or {})
+        sampling_params(self.sampling_options)
+        self.vllm_options = {
+            "max_model_len": max_model_len,
+            "dtype": dtype,
+            "tensor_parallel_size": tensor_parallel_size,
+            **(vllm_options or {}),
+        }
+        if gpu_memory_utilization is not None:
+            self.vllm_options["gpu_memory_utilization"] = gpu_memory_utilization
+
+    def identity(self) -> dict[str, Any]:
+        """The model, and how it is loaded and asked."""
+        return {
+            "model": self.model,
+            "chat_template_kwargs": self.chat_template_kwargs,
+            **self.sampling_options,
+            **self.vllm_options,
+        }
+
+    def _load(self) -> _Engine:
+        options = dict(self.vllm_options)
+        if current_platform.is_cpu():
+            # It ends vLLM 0.32 on a CPU with "CPU Generator does not use offset", because every
+            # request has a seed.
+            options.setdefault("enable_chunked_prefill", False)
+        return _Engine(self.model, options, self.sampling_options, self.deadline_s)
+
+
+class _Engine:
+    """The processes of vLLM."""
+
+    def __init__(
+        self,
+        model: str,
+        options: Mapping[str, Any],
+        sampling_options: Mapping[str, Any],
+        deadline_s: float,
+    ) -> None:
+        # A fork would copy the locks that other threads of this process hold.
+        os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+        self._llm = vllm.LLM(model=model, **options)
+        self._sampling_options = sampling_options
+        self._deadline_s = deadline_s
+        self.tokenizer = self._llm.get_tokenizer()
+        self.max_length = self._llm.model_config.max_model_len
+
+    def generate(self, prompts: Sequence[Prompt]) -> list[Completion | SearchFailure]:
+        """Continue prompts, in a thread: vLLM waits for ever for a process that was killed."""
+        answers: list[list[Completion | SearchFailure] | BaseException] = []
+        ask = threading.Thread(target=self._ask, args=(prompts, answers), daemon=True)
+        ask.start()
+        ask.join(self._deadline_s)
+        if not answers:
+            raise SearchFailure(f"vLLM has not answered within {self._deadline_s:g} s.")
+        [answer] = answers
+        if isinstance(answer, EngineDeadError):
+            raise SearchFailure(f"vLLM has died: {answer}") from answer
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """End the processes."""
+        self._llm.llm_engine.engine_core.shutdown()
+
+    def _ask(self, prompts: Sequence[Prompt], answers: list[Any]) -> None:
+        """Append what the prompts get, or what was raised."""
+        try:
+            token_ids = [{"prompt_token_ids": prompt.token_ids} for prompt in prompts]
+            params = [self._params_of(prompt) for prompt in prompts]
+            outputs = self._llm.generate(token_ids, params, use_tqdm=False)
+            answers.append([_completion(output) for output in outputs])
+        except BaseException as error:
+            answers.append(error)
+
+    def _params_of(self, prompt: Prompt) -> vllm.SamplingParams:
+        request = prompt.request
+        return sampling_params(
+            {
+                "seed": request.seed,
+                "temperature": request.temperature,
+                "top_p": request.top_p,
+                "max_tokens": prompt.max_tokens,
+                **self._sampling_options,
+            }
+        )
+
+
+def sampling_params(options: Mapping[str, Any]) -> vllm.SamplingParams:
+    """The arguments ``options``, where ``structured_outputs`` may be a dict, as vLLM wants them."""
+    structured = options.get("structured_outputs")
+    if isinstance(structured, Mapping):
+        options = {**options, "structured_outputs": StructuredOutputsParams(**structured)}
+    return vllm.SamplingParams(**options)
+
+
+def _completion(output: vllm.RequestOutput) -> Completion:
+    [written] = output.outputs
+    return Completion(written.text, len(output.prompt_token_ids or ()), len(written.token_ids))
