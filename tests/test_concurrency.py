@@ -428,3 +428,28 @@ def test_what_was_not_closed_is_freed_at_the_end_of_the_program():
         [sys.executable, "-X", "dev", "-c", program], capture_output=True, text=True
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, "1\n", "")
+
+
+def test_servers_dead_one_does_not_use_up_attempts_while_the_other_often_fails():
+    """The dead one has the fewest requests under way, and got them all."""
+
+    async def main():
+        servers = Servers([("alive", "alive"), ("dead", "dead")], Patience(max_attempts=8))
+        count = 0
+
+        async def send(name):
+            nonlocal count
+            if name == "dead":
+                raise Retry("down")
+            await asyncio.sleep(0.01)
+            count += 1
+            if count % 4 == 0:
+                raise Retry("flaky")
+
+        async def ask_in_turn():
+            for _ in range(20):
+                await servers.ask(send)
+
+        await asyncio.gather(*(ask_in_turn() for _ in range(30)))
+
+    asyncio.run(main())

@@ -19,6 +19,9 @@ T = TypeVar("T")
 FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 20.0
 
+DOWN = 5
+"""Failures in a row after which a server is asked only if no other is any better."""
+
 SECRET_CHARS = 8
 """What is shorter is no key, but a word such as "none", which may well be said."""
 
@@ -118,8 +121,8 @@ class Servers(Generic[S]):
         num_failed = 0
         async with self._slots:
             while num_failed < self._patience.max_attempts:
-                await self._wait_until_welcome()
-                server = self._choose()
+                server = min(self._servers, key=lambda server: server.rank)
+                await self._wait_until_welcome(server)
                 try:
                     result = await self._attempt(server, send)
                 except Refused as refusal:
@@ -144,9 +147,10 @@ class Servers(Generic[S]):
         finally:
             server.in_flight -= 1
 
-    async def _wait_until_welcome(self) -> None:
-        """Wait as long as every server asks to wait."""
-        while (wait_s := min(s.asked_until for s in self._servers) - time.monotonic()) > 0:
+    async def _wait_until_welcome(self, server: _Server[S]) -> None:
+        """Wait if ``server`` asks to wait: once, for it might ask again and again."""
+        wait_s = server.asked_until - time.monotonic()
+        if wait_s > 0:
             # Those who wait together do not come back together.
             await asyncio.sleep(wait_s + self._jitter.uniform(0.0, FIRST_BACKOFF_S))
 
@@ -162,10 +166,6 @@ class Servers(Generic[S]):
         if not last and not any(other.available for other in self._servers):
             await asyncio.sleep(rest_s * self._jitter.uniform(1.0, 1.5))
 
-    def _choose(self) -> _Server[S]:
-        """The best server, by `_Server.rank`."""
-        return min(self._servers, key=lambda server: server.rank)
-
     def _explain(self, server: _Server[S], error: Exception) -> str:
         return hide(f"{server.name}: {error}", self._secrets)
 
@@ -180,6 +180,7 @@ class _Server(Generic[S]):
         self.num_requests = 0
         self.asked_until = 0.0
         self._rests_until = 0.0
+        self._num_rests = 0
         self._num_failures = 0
 
     @property
@@ -189,11 +190,11 @@ class _Server(Generic[S]):
         return awake and not (self._num_failures and self.in_flight)
 
     @property
-    def rank(self) -> tuple[bool, bool, bool, int, int]:
+    def rank(self) -> tuple[bool, bool, int, int]:
         """What a request goes by; the least is best."""
-        now = time.monotonic()
-        asked, rests = now < self.asked_until, now < self._rests_until
-        return asked, not self.available, rests, self.in_flight, self.num_requests
+        available = self.available  # which one that is down is when it may be tried again
+        is_down = not available and self._num_failures >= DOWN
+        return not available, is_down, self.in_flight, self.num_requests
 
     def put_off(self, seconds: float) -> None:
         """Ask nothing of it for some seconds."""
@@ -201,17 +202,18 @@ class _Server(Generic[S]):
         self.asked_until = max(self.asked_until, until)
 
     def rest(self) -> float:
-        """Let it sleep, longer with each failure in a row; for how many seconds."""
-        rest_s = min(FIRST_BACKOFF_S * 2.0**self._num_failures, LONGEST_BACKOFF_S)
+        """Let it sleep, longer each time unless it answers in between; for how many seconds."""
+        self._num_failures += 1
         now = time.monotonic()
         if now >= self._rests_until:  # those that were under way then fail for the same reason
-            self._num_failures += 1
-        self._rests_until = max(self._rests_until, now + rest_s)
-        return rest_s
+            rest_s = min(FIRST_BACKOFF_S * 2.0**self._num_rests, LONGEST_BACKOFF_S)
+            self._num_rests += 1
+            self._rests_until = now + rest_s
+        return max(self._rests_until - now, FIRST_BACKOFF_S)
 
     def recover(self) -> None:
         """It has answered."""
-        self._num_failures = 0
+        self._num_failures = self._num_rests = 0
         self._rests_until = 0.0
 
 
