@@ -131,6 +131,16 @@ class World:
         column = self.facts[span.start : span.stop, self.blueprint.slots[relation.name]]
         return [span.start + int(index) for index in np.flatnonzero(column == entity)]
 
+    def object_range(self, relation: Relation) -> range:
+        """The entities that a fact of ``relation`` can have as object, all equally likely."""
+        objects = self.spans[relation.object]
+        if relation.object != YEAR:
+            return objects
+        first_event = objects.start + words.YEARS.index(str(words.FIRST_EVENT_YEAR))
+        if relation.subject == PERSON:
+            return range(objects.start, first_event)
+        return range(first_event, objects.stop)
+
     def all_facts(self) -> Iterator[Fact]:
         """Every fact, by subject."""
         for entity in range(self.num_entities):
@@ -159,21 +169,12 @@ class World:
 
     def _draw_objects(self, relation: Relation, subjects: range) -> NDArray[np.int64]:
         """An object for each subject, uniform over the type, never the subject itself."""
-        objects = self._object_range(relation)
+        objects = self.object_range(relation)
         source = ("facts", self.seed, relation.name)
         if relation.object != relation.subject:
             return objects.start + keyed_random.integers(len(objects), len(subjects), *source)
         steps = keyed_random.integers(len(objects) - 1, len(subjects), *source) + 1
         return objects.start + (np.arange(len(subjects)) + steps) % len(objects)
-
-    def _object_range(self, relation: Relation) -> range:
-        objects = self.spans[relation.object]
-        if relation.object != YEAR:
-            return objects
-        first_event = objects.start + words.YEARS.index(str(words.FIRST_EVENT_YEAR))
-        if relation.subject == PERSON:
-            return range(objects.start, first_event)
-        return range(first_event, objects.stop)
 
 
 def load_world(seed: int = 0, size: str = "small") -> World:
