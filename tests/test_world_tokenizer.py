@@ -98,4 +98,5 @@ def test_decode_of_an_id_that_there_is_not_is_refused():
 def test_tokenizer_serves_as_the_measure_of_an_episode():
     encoder = TextEncoder(TOKENIZER)
     text = "\n<information>\nDoc 1: [end] of Ada\n</information>\n"
-    assert encoder(text) == 11 and encoder.decode([5, TOKENIZER.eos_token_id]) == "1"
+    assert encoder(text) == 10  # the brackets and the word between them are unknown
+    assert encoder.decode([TOKENIZER.token_id("doc"), TOKENIZER.eos_token_id]) == "doc"

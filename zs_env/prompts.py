@@ -20,7 +20,7 @@ PROMPT = (
 )
 
 TINY_PROMPT = f"Question: {QUESTION_FIELD}\n"
-"""The question and nothing else; all its words belong to the vocabulary of the tiny world."""
+"""The question and nothing else; its words are part of the vocabulary of the tiny world."""
 
 CORRECTION = (
     "\nThat was not valid: {reason}. To search, write "

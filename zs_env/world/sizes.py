@@ -131,8 +131,8 @@ def _full(times: int, num_train: int) -> Blueprint:
     return Blueprint(counts, _NAME_FORMS, RELATIONS, Mixture(num_train, 500, _SHARES))
 
 
-# Every pair of a first and a last name is a person, and which pairs are test subjects is drawn. So a
-# policy that has learned on train questions to copy names knows every word of a test question.
+# Every pair of a first and a last name is a person, and it is drawn which pairs are test subjects.
+# So a policy that has learned on train questions to copy names knows every word of test questions.
 _TINY = Blueprint(
     counts={PERSON: 144, CITY: 16, COMPANY: 12},
     name_forms={

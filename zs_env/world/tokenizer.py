@@ -17,7 +17,7 @@ def token_list(size: str = "small") -> tuple[str, ...]:
 
 
 class WorldTokenizer:
-    """A token for each word, tag and mark of a world's closed vocabulary; lower case.
+    r"""A token for each word, tag and mark of a world's closed vocabulary; lower case.
 
     Printable ASCII text gets the ids that the tokenizer of the bundled policy gives it
     (``agents/tiny/tokenizer.py``), which needs transformers. A text that spells a special token
@@ -38,7 +38,7 @@ class WorldTokenizer:
 
     Example:
         >>> tokenizer = WorldTokenizer("tiny")
-        >>> tokenizer.decode(tokenizer.encode("<search>Birthplace of\\nKafka</search>"))
+        >>> tokenizer.decode(tokenizer.encode("<search>Birthplace of\nKafka</search>"))
         '<search> birthplace of [unknown] </search>'
     """
 
