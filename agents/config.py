@@ -70,7 +70,7 @@ class Config:
     """Share of noisy searches at the end."""
     world_seed: int = 0
     """Seed of the embedded world."""
-    world_size: Literal["small", "medium", "large"] = "small"
+    world_size: Literal["tiny", "small", "medium", "large"] = "small"
     """Size of the embedded world."""
     max_context: int = 640
     """Tokens of an episode, at most."""

@@ -135,7 +135,11 @@ def test_env_failed_search_truncates():
         ({"noise": "cosine"}, ValueError, "noise schedule"),
         ({"noise_start": 2.0}, ValueError, r"`start` must be a number in \[0, 1\]"),
         ({"observation": "image"}, ValueError, "`observation` must be one of"),
-        ({"world_size": "huge"}, ValueError, "`world_size` must be one of small, medium, large"),
+        (
+            {"world_size": "huge"},
+            ValueError,
+            "`world_size` must be one of tiny, small",
+        ),
         ({"world_seed": "a"}, TypeError, "`world_seed` must be an integer"),
         ({"split": "dev"}, ValueError, "`split` must be one of"),
         ({"engine": "altavista"}, ValueError, "`engine` must be one of"),

@@ -17,12 +17,14 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from gymnasium.wrappers import RecordEpisodeStatistics
 
 from tests.helpers import mixed_policy, search
+from zs_env.prompts import TINY_PROMPT
 from zs_env.registration import ENV_IDS, register_envs
 
 CONFIGURATIONS = [
     {},
     {"engine": "bm25", "observation": "delta"},
     {"split": "test", "world_size": "medium", "noise": "constant", "max_turns": 2},
+    {"world_size": "tiny", "prompt_template": TINY_PROMPT, "top_k": 1, "document_words": 8},
 ]
 
 every_env = pytest.mark.parametrize("env_id", ENV_IDS)

@@ -18,11 +18,9 @@ from zs_env.rewards import normalize_answer
 from zs_env.world import World, load_world, words
 from zs_env.world.relations import (
     BY_NAME,
-    BY_SUBJECT,
     ENTITY_TYPES,
     PERSON,
     RELATIONS,
-    SLOT,
     YEAR,
 )
 from zs_env.world.solver import Hop, parse_question
@@ -80,7 +78,7 @@ def test_world_facts_have_objects_of_the_right_type():
         assert fact.subject != fact.object
     assert (WORLD.facts[WORLD.num_entities :] == -1).all()
     entity = WORLD.spans["city"].start
-    assert len(WORLD.facts_of(entity)) == len(BY_SUBJECT["city"])
+    assert len(WORLD.facts_of(entity)) == len(WORLD.blueprint.by_subject["city"])
 
 
 def test_world_people_are_born_before_anything_else_happens():
@@ -124,8 +122,8 @@ def test_world_is_shared_also_by_copies():
 
 
 def test_world_wrong_arguments_are_refused():
-    with pytest.raises(ValueError, match="small, medium, large, got 'tiny'"):
-        World(0, "tiny")
+    with pytest.raises(ValueError, match="tiny, small, medium, large, got 'huge'"):
+        World(0, "huge")
     with pytest.raises(TypeError, match="must be an integer"):
         World("0")
     with pytest.raises(ValueError, match="train, test"):
@@ -199,7 +197,7 @@ def test_questions_have_the_golden_answer_that_the_facts_give(split):
         if isinstance(plan, int):
             return plan
         if isinstance(plan, Hop):
-            return WORLD.facts[evaluate(plan.subject), SLOT[plan.relation.name]]
+            return WORLD.facts[evaluate(plan.subject), WORLD.blueprint.slots[plan.relation.name]]
         years = [
             int(WORLD.names[WORLD.fact(entity, plan.relation).object])
             for entity in (plan.first, plan.second)
@@ -232,7 +230,7 @@ def subjects(text, wanted):
     if entity is not None:
         return [entity] if WORLD.types[entity] == wanted else []
     found = readings(text, lambda relation: relation.phrases, wanted)
-    for relation in BY_SUBJECT[wanted]:
+    for relation in WORLD.blueprint.by_subject[wanted]:
         for later, templates in enumerate((relation.earlier, relation.later)):
             for template in templates:
                 pattern = re.escape(template).replace(r"\{a\}", "(.+)").replace(r"\{b\}", "(.+)")

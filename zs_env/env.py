@@ -114,7 +114,7 @@ class ZeroSearchEnv(gym.Env[str, str]):
     | `noise_end`         | `0.5`           | noise probability at progress 1                      |
     | `noise_base`        | `4.0`           | how late the exponential schedule rises              |
     | `world_seed`        | `0`             | seed of the embedded world                           |
-    | `world_size`        | `"small"`       | 2,000 entities; `"medium"` 20,000, `"large"` 100,000 |
+    | `world_size`        | `"small"`       | 2,000 entities; `"medium"` 20,000, `"large"` 100,000; `"tiny"` 144 people, 1-hop questions, few words (see `zs_env.world.sizes`) |
     | `prompt_template`   | `prompts.PROMPT` | the first observation; holds `{question}`           |
     | `max_action_chars`  | `4096`          | characters of one turn that are read                 |
     | `max_context_chars` | `32768`         | characters that a transcript may have                |

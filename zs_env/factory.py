@@ -42,7 +42,7 @@ class EpisodeFactory:
         noise_end: noise probability at progress 1.
         noise_base: how late the exponential schedule rises.
         world_seed: seed of the embedded world.
-        world_size: ``small``, ``medium`` or ``large``.
+        world_size: ``tiny``, ``small``, ``medium`` or ``large``.
         prompt_template: the first observation; holds ``{question}``.
         max_action_chars: characters of one turn that are read.
         max_context_chars: characters that a transcript may have.

@@ -19,6 +19,9 @@ PROMPT = (
     f"Question: {QUESTION_FIELD}\n"
 )
 
+TINY_PROMPT = f"Question: {QUESTION_FIELD}\n"
+"""The question and nothing else; its words are part of the vocabulary of the tiny world."""
+
 CORRECTION = (
     "\nThat was not valid: {reason}. To search, write "
     f"{tagged(SEARCH, ' your query ')}. To answer, write {tagged(ANSWER, ' your answer ')}.\n"

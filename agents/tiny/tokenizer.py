@@ -5,15 +5,13 @@ from __future__ import annotations
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from zs_env.world.text import TOKEN_PATTERN, vocabulary
-
-PADDING, END_OF_TEXT, UNKNOWN = "[pad]", "[end]", "[unknown]"
+from zs_env.world.text import TOKEN_PATTERN
+from zs_env.world.tokenizer import END_OF_TEXT, PADDING, UNKNOWN, token_list
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """A token for each word, tag and mark of `zs_env.world.text.vocabulary`; lower case."""
-    words = (PADDING, END_OF_TEXT, UNKNOWN, *vocabulary())
-    numbered = {word: number for number, word in enumerate(words)}
+    """The ids of `zs_env.world.tokenizer.WorldTokenizer`, for what expects transformers."""
+    numbered = {token: number for number, token in enumerate(token_list())}
     tokenizer = Tokenizer(models.WordLevel(numbered, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Split(

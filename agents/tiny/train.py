@@ -35,11 +35,12 @@ from agents.tiny.exercises import (
     repeating_exercise,
     rewriting_exercise,
 )
-from agents.tiny.tokenizer import END_OF_TEXT, make_tokenizer
+from agents.tiny.tokenizer import make_tokenizer
 from zs_env.actions import ANSWER, SEARCH, THINK
 from zs_env.episode import Role
 from zs_env.keyed_random import Stream
 from zs_env.world import load_world
+from zs_env.world.tokenizer import END_OF_TEXT
 
 FIRST_WORLD_SEED = 1_000_000
 """Worlds are numbered from here: far from the seeds that environments are given."""

@@ -12,47 +12,11 @@ from numpy.typing import NDArray
 
 from zs_env import keyed_random
 from zs_env.world import words
-from zs_env.world.relations import (
-    BAND,
-    BY_SUBJECT,
-    CITY,
-    COMPANY,
-    COUNTRY,
-    ENTITY_TYPES,
-    FILM,
-    MAX_SLOTS,
-    NOVEL,
-    PERSON,
-    SLOT,
-    TEAM,
-    UNIVERSITY,
-    YEAR,
-    Relation,
-)
+from zs_env.world.relations import PERSON, YEAR, Relation
+from zs_env.world.sizes import NameForm, find_blueprint
 
 if TYPE_CHECKING:
     from zs_env.world.questions import WorldQuestions
-
-SIZES = {"small": 1, "medium": 10, "large": 50}
-"""Size -> how many times the entities of `small`."""
-
-_SMALL_COUNTS = {
-    PERSON: 980, CITY: 240, COUNTRY: 50, COMPANY: 260, UNIVERSITY: 70,
-    FILM: 140, NOVEL: 120, BAND: 70, TEAM: 70,
-}  # fmt: skip
-
-# What the words of a name are drawn from: the longer form where the shorter has too few names.
-_NAME_FORMS: dict[str, tuple[tuple[tuple[str, ...], ...], ...]] = {
-    PERSON: ((words.FIRST, words.LAST), (words.FIRST, words.FIRST, words.LAST)),
-    CITY: ((words.PLACE, words.PLACE), (words.PLACE, words.PLACE, words.PLACE)),
-    COUNTRY: ((words.COUNTRY,), (words.COUNTRY, words.PLACE)),
-    COMPANY: ((words.LAST, words.NOUN), (words.LAST, words.LAST, words.NOUN)),
-    UNIVERSITY: ((words.LAST, words.PLACE), (words.LAST, words.LAST, words.PLACE)),
-    FILM: ((words.ADJECTIVE, words.NOUN), (words.ADJECTIVE, words.ADJECTIVE, words.NOUN)),
-    NOVEL: ((words.NOUN, words.NOUN), (words.NOUN, words.NOUN, words.NOUN)),
-    BAND: ((words.ADJECTIVE, words.ANIMAL), (words.ADJECTIVE, words.ADJECTIVE, words.ANIMAL)),
-    TEAM: ((words.PLACE, words.ANIMAL), (words.PLACE, words.PLACE, words.ANIMAL)),
-}
 
 TEST_SHARE = 0.3
 
@@ -68,28 +32,29 @@ class Fact(NamedTuple):
 class World:
     """A knowledge graph that follows from a seed and a size. Use `load_world`, which shares it.
 
-    Entities are numbered from 0, type by type in the order of ``ENTITY_TYPES``; the years, which
-    have no facts of their own, come last.
+    Entities are numbered from 0, type by type in the order of the blueprint's counts; those that
+    have no facts of their own, such as years, come last.
 
     Args:
         seed: any integer.
-        size: ``small`` (2,000 entities), ``medium`` (20,000) or ``large`` (100,000).
+        size: ``tiny`` (144 people, 16 cities, 12 companies; see `zs_env.world.sizes`), ``small``
+            (2,000 entities), ``medium`` (20,000) or ``large`` (100,000).
 
     Raises:
         ValueError: the size is unknown.
 
     Attributes:
+        blueprint: what all worlds of this size are made of.
         names: name of each entity, list of str.
         types: entity type of each entity, list of str.
         spans: entity type -> range of its entity numbers.
         facts: object of the relation in slot j of entity i, -1 where there is none,
-            shape (entities, MAX_SLOTS), int32.
+            shape (entities, slots), int32.
         is_test: whether entity i's facts belong to the test split, shape (entities,), bool.
     """
 
     def __init__(self, seed: int = 0, size: str = "small") -> None:
-        if size not in SIZES:
-            raise ValueError(f"`world_size` must be one of {', '.join(SIZES)}, got {size!r}.")
+        self.blueprint = find_blueprint(size)
         if not isinstance(seed, int):
             raise TypeError(f"`world_seed` must be an integer, got {seed!r}.")
         self.seed = seed
@@ -97,10 +62,11 @@ class World:
         self.names: list[str] = []
         self.types: list[str] = []
         self.spans: dict[str, range] = {}
-        for entity_type in ENTITY_TYPES:
-            count = _SMALL_COUNTS[entity_type] * SIZES[size]
-            self._add_entities(entity_type, _make_names(entity_type, count, seed))
-        self._add_entities(YEAR, list(words.YEARS))
+        for entity_type, count in self.blueprint.counts.items():
+            forms = self.blueprint.name_forms[entity_type]
+            self._add_entities(entity_type, _make_names(entity_type, forms, count, seed))
+        if self.blueprint.has_years:
+            self._add_entities(YEAR, list(words.YEARS))
         self.facts = self._make_facts()
         draws = keyed_random.integers(1000, len(self.names), "split", seed)
         self.is_test = draws < 1000 * TEST_SHARE
@@ -113,10 +79,15 @@ class World:
         """The call that makes this world."""
         return f"World(seed={self.seed}, size={self.size!r})"
 
-    @property
+    @cached_property
     def num_entities(self) -> int:
         """Entities that have facts; years are not counted."""
-        return len(self.names) - len(words.YEARS)
+        return self.blueprint.num_subjects
+
+    @property
+    def relations(self) -> tuple[Relation, ...]:
+        """Everything that can be true."""
+        return self.blueprint.relations
 
     @cached_property
     def by_name(self) -> dict[str, int]:
@@ -130,7 +101,7 @@ class World:
 
     @cached_property
     def by_word(self) -> dict[str, list[int]]:
-        """Lower-cased word of a name -> the entities that have it, in order. Without the years."""
+        """Lower-cased word of a name -> entities that have it and facts, in order."""
         index: dict[str, list[int]] = {}
         for entity in range(self.num_entities):
             for word in set(self.names[entity].lower().split()):
@@ -143,11 +114,12 @@ class World:
 
     def relations_of(self, entity: int) -> tuple[Relation, ...]:
         """The relations that ``entity`` is a subject of."""
-        return BY_SUBJECT.get(self.types[entity], ())
+        return self.blueprint.by_subject.get(self.types[entity], ())
 
     def fact(self, entity: int, relation: Relation) -> Fact:
         """The fact that states ``relation`` of ``entity``."""
-        return Fact(entity, relation, int(self.facts[entity, SLOT[relation.name]]))
+        slot = self.blueprint.slots[relation.name]
+        return Fact(entity, relation, int(self.facts[entity, slot]))
 
     def facts_of(self, entity: int) -> list[Fact]:
         """Every fact whose subject is ``entity``."""
@@ -156,8 +128,18 @@ class World:
     def subjects(self, relation: Relation, entity: int) -> list[int]:
         """The entities whose ``relation`` is ``entity``."""
         span = self.spans[relation.subject]
-        column = self.facts[span.start : span.stop, SLOT[relation.name]]
+        column = self.facts[span.start : span.stop, self.blueprint.slots[relation.name]]
         return [span.start + int(index) for index in np.flatnonzero(column == entity)]
+
+    def object_range(self, relation: Relation) -> range:
+        """The entities that a fact of ``relation`` can have as object, all equally likely."""
+        objects = self.spans[relation.object]
+        if relation.object != YEAR:
+            return objects
+        first_event = objects.start + words.YEARS.index(str(words.FIRST_EVENT_YEAR))
+        if relation.subject == PERSON:
+            return range(objects.start, first_event)
+        return range(first_event, objects.stop)
 
     def all_facts(self) -> Iterator[Fact]:
         """Every fact, by subject."""
@@ -177,8 +159,9 @@ class World:
         self.spans[entity_type] = range(start, len(self.names))
 
     def _make_facts(self) -> NDArray[np.int32]:
-        facts = np.full((len(self.names), MAX_SLOTS), -1, dtype=np.int32)
-        for entity_type, relations in BY_SUBJECT.items():
+        shape = (len(self.names), self.blueprint.num_slots)
+        facts = np.full(shape, -1, dtype=np.int32)
+        for entity_type, relations in self.blueprint.by_subject.items():
             span = self.spans[entity_type]
             for slot, relation in enumerate(relations):
                 facts[span.start : span.stop, slot] = self._draw_objects(relation, span)
@@ -186,21 +169,12 @@ class World:
 
     def _draw_objects(self, relation: Relation, subjects: range) -> NDArray[np.int64]:
         """An object for each subject, uniform over the type, never the subject itself."""
-        objects = self._object_range(relation)
+        objects = self.object_range(relation)
         source = ("facts", self.seed, relation.name)
         if relation.object != relation.subject:
             return objects.start + keyed_random.integers(len(objects), len(subjects), *source)
         steps = keyed_random.integers(len(objects) - 1, len(subjects), *source) + 1
         return objects.start + (np.arange(len(subjects)) + steps) % len(objects)
-
-    def _object_range(self, relation: Relation) -> range:
-        objects = self.spans[relation.object]
-        if relation.object != YEAR:
-            return objects
-        first_event = objects.start + words.YEARS.index(str(words.FIRST_EVENT_YEAR))
-        if relation.subject == PERSON:
-            return range(objects.start, first_event)
-        return range(first_event, objects.stop)
 
 
 def load_world(seed: int = 0, size: str = "small") -> World:
@@ -213,10 +187,12 @@ def _load_world(seed: int, size: str) -> World:
     return World(seed, size)
 
 
-def _make_names(entity_type: str, count: int, seed: int) -> list[str]:
-    """``count`` different names, in a keyed random order of all names of the type's form."""
-    short, long = _NAME_FORMS[entity_type]
-    pools = short if _num_names(short) >= 1.3 * count else long
+def _make_names(entity_type: str, forms: tuple[NameForm, ...], count: int, seed: int) -> list[str]:
+    """``count`` different names, in a keyed random order of all names of a form.
+
+    It is the first form that has names enough, also where some use a word twice and are left out.
+    """
+    pools = next((form for form in forms if _num_names(form) >= 1.3 * count), forms[-1])
     names: list[str] = []
     for index in keyed_random.permutation(_num_names(pools), "names", seed, entity_type).tolist():
         parts = []
@@ -230,5 +206,5 @@ def _make_names(entity_type: str, count: int, seed: int) -> list[str]:
     return names
 
 
-def _num_names(pools: tuple[tuple[str, ...], ...]) -> int:
+def _num_names(pools: NameForm) -> int:
     return math.prod(map(len, pools))

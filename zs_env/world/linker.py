@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 from collections import Counter
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from zs_env.world.graph import Fact, World
@@ -18,12 +18,12 @@ from zs_env.world.relations import (
     FILM,
     NOVEL,
     PERSON,
-    RELATIONS,
     TEAM,
     UNIVERSITY,
     YEAR,
     Relation,
 )
+from zs_env.world.sizes import Blueprint
 
 MAX_WORDS = 200
 """Words of a query that are read."""
@@ -171,7 +171,7 @@ def _known(world: World, word: str) -> bool:
         word in world.by_word
         or word in _FUNCTION_WORDS
         or word in _HINTED
-        or _stem(word) in _cue_weights()
+        or _stem(word) in _cues(world.blueprint).weights
     )
 
 
@@ -185,19 +185,36 @@ def _closest_word(world: World, word: str) -> str:
 def _asked_facts(world: World, entity: int, words: list[str]) -> list[Fact]:
     """The facts about ``entity`` that the other words of the query ask for."""
     entity_type = world.types[entity]
-    forward = _best_relations(world.relations_of(entity), words, entity_type)
+    cues = _cues(world.blueprint)
+    forward = _best_relations(cues, world.relations_of(entity), words, entity_type)
     if forward:
         return [world.fact(entity, relation) for relation in forward]
-    inverse = tuple(r for r in RELATIONS if r.object == entity_type)
+    inverse = tuple(r for r in world.relations if r.object == entity_type)
     return [
         Fact(subject, relation, entity)
-        for relation in _best_relations(inverse, words, None)
+        for relation in _best_relations(cues, inverse, words, None)
         for subject in world.subjects(relation, entity)[:MAX_INVERSE]
     ]
 
 
+class _Cues(NamedTuple):
+    """By which words a query may mean which relation.
+
+    Attributes:
+        stems: relation name -> the stems of such words.
+        weights: stem -> how much it says: log of relations over relations that have it.
+    """
+
+    stems: dict[str, frozenset[str]]
+    weights: dict[str, float]
+
+    def score(self, spoken: set[str], relation: Relation) -> float:
+        """How much the stems ``spoken`` say for ``relation``."""
+        return sum(self.weights[stem] for stem in spoken & self.stems[relation.name])
+
+
 def _best_relations(
-    relations: tuple[Relation, ...], words: list[str], entity_type: str | None
+    cues: _Cues, relations: tuple[Relation, ...], words: list[str], entity_type: str | None
 ) -> list[Relation]:
     """The relations that the words speak of, best first: each explains words of its own.
 
@@ -209,25 +226,21 @@ def _best_relations(
     found: list[Relation] = []
     while len(found) < MAX_RELATIONS:
         scores = {
-            relation: _score(spoken, relation)
+            relation: cues.score(spoken, relation)
             + HINT_WEIGHT * ((relation.object if entity_type else relation.subject) in hinted)
             for relation in relations
-            if spoken & _cues()[relation.name]
+            if spoken & cues.stems[relation.name]
         }
         if not scores:
             break
         best = max(scores, key=lambda relation: scores[relation])
         found.append(best)
-        spoken -= _cues()[best.name]
+        spoken -= cues.stems[best.name]
     if found:
         return found
     # Where nothing but the type of the answer is said, that may be enough.
     fitting = [relation for relation in relations if entity_type and relation.object in hinted]
     return fitting if len(fitting) <= MAX_RELATIONS else []
-
-
-def _score(spoken: set[str], relation: Relation) -> float:
-    return sum(_cue_weights()[stem] for stem in spoken & _cues()[relation.name])
 
 
 def _hinted_types(words: list[str], entity_type: str | None) -> set[str]:
@@ -248,19 +261,16 @@ def _stem(word: str) -> str:
     return word
 
 
-@lru_cache(maxsize=1)
-def _cues() -> dict[str, frozenset[str]]:
-    """Relation name -> the stems by which a query may mean it."""
-    cues = {}
-    for relation in RELATIONS:
-        text = re.sub(r"\{[soab]\}", " ", " ".join((*relation.templates, relation.cues)))
-        words = set(_WORD.findall(text.lower())) - _FUNCTION_WORDS - set(_HINTED)
-        cues[relation.name] = frozenset(map(_stem, words))
-    return cues
+@cache
+def _cues(blueprint: Blueprint) -> _Cues:
+    stems = {relation.name: _stems(relation) for relation in blueprint.relations}
+    counts = Counter(stem for found in stems.values() for stem in found)
+    weights = {stem: math.log(len(stems) / count) for stem, count in counts.items()}
+    return _Cues(stems, weights)
 
 
-@lru_cache(maxsize=1)
-def _cue_weights() -> dict[str, float]:
-    """Stem -> how much it says: log of relations over relations that have it."""
-    counts = Counter(stem for cues in _cues().values() for stem in cues)
-    return {stem: math.log(len(RELATIONS) / count) for stem, count in counts.items()}
+def _stems(relation: Relation) -> frozenset[str]:
+    """The stems of the words by which a query may mean ``relation``."""
+    text = re.sub(r"\{[soab]\}", " ", " ".join((*relation.templates, relation.cues)))
+    words = set(_WORD.findall(text.lower())) - _FUNCTION_WORDS - set(_HINTED)
+    return frozenset(map(_stem, words))

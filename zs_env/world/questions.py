@@ -16,34 +16,24 @@ from numpy.typing import NDArray
 
 from zs_env import keyed_random
 from zs_env.questions import SPLITS, Question
-from zs_env.world.relations import BY_SUBJECT, ENTITY_TYPES, MAX_SLOTS, YEAR
+from zs_env.world.relations import YEAR
+from zs_env.world.sizes import COMPARISON, Mixture
 
 if TYPE_CHECKING:
     from zs_env.world.graph import Fact, World
-
-NUM_TEST = 500
-NUM_TRAIN = {"small": 10_000, "medium": 50_000, "large": 200_000}
 
 CACHED_QUESTIONS = 16_384
 """Rendered questions that are kept: the members of a group ask for the same one."""
 
 MAX_HOPS = 4
-COMPARISON = "comparison"
 HOPS = {"1-hop": 1, "2-hop": 2, "3-hop": 3, "4-hop": 4}
-SHARES = {"1-hop": 0.25, "2-hop": 0.35, "3-hop": 0.2, "4-hop": 0.1, COMPARISON: 0.1}
 
 # A plan is one row of integers: entity, second entity (or -1), whether the later one of the two is
-# meant, and the slots to follow, padded with -1. A comparison's first slot is the year compared.
-_FIRST, _SECOND, _LATER, _SLOTS = 0, 1, 2, 3
+# meant, the phrasing of the question (or -1: it is drawn), and the slots to follow, padded with -1.
+# A comparison's first slot is the year compared.
+_FIRST, _SECOND, _LATER, _PHRASING, _SLOTS = 0, 1, 2, 3, 4
 _PLAN_WIDTH = _SLOTS + MAX_HOPS
 _Plans = NDArray[np.int64]
-
-_NUM_SLOTS = np.array([len(BY_SUBJECT[t]) for t in ENTITY_TYPES] + [0])
-_YEAR_SLOT = np.array(
-    [[*(r.object == YEAR for r in BY_SUBJECT[t]), True].index(True) for t in ENTITY_TYPES]
-    + [MAX_SLOTS]
-)
-_HAS_YEAR = _YEAR_SLOT < _NUM_SLOTS
 
 
 class WorldQuestions:
@@ -52,7 +42,7 @@ class WorldQuestions:
     Args:
         world: the world they are about.
         split: ``train`` or ``test``.
-        plans: what each question asks, shape (questions, 7), int64.
+        plans: what each question asks, shape (questions, 8), int64.
     """
 
     def __init__(self, world: World, split: str, plans: _Plans) -> None:
@@ -103,9 +93,12 @@ class WorldQuestions:
             path = facts[2:]
         for fact in path[:-1]:
             subject = draw.choice(fact.relation.phrases).format(s=subject)
+        templates = path[-1].relation.questions
+        phrasing = plan[_PHRASING]
+        template = draw.choice(templates) if phrasing < 0 else templates[phrasing]
         return Question(
             id=f"{self._prefix}{index}",
-            text=draw.choice(path[-1].relation.questions).format(s=subject),
+            text=template.format(s=subject),
             golden_answers=(names[path[-1].object],),
             metadata={
                 "kind": COMPARISON if path is not facts else f"{len(facts)}-hop",
@@ -115,7 +108,7 @@ class WorldQuestions:
 
     def facts(self, index: int) -> list[Fact]:
         """The facts that the answer needs, in the order to look them up."""
-        first, second, later, *slots = self._plans[index].tolist()
+        first, second, later, _, *slots = self._plans[index].tolist()
         world = self.world
         relations = [world.relations_of(first)[slots[0]]]
         facts = [world.fact(first, relations[0])]
@@ -134,25 +127,60 @@ class WorldQuestions:
 
 @lru_cache(maxsize=8)
 def make_questions(world: World, split: str) -> WorldQuestions:
-    """The questions of ``split``, each once, kinds mixed in the proportions of `SHARES`.
+    """The questions of ``split``, each once, in random order, as the world's blueprint says.
 
     Drawn once for a world that is shared, however many environments ask for them.
     """
     if split not in SPLITS:
         raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}.")
-    total = NUM_TEST if split == "test" else NUM_TRAIN[world.size]
-    plans = []
-    for kind, share in SHARES.items():
-        plans.append(_draw_plans(world, split, kind, round(total * share)))
-    order = keyed_random.permutation(total, "questions", world.seed, split)
-    return WorldQuestions(world, split, np.concatenate(plans)[order])
+    mixture = world.blueprint.mixture
+    if mixture is None:
+        plans = _all_single_hops(world, split)
+    else:
+        plans = _draw_mixture(world, split, mixture)
+    order = keyed_random.permutation(len(plans), "questions", world.seed, split)
+    return WorldQuestions(world, split, plans[order])
+
+
+def _in_split(world: World, split: str) -> NDArray[np.bool_]:
+    """Whether each entity has facts of its own, and they are of ``split``."""
+    in_split = world.is_test if split == "test" else ~world.is_test
+    return in_split & (np.arange(len(in_split)) < world.num_entities)
+
+
+def _all_single_hops(world: World, split: str) -> _Plans:
+    """Every fact of ``split``, asked in each phrasing of its relation."""
+    rows = [
+        (entity, phrasing, slot)
+        for entity in np.flatnonzero(_in_split(world, split)).tolist()
+        for slot, relation in enumerate(world.relations_of(entity))
+        for phrasing in range(len(relation.questions))
+    ]
+    plans = _empty_plans(len(rows))
+    plans[:, [_FIRST, _PHRASING, _SLOTS]] = rows
+    return plans
+
+
+def _empty_plans(count: int) -> _Plans:
+    plans: _Plans = np.full((count, _PLAN_WIDTH), -1, dtype=np.int64)
+    plans[:, _LATER] = 0
+    return plans
+
+
+def _draw_mixture(world: World, split: str, mixture: Mixture) -> _Plans:
+    """Plans of all kinds, kind by kind."""
+    total = mixture.num_test if split == "test" else mixture.num_train
+    plans = [
+        _draw_plans(world, split, kind, round(total * share))
+        for kind, share in mixture.shares.items()
+    ]
+    return np.concatenate(plans)
 
 
 def _draw_plans(world: World, split: str, kind: str, count: int) -> _Plans:
     """``count`` different plans of one kind, drawn at random among all that the split allows."""
-    in_split = world.is_test if split == "test" else ~world.is_test
-    in_split = in_split & (np.arange(len(in_split)) < world.num_entities)
-    plans: _Plans = np.empty((0, _PLAN_WIDTH), dtype=np.int64)
+    in_split = _in_split(world, split)
+    plans = _empty_plans(0)
     for attempt in range(1000):
         source = ("plans", world.seed, split, kind, attempt)
         size = 4 * count + 4096
@@ -177,9 +205,8 @@ def _draw_chains(
     """
     starts = np.flatnonzero(in_split)
     entity = starts[keyed_random.integers(len(starts), size, *source, "start")]
-    plans: _Plans = np.full((size, _PLAN_WIDTH), -1, dtype=np.int64)
+    plans = _empty_plans(size)
     plans[:, _FIRST] = entity
-    plans[:, _LATER] = 0
     path = [entity]
     valid: NDArray[np.bool_] = np.ones(size, dtype=np.bool_)
     for hop in range(hops):
@@ -199,10 +226,11 @@ def _draw_comparisons(
 ) -> _Plans:
     """Pairs of one type and different years, and a relation on which the two differ."""
     codes = _type_codes(world)
-    candidates = np.flatnonzero(in_split & _HAS_YEAR[codes])
+    year_slots = _year_slots(world)
+    candidates = np.flatnonzero(in_split & (year_slots >= 0)[codes])
     first = candidates[keyed_random.integers(len(candidates), size, *source, "first")]
     second = candidates[keyed_random.integers(len(candidates), size, *source, "second")]
-    year_slot = _YEAR_SLOT[codes[first]]
+    year_slot = year_slots[codes[first]]
     slot = _draw_slots(world, first, (*source, "slot"))
     first_object, second_object = world.facts[first, slot], world.facts[second, slot]
     valid: NDArray[np.bool_] = codes[first] == codes[second]
@@ -211,7 +239,7 @@ def _draw_comparisons(
     valid &= first_object != second_object
     for asked in (first_object, second_object):
         valid &= (asked != first) & (asked != second)
-    plans: _Plans = np.full((size, _PLAN_WIDTH), -1, dtype=np.int64)
+    plans = _empty_plans(size)
     plans[:, _FIRST] = first
     plans[:, _SECOND] = second
     plans[:, _LATER] = keyed_random.integers(2, size, *source, "later")
@@ -224,12 +252,21 @@ def _draw_slots(
     world: World, entity: NDArray[np.int64], source: tuple[int | str, ...]
 ) -> NDArray[np.int64]:
     """For each entity one of its slots; for a year, which has none, slot 0, which is empty."""
+    by_subject = world.blueprint.by_subject
+    num_slots = np.array([len(by_subject.get(entity_type, ())) for entity_type in world.spans])
     draws = keyed_random.integers(1 << 16, len(entity), *source, "slot")
-    slots: NDArray[np.int64] = draws * _NUM_SLOTS[_type_codes(world)[entity]] >> 16
+    slots: NDArray[np.int64] = draws * num_slots[_type_codes(world)[entity]] >> 16
     return slots
 
 
+def _year_slots(world: World) -> NDArray[np.int64]:
+    """For each entity type the slot of its year, -1 if it has none."""
+    by_subject = world.blueprint.by_subject
+    objects = [[r.object for r in by_subject.get(entity_type, ())] for entity_type in world.spans]
+    return np.array([given.index(YEAR) if YEAR in given else -1 for given in objects])
+
+
 def _type_codes(world: World) -> NDArray[np.int64]:
-    """Place of each entity's type in ``ENTITY_TYPES``; years come last."""
+    """Place of each entity's type among the types of ``world``."""
     sizes = [len(span) for span in world.spans.values()]
     return np.asarray(np.repeat(np.arange(len(sizes)), sizes), dtype=np.int64)

@@ -6,7 +6,7 @@ has one answer. No relation is the inverse of another: no fact can be inferred f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 PERSON, CITY, COUNTRY, COMPANY, UNIVERSITY = "person", "city", "country", "company", "university"
@@ -44,6 +44,15 @@ class Relation:
     def templates(self) -> tuple[str, ...]:
         """Every phrasing."""
         return self.statements + self.questions + self.phrases + self.earlier + self.later
+
+    def shortened(self, count: int) -> Relation:
+        """The relation with only the first ``count`` statements, questions and phrases."""
+        return replace(
+            self,
+            statements=self.statements[:count],
+            questions=self.questions[:count],
+            phrases=self.phrases[:count],
+        )
 
 
 RELATIONS = (
@@ -394,14 +403,3 @@ RELATIONS = (
 )  # fmt: skip
 
 BY_NAME = {relation.name: relation for relation in RELATIONS}
-BY_SUBJECT = {
-    entity_type: tuple(relation for relation in RELATIONS if relation.subject == entity_type)
-    for entity_type in ENTITY_TYPES
-}
-"""The relations of each entity type; a relation's place here is its slot in ``World.facts``."""
-MAX_SLOTS = max(map(len, BY_SUBJECT.values()))
-SLOT = {
-    relation.name: slot
-    for relations in BY_SUBJECT.values()
-    for slot, relation in enumerate(relations)
-}

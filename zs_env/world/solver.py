@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from zs_env.actions import ANSWER, INFORMATION, SEARCH, THINK, tagged
 from zs_env.world.graph import World
-from zs_env.world.relations import RELATIONS, Relation
+from zs_env.world.relations import Relation
 
 NOT_UNDERSTOOD = "I do not understand the question."
 NEEDED = "I need {what}."
@@ -157,7 +157,7 @@ class HopByHopSolver:
 
 def parse_question(world: World, text: str) -> Hop | None:
     """How to find the answer to a question of ``world``; None if it is none of its questions."""
-    for relation in RELATIONS:
+    for relation in world.relations:
         for template in relation.questions:
             hop = _parse_hop(world, relation, template, text)
             if hop is not None:
@@ -177,7 +177,7 @@ def _parse_phrase(world: World, text: str) -> Plan | None:
     entity = world.find(text)
     if entity is not None:
         return entity
-    for relation in RELATIONS:
+    for relation in world.relations:
         for template in relation.phrases:
             hop = _parse_hop(world, relation, template, text)
             if hop is not None:
@@ -186,7 +186,7 @@ def _parse_phrase(world: World, text: str) -> Plan | None:
 
 
 def _parse_comparison(world: World, text: str) -> Comparison | None:
-    for relation in RELATIONS:
+    for relation in world.relations:
         for later, templates in enumerate((relation.earlier, relation.later)):
             for template in templates:
                 pair = _inside(template.replace("{a} and {b}", "{s}"), "{s}", text)

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 from zs_env import actions, keyed_random, prompts
-from zs_env.world import solver, words
+from zs_env.world import solver
 from zs_env.world.graph import Fact, World
-from zs_env.world.relations import RELATIONS
+from zs_env.world.sizes import Blueprint, find_blueprint
 
 PASSAGE_WORDS = 30
 """A passage of the corpus takes further statements until it has about this many words."""
-
-MAX_DOCUMENTS = 20
-"""The numbers of documents that the vocabulary covers."""
 
 TOKEN_PATTERN = r"</?\w+>|\w+|[^\w\s]"
 """A tag, a word or a mark."""
 
 _TOKEN = re.compile(TOKEN_PATTERN)
+_FIELD = re.compile(r"\{[soab]\}")
 
 
 class Passage(NamedTuple):
@@ -50,7 +48,7 @@ def corpus(world: World) -> Iterator[Passage]:
     for entity in range(world.num_entities):
         facts = world.facts_of(entity)
         sentences = [
-            state(world, fact, phrasing)
+            state(world, fact, phrasing % len(fact.relation.statements))
             for fact, phrasing in zip(facts, phrasings[entity].tolist(), strict=False)
         ]
         for number, text in enumerate(_packed(sentences)):
@@ -77,24 +75,32 @@ def tokenize(text: str) -> list[str]:
     return _TOKEN.findall(text.lower())
 
 
-@lru_cache(maxsize=1)
-def vocabulary() -> tuple[str, ...]:
-    """Every token, sorted, of the texts of all embedded worlds and of the environment's own.
+def vocabulary(size: str = "small") -> tuple[str, ...]:
+    """Every token, sorted, of the texts of all embedded worlds of ``size`` and of the environment.
 
-    It is closed: it depends on no seed and no size, and a word-level tokenizer that has it knows
-    every question, document, prompt and correction, and the scripted agent's turns.
+    It is closed: it depends on no seed, and a word-level tokenizer that has it knows every
+    question, document, prompt and correction, and the scripted agent's turns. It is the same for
+    ``small``, ``medium`` and ``large``; that of ``tiny`` is part of it, and has its own short
+    prompt, `zs_env.prompts.TINY_PROMPT`, in place of the default one.
+
+    Raises:
+        ValueError: the size is unknown.
     """
+    return _vocabulary(find_blueprint(size))
+
+
+@cache
+def _vocabulary(blueprint: Blueprint) -> tuple[str, ...]:
+    templates = [t for relation in blueprint.relations for t in relation.templates]
     texts = [
-        *(template for relation in RELATIONS for template in relation.templates),
-        *(" ".join(pool) for pool in (words.FIRST, words.LAST, words.PLACE, words.COUNTRY)),
-        *(" ".join(pool) for pool in (words.ADJECTIVE, words.NOUN, words.ANIMAL, words.YEARS)),
+        *(_FIELD.sub(" ", template) for template in templates),
+        *blueprint.name_words(),
         *(actions.tagged(name, "") for name in actions.TAG_NAMES),
         *(actions.NO_ACTION, actions.EMPTY_QUERY, prompts.NO_DOCUMENTS),
         *(solver.NOT_UNDERSTOOD, solver.FOUND, solver.OUT_OF_TURNS, solver.UNKNOWN),
         solver.NEEDED.format(what=""),
-        prompts.render_prompt(prompts.PROMPT, ""),
+        prompts.render_prompt(blueprint.prompt, ""),
         prompts.render_correction(""),
-        *(f"Doc {number} ():" for number in range(1, MAX_DOCUMENTS + 1)),
+        *(f"Doc {number} ():" for number in range(1, blueprint.max_documents + 1)),
     ]
-    fields = re.compile(r"\{[soab]\}")
-    return tuple(sorted({token for text in texts for token in tokenize(fields.sub(" ", text))}))
+    return tuple(sorted({token for text in texts for token in tokenize(text)}))

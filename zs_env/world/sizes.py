@@ -1,0 +1,162 @@
+"""What worlds of each size are made of: entities, their names, relations, questions, a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from zs_env.prompts import PROMPT, TINY_PROMPT
+from zs_env.world import words
+from zs_env.world.relations import (
+    BAND,
+    BY_NAME,
+    CITY,
+    COMPANY,
+    COUNTRY,
+    FILM,
+    NOVEL,
+    PERSON,
+    RELATIONS,
+    TEAM,
+    UNIVERSITY,
+    YEAR,
+    Relation,
+)
+
+COMPARISON = "comparison"
+
+NameForm = tuple[tuple[str, ...], ...]
+"""What the first word of a name is drawn from, what the second, and so on."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Questions that are drawn at random: how many, and of which kinds.
+
+    Attributes:
+        num_train: questions of the train split.
+        num_test: questions of the test split.
+        shares: kind -> share of the questions of a split.
+    """
+
+    num_train: int
+    num_test: int
+    shares: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Blueprint:
+    """What the worlds of one size have in common, whatever their seed.
+
+    Attributes:
+        counts: entity type -> number of entities. Types without relations come last.
+        name_forms: entity type -> forms of its names; the first that has enough names is used.
+        relations: what can be true, and how it is said.
+        mixture: the questions that are drawn; None for all there are of one hop: every fact of a
+            split, in each of its phrasings.
+        prompt: the first observation whose words are part of the vocabulary.
+        max_documents: the numbers of documents that are part of the vocabulary.
+    """
+
+    counts: Mapping[str, int]
+    name_forms: Mapping[str, tuple[NameForm, ...]]
+    relations: tuple[Relation, ...]
+    mixture: Mixture | None
+    prompt: str = PROMPT
+    max_documents: int = 20
+
+    @cached_property
+    def by_subject(self) -> dict[str, tuple[Relation, ...]]:
+        """The relations of each entity type; a relation's place is its slot in `World.facts`."""
+        return {
+            entity_type: tuple(r for r in self.relations if r.subject == entity_type)
+            for entity_type in self.counts
+        }
+
+    @cached_property
+    def slots(self) -> dict[str, int]:
+        """Relation name -> its slot."""
+        return {
+            relation.name: slot
+            for relations in self.by_subject.values()
+            for slot, relation in enumerate(relations)
+        }
+
+    @property
+    def num_slots(self) -> int:
+        """Most relations that one entity type has."""
+        return max(map(len, self.by_subject.values()))
+
+    @property
+    def has_years(self) -> bool:
+        """Whether some relation gives a year; the years are entities then."""
+        return any(relation.object == YEAR for relation in self.relations)
+
+    @property
+    def num_subjects(self) -> int:
+        """Entities that have facts."""
+        return sum(self.counts[t] for t, relations in self.by_subject.items() if relations)
+
+    def name_words(self) -> set[str]:
+        """Every word that a name may have."""
+        pools = [pool for forms in self.name_forms.values() for form in forms for pool in form]
+        years = [words.YEARS] if self.has_years else []
+        return {word for pool in [*pools, *years] for word in pool}
+
+
+_SMALL_COUNTS = {
+    PERSON: 980, CITY: 240, COUNTRY: 50, COMPANY: 260, UNIVERSITY: 70,
+    FILM: 140, NOVEL: 120, BAND: 70, TEAM: 70,
+}  # fmt: skip
+
+_NAME_FORMS: dict[str, tuple[NameForm, ...]] = {
+    PERSON: ((words.FIRST, words.LAST), (words.FIRST, words.FIRST, words.LAST)),
+    CITY: ((words.PLACE, words.PLACE), (words.PLACE, words.PLACE, words.PLACE)),
+    COUNTRY: ((words.COUNTRY,), (words.COUNTRY, words.PLACE)),
+    COMPANY: ((words.LAST, words.NOUN), (words.LAST, words.LAST, words.NOUN)),
+    UNIVERSITY: ((words.LAST, words.PLACE), (words.LAST, words.LAST, words.PLACE)),
+    FILM: ((words.ADJECTIVE, words.NOUN), (words.ADJECTIVE, words.ADJECTIVE, words.NOUN)),
+    NOVEL: ((words.NOUN, words.NOUN), (words.NOUN, words.NOUN, words.NOUN)),
+    BAND: ((words.ADJECTIVE, words.ANIMAL), (words.ADJECTIVE, words.ADJECTIVE, words.ANIMAL)),
+    TEAM: ((words.PLACE, words.ANIMAL), (words.PLACE, words.PLACE, words.ANIMAL)),
+}
+
+_SHARES = {"1-hop": 0.25, "2-hop": 0.35, "3-hop": 0.2, "4-hop": 0.1, COMPARISON: 0.1}
+
+
+def _full(times: int, num_train: int) -> Blueprint:
+    """All types and relations, with ``times`` the entities of ``small``."""
+    counts = {entity_type: times * count for entity_type, count in _SMALL_COUNTS.items()}
+    return Blueprint(counts, _NAME_FORMS, RELATIONS, Mixture(num_train, 500, _SHARES))
+
+
+# Every pair of a first and a last name is a person, and it is drawn which pairs are test subjects.
+# So a policy that has learned on train questions to copy names knows every word of test questions.
+_TINY = Blueprint(
+    counts={PERSON: 144, CITY: 16, COMPANY: 12},
+    name_forms={
+        PERSON: ((words.FIRST[::9][:12], words.LAST[::12][:12]),),
+        CITY: ((words.PLACE[::6][:16],),),
+        COMPANY: ((words.NOUN[::6][:12],),),
+    },
+    relations=tuple(BY_NAME[name].shortened(2) for name in ("birthplace", "residence", "employer")),
+    mixture=None,
+    prompt=TINY_PROMPT,
+    max_documents=5,
+)
+
+SIZES = {
+    "tiny": _TINY,
+    "small": _full(1, 10_000),
+    "medium": _full(10, 50_000),
+    "large": _full(50, 200_000),
+}
+"""Size -> what its worlds are made of."""
+
+
+def find_blueprint(size: str) -> Blueprint:
+    """The blueprint of ``size``; ValueError if there is no such size."""
+    if size not in SIZES:
+        raise ValueError(f"`world_size` must be one of {', '.join(SIZES)}, got {size!r}.")
+    return SIZES[size]
