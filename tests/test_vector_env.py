@@ -12,7 +12,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from tests.helpers import QUESTION, EchoEngine, FixedEngine, answer, mixed_policy, search
 from zs_env import Question
 from zs_env.env import ZeroSearchEnv
-from zs_env.vector_env import ZeroSearchVectorEnv, batch_infos
+from zs_env.episode_vector_env import batch_infos
+from zs_env.vector_env import ZeroSearchVectorEnv
 
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ class EpisodeFactory:
         source: the questions.
         search_engine: the engine.
         rules: the limits and the reward.
+        measure: what the limits of the context count.
     """
 
     questions: str | Path | QuestionSource | Sequence[Question] = "world"
@@ -78,6 +80,7 @@ class EpisodeFactory:
     source: QuestionSource = field(init=False, repr=False, compare=False)
     search_engine: SearchEngine = field(init=False, repr=False, compare=False)
     rules: Rules = field(init=False, repr=False, compare=False)
+    measure: Callable[[str], int] = field(default=len, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the arguments, and find what they stand for."""
@@ -113,7 +116,33 @@ class EpisodeFactory:
 
     def make(self, question: Question, key: int, noise_probability: float) -> Episode:
         """The episode of ``question`` whose random choices follow from ``key``."""
-        return Episode(question, self.rules, key=key, noise_probability=noise_probability)
+        return Episode(
+            question,
+            self.rules,
+            key=key,
+            noise_probability=noise_probability,
+            measure=self.measure,
+        )
+
+    def measured(
+        self, measure: Callable[[str], int], max_context: int, turn_reserve: int
+    ) -> EpisodeFactory:
+        """A copy, whose context is counted by ``measure``, as in tokens.
+
+        Args:
+            measure: length of a text.
+            max_context: most that a transcript may measure.
+            turn_reserve: room kept free for the policy's next turn.
+
+        Raises:
+            ValueError: a question does not fit; the message says how much it needs.
+        """
+        copied = copy(self)
+        rules = replace(self.rules, max_context=max_context, turn_reserve=turn_reserve)
+        object.__setattr__(copied, "rules", rules)
+        object.__setattr__(copied, "measure", measure)
+        copied._check_longest()
+        return copied
 
     def find(self, question_id: str | None) -> Question | None:
         """The question called ``question_id``, or None for None.
@@ -133,13 +162,16 @@ class EpisodeFactory:
         if not isinstance(self.engine, SearchEngine):
             self.search_engine.close()
 
-    def _check_questions(self) -> None:
-        if len(self.source) == 0:
-            raise ValueError("`questions` must hold at least one question, got none.")
+    def _check_longest(self) -> None:
         in_memory = isinstance(self.source, QuestionSet)
         num_checked = len(self.source) if in_memory else min(len(self.source), SAMPLE_SIZE)
         checked = (self.source[index] for index in range(num_checked))
-        Episode(max(checked, key=lambda question: len(question.text)), self.rules)
+        self.make(max(checked, key=lambda question: len(question.text)), 0, 0.0)
+
+    def _check_questions(self) -> None:
+        if len(self.source) == 0:
+            raise ValueError("`questions` must hold at least one question, got none.")
+        self._check_longest()
         from_file = isinstance(self.questions, str | Path) and str(self.questions) != "world"
         searches_world = self.engine == "world" or (
             self.engine == "bm25" and not (self.engine_options or {}).get("corpus")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gymnasium as gym
 
-ENV_IDS = ("ZeroSearch-v0",)
+ENV_IDS = ("ZeroSearch-v0", "ZeroSearchToken-v0")
 
 
 def register_envs() -> None:
@@ -14,4 +14,10 @@ def register_envs() -> None:
             id="ZeroSearch-v0",
             entry_point="zs_env.env:ZeroSearchEnv",
             vector_entry_point="zs_env.vector_env:ZeroSearchVectorEnv",
+        )
+    if "ZeroSearchToken-v0" not in gym.registry:
+        gym.register(
+            id="ZeroSearchToken-v0",
+            entry_point="zs_env.token_env:ZeroSearchTokenEnv",
+            vector_entry_point="zs_env.token_vector_env:ZeroSearchTokenVectorEnv",
         )

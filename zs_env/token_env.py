@@ -1,0 +1,193 @@
+"""The token environment: one action is one token of the policy."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import ResetNeeded
+from numpy.typing import NDArray
+
+from zs_env.episode import Episode
+from zs_env.factory import EpisodeStream, as_key
+from zs_env.gym_interface import check_options, check_progress, reset_info
+from zs_env.render import render_episode
+from zs_env.token_setup import TokenSetup
+
+Observation = dict[str, NDArray[Any]]
+
+
+class ZeroSearchTokenEnv(gym.Env[Any, Any]):
+    """Answer a question token by token: `ZeroSearchEnv` for agents that know nothing of text.
+
+    ## Description
+    The same episodes as those of `zs_env.env.ZeroSearchEnv`: thoughts, searches, documents, an
+    answer. Here one step appends one token of the policy. When a token completes a search, the
+    tokens of the documents are appended in the same step: they are observations, never actions.
+
+    ## Action Space
+    `Discrete(V)`: the next token. `action_masks()`, and `info["action_mask"]` (int8, a copy), say
+    which tokens may be written; at least one always may.
+
+    | `masking`      | allows                                                                     |
+    |----------------|----------------------------------------------------------------------------|
+    | `"tags"`       | what keeps a turn to the template: a thought, then one search or answer that is not empty; complete before the turn is full |
+    | `"vocabulary"` | all but padding, other special tokens and the tags of documents            |
+    | `"none"`       | all                                                                        |
+
+    A masked token is written all the same, and counted in `info["num_masked"]`; with
+    `masked_action="error"` it is an error. A turn ends at the token that completes a search or an
+    answer (outside of an open thought), at end-of-text, or after `max_turn_tokens`. The tags are
+    recognised in the text, also where a tokenizer splits them.
+
+    ## Observation Space
+    `Dict`, where C is `context_length`:
+
+    | key      | space                          | meaning                                         |
+    |----------|--------------------------------|-------------------------------------------------|
+    | `tokens` | `Box(0, V - 1, (C,), int32)`   | the transcript so far, then padding             |
+    | `length` | `Box(0, C, (1,), int32)`       | its tokens                                      |
+    | `roles`  | `Box(0, 4, (C,), int8)`        | who wrote each: 0 padding, 1 prompt, 2 policy, 3 documents, 4 correction |
+
+    ## Starting State
+    As `ZeroSearchEnv`, options of `reset` included: the prompt and nothing else.
+
+    ## Rewards
+    0.0 until the episode ends; then as `ZeroSearchEnv`. For a reward on the way see
+    `zs_env.shaping.PotentialShaping`.
+
+    ## Episode End
+    As `ZeroSearchEnv`. There is always room for a whole turn of `max_turn_tokens`: where there is
+    not, the episode is truncated after the turn before.
+
+    ## Information
+    `action_mask` always; what `ZeroSearchEnv` gives, in the step that ends a turn; `num_masked` at
+    the end: tokens that the mask forbade.
+
+    ## Arguments
+    | argument          | default   | meaning                                                      |
+    |-------------------|-----------|--------------------------------------------------------------|
+    | `tokenizer`       | `"world"` | `"world"`: the closed vocabulary of the embedded world (V = 1,036, or 123 with `world_size="tiny"`); name or folder of a tokenizer of Hugging Face; or an object |
+    | `context_length`  | `1024`    | C: tokens of an episode                                      |
+    | `max_turn_tokens` | `64`      | tokens of a turn                                             |
+    | `masking`         | `"tags"`  | see above                                                    |
+    | `masked_action`   | `"count"` | or `"error"`                                                 |
+    | `render_mode`     | `None`    | `"ansi"` or `"human"`: the transcript in colour              |
+
+    and those of `ZeroSearchEnv`, but for `observation`. `max_context_chars` has no effect.
+
+    ## Version History
+    * v0: Initial version.
+    """  # noqa: E501  (the rows of a table cannot be broken)
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["human", "ansi"], "render_fps": 4}  # type: ignore[misc]  # class-level in Gymnasium too
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Any = "world",
+        context_length: int = 1024,
+        max_turn_tokens: int = 64,
+        masking: str = "tags",
+        masked_action: str = "count",
+        render_mode: str | None = None,
+        **arguments: Any,
+    ) -> None:
+        self.setup = TokenSetup(
+            tokenizer, context_length, max_turn_tokens, masking, masked_action, arguments
+        )
+        self.factory = self.setup.factory
+        self.action_space = self.setup.action_space
+        self.observation_space = self.setup.observation_space
+        self.render_mode = render_mode
+        self.set_progress(0.0)
+        self._batch = self.setup.make_batch(1)
+        self._stream: EpisodeStream | None = None
+        self._num_printed = 0
+
+    @property
+    def episode(self) -> Episode:
+        """The running or just finished episode, with all its details."""
+        episode = self._batch.episodes[0]
+        if episode is None:
+            raise ResetNeeded("Call reset() first: there is no episode yet.")
+        return episode
+
+    def set_progress(self, progress: float) -> None:
+        """Say how far training is, in [0, 1]: sets the noise probability of later episodes."""
+        self.progress = check_progress(progress)
+        self.noise_probability = self.factory.noise_probability(self.progress)
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which tokens may be written next, shape (V,), bool."""
+        masks: NDArray[np.bool_] = self._batch.action_masks()[0].view(np.bool_)
+        return masks
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode, as `ZeroSearchEnv.reset` does."""
+        super().reset(seed=seed)
+        checked = check_options(options, ("progress", "question", "key"))
+        question = self.factory.find(checked.get("question"))
+        key = as_key(checked.get("key"))
+        self.set_progress(checked.get("progress", self.progress))
+        if seed is not None or self._stream is None:
+            seed = int(self.np_random.integers(2**63)) if seed is None else seed
+            self._stream = EpisodeStream(self.factory, seed)
+        self._batch.begin(0, self._stream.next(self.noise_probability, question, key))
+        self._num_printed = 0
+        self._print_news()
+        return self._observation(), self._with_mask(reset_info(self.episode, self.progress))
+
+    def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Append one token; if it ends the turn, take the turn and answer its search."""
+        if self._batch.episodes[0] is None or self.episode.finished:
+            raise ResetNeeded("Call reset() before step(): no episode is running.")
+        row = np.zeros(1, dtype=np.int64)
+        tokens = self.setup.check(self._batch, np.asarray(action).reshape(-1), row)
+        ended = self._batch.step(tokens, row, self.factory.search_engine)
+        episode = self.episode
+        info = episode.info() if ended else {}
+        if episode.finished:
+            info["num_masked"] = int(self._batch.num_masked[0])
+        self._print_news()
+        return (
+            self._observation(),
+            episode.reward,
+            episode.terminated,
+            episode.truncated,
+            self._with_mask(info),
+        )
+
+    def render(self) -> str | None:
+        """The turns taken so far as text with ANSI colours, for render mode ``ansi``."""
+        if self.render_mode == "ansi":
+            return render_episode(self.episode)
+        self._print_news()
+        return None
+
+    def close(self) -> None:
+        """Close the engine, if the environment made it."""
+        self.factory.close()
+
+    def _observation(self) -> Observation:
+        batch = self._batch
+        return {
+            "tokens": batch.tokens[0].copy(),
+            "length": batch.lengths.copy(),
+            "roles": batch.roles[0].copy(),
+        }
+
+    def _with_mask(self, info: dict[str, Any]) -> dict[str, Any]:
+        return {**info, "action_mask": self._batch.action_masks()[0]}
+
+    def _print_news(self) -> None:
+        """For render mode ``human``: print what has been added to the transcript."""
+        if self.render_mode != "human":
+            return
+        colour = sys.stdout.isatty()
+        print(render_episode(self.episode, self._num_printed, colour), end="", flush=True)
+        self._num_printed = len(self.episode.segments)
