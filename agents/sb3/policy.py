@@ -1,0 +1,147 @@
+"""A small network that reads token observations, for the policies of Stable-Baselines3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from sb3_contrib.common.maskable.policies import MaskableMultiInputActorCriticPolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+
+from zs_env.token_batch import TokenRole
+
+NEIGHBOURS = 4
+"""A position is read together with the tokens before it, this many in all."""
+
+
+class TokenFeatures(BaseFeaturesExtractor):
+    """What the last token needs to know of the tokens before it.
+
+    A causal transformer of which only the last position is computed: each position is its token
+    and the three before it; the last one attends to all, twice. Which tokens it looks at in the end,
+    and which tokens have followed the last one before, are features too, V of each: what is
+    copied, and how a copy goes on.
+
+    Args:
+        observation_space: of the token environment.
+        width: of the vectors.
+        num_heads: of each look.
+    """
+
+    def __init__(self, observation_space: Any, width: int = 64, num_heads: int = 4) -> None:
+        self.vocabulary_size = int(observation_space["tokens"].high.max()) + 1
+        super().__init__(observation_space, 3 * width + 2 * self.vocabulary_size)
+        self.token_embedding = nn.Embedding(self.vocabulary_size, width)
+        self.role_embedding = nn.Embedding(len(TokenRole), width)
+        self.neighbours = nn.Linear(NEIGHBOURS * width, width)
+        self.first = Look(width, width, num_heads)
+        self.second = Look(2 * width, width, num_heads)
+
+    def forward(self, observations: dict[str, Tensor]) -> Tensor:
+        """Features of the last token, shape (B, 3 * width + 2 * V)."""
+        longest = int(observations["length"].max())
+        tokens = observations["tokens"][:, :longest].long()  # (B, T)
+        roles = observations["roles"][:, :longest].long()  # (B, T)
+        last = observations["length"].long() - 1  # (B, 1)
+        embedded = self.token_embedding(tokens) + self.role_embedding(roles)  # (B, T, D)
+        padded = nn.functional.pad(embedded, (0, 0, NEIGHBOURS - 1, 0))
+        windows = torch.cat(
+            [padded[:, k : k + longest] for k in range(NEIGHBOURS)], dim=-1
+        )  # (B, T, NEIGHBOURS * D)
+        positions = nn.functional.gelu(self.neighbours(windows))  # (B, T, D)
+        here = positions.gather(1, last[..., None].expand(-1, 1, positions.shape[-1]))[:, 0]
+        seen = roles != TokenRole.PADDING  # (B, T)
+        found, _ = self.first(here, positions, seen)
+        more, weights = self.second(torch.cat([here, found], -1), positions, seen)
+        follows = (tokens[:, :-1] == tokens.gather(1, last)) & seen[:, 1:]  # (B, T - 1)
+        follows = follows / follows.sum(1, keepdim=True).clamp(min=1)
+        return torch.cat(
+            [here, found, more, self._by_token(tokens, weights), self._by_token(tokens[:, 1:], follows)],
+            dim=-1,
+        )
+
+    def _by_token(self, tokens: Tensor, weights: Tensor) -> Tensor:
+        """``weights`` (B, T) of ``tokens`` (B, T), summed by token, (B, V)."""
+        sums = torch.zeros(len(tokens), self.vocabulary_size, device=tokens.device)
+        return sums.scatter_add(1, tokens, weights)
+
+
+class Look(nn.Module):
+    """One position attends to all.
+
+    Args:
+        query_width: of what asks.
+        width: of the positions, and of what is found.
+        num_heads: heads.
+    """
+
+    def __init__(self, query_width: int, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query = nn.Linear(query_width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+
+    def forward(self, here: Tensor, positions: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """What is found, shape (B, D), and the mean weights over heads, shape (B, T)."""
+        size = positions.shape[-1] // self.num_heads
+        query = self.query(here).unflatten(-1, (self.num_heads, size))  # (B, H, S)
+        keys = self.key(positions).unflatten(-1, (self.num_heads, size))  # (B, T, H, S)
+        values = self.value(positions).unflatten(-1, (self.num_heads, size))
+        scores = torch.einsum("bhs,bths->bth", query, keys) * size**-0.5
+        weights = scores.masked_fill(~seen[..., None], -torch.inf).softmax(dim=1)
+        found = torch.einsum("bth,bths->bhs", weights, values).flatten(1)
+        return found, weights.mean(-1)
+
+
+class TokenPolicy(MaskableMultiInputActorCriticPolicy):
+    """An actor and a critic on `TokenFeatures`; at first it mostly copies what it sees.
+
+    Args:
+        args: as for SB3's policies.
+        copy_scale: how much the tokens it looks at are preferred at first, in logits.
+        follow_scale: how much the tokens are preferred at first that followed the last one before.
+        first_bias: how much tokens are preferred at first, in logits, such as closing tags: turns
+            begin short.
+        kwargs: as for SB3's policies.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        copy_scale: float = 30.0,
+        follow_scale: float = 5.0,
+        first_bias: Mapping[int, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.copy_scale = copy_scale
+        self.follow_scale = follow_scale
+        self.first_bias = dict(first_bias or {})
+        kwargs.setdefault("features_extractor_class", TokenFeatures)
+        kwargs.setdefault("net_arch", {"pi": [], "vf": [64]})
+        kwargs.setdefault("ortho_init", False)
+        super().__init__(*args, **kwargs)
+
+    def _build(self, lr_schedule: Any) -> None:
+        super()._build(lr_schedule)
+        with torch.no_grad():
+            for look in (self.features_extractor.first, self.features_extractor.second):
+                look.query.weight.mul_(0.1)  # at first it looks everywhere
+            weight, bias = self.action_net.weight, self.action_net.bias
+            weight.mul_(0.1)
+            size = len(bias)
+            weight[:, -2 * size : -size] = self.copy_scale * torch.eye(size)
+            weight[:, -size:] = self.follow_scale * torch.eye(size)
+            bias.zero_()
+            for token, value in self.first_bias.items():
+                bias[token] = value
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            **super()._get_constructor_parameters(),
+            "copy_scale": self.copy_scale,
+            "follow_scale": self.follow_scale,
+            "first_bias": self.first_bias,
+        }

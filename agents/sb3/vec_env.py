@@ -1,0 +1,123 @@
+"""The native vector environment as a `VecEnv` of Stable-Baselines3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+
+from zs_env.token_vector_env import ZeroSearchTokenVectorEnv
+
+Indices = None | int | Iterable[int]
+Observations = dict[str, NDArray[Any]]
+
+
+class TokenVecEnv(VecEnv):
+    """``num_envs`` token environments, stepped natively, for the algorithms of SB3.
+
+    A step that ends an episode begins the next; what ended is in ``terminal_observation``, and
+    whether it was cut off in ``TimeLimit.truncated``. Each finished episode leaves its reward and
+    length in ``info["episode"]``, as SB3's monitors do. The masks of all come from one call.
+
+    Args:
+        num_envs: number of environments.
+        shaping: potential-based shaping (Ng et al. 1999, gamma 1): this is added to the reward in
+            the step in which a document shows a golden answer, and taken off at the end.
+        arguments: of `zs_env.token_env.ZeroSearchTokenEnv`.
+    """
+
+    def __init__(self, num_envs: int, *, shaping: float = 0.0, **arguments: Any) -> None:
+        self.shaping = shaping
+        self._potentials = np.zeros(num_envs)
+        self.envs = ZeroSearchTokenVectorEnv(num_envs, autoreset_mode="SameStep", **arguments)
+        super().__init__(
+            num_envs, self.envs.single_observation_space, self.envs.single_action_space
+        )
+        self._actions: NDArray[np.int64] = np.zeros(num_envs, dtype=np.int64)
+        self._lengths = np.zeros(num_envs, dtype=np.int64)
+
+    def reset(self) -> Observations:  # type: ignore[override]
+        """Begin an episode everywhere, by the seeds that `seed` was given."""
+        seeds = None if self._seeds[0] is None else list(self._seeds)
+        observations, infos = self.envs.reset(seed=seeds)
+        self.reset_infos = _split(infos, self.num_envs)
+        self._lengths[:] = 0
+        self._reset_seeds()
+        self._reset_options()
+        return observations
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Keep the actions for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(
+        self,
+    ) -> tuple[Observations, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
+        """Take the step."""
+        observations, rewards, terminated, truncated, infos = self.envs.step(self._actions)
+        ended = terminated | truncated
+        self._lengths += 1
+        shaped = rewards + self._shape(ended)
+        listed: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for i in np.flatnonzero(ended).tolist():
+            listed[i] = {
+                **_one(infos["final_info"], i),
+                "terminal_observation": infos["final_obs"][i],
+                "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
+                "episode": {"r": float(rewards[i]), "l": int(self._lengths[i]), "t": 0.0},
+            }
+        self._lengths[ended] = 0
+        return observations, shaped.astype(np.float32), ended, listed
+
+    def _shape(self, ended: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """What the change of the potential adds to each reward; it is 0 where an episode ended."""
+        seen = [episode.golden_answer_seen for episode in self.envs.episodes]
+        potentials = self.shaping * np.where(ended, False, seen)
+        added = potentials - self._potentials
+        self._potentials = potentials
+        return added
+
+    def close(self) -> None:
+        """Close the engine, if the environments made it."""
+        self.envs.close()
+
+    def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
+        """An attribute of the vector environment, once for each of ``indices``."""
+        value = getattr(self.envs, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
+        """Set an attribute, which all environments share."""
+        setattr(self.envs, attr_name, value)
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Call a method once for all; a row of what it returns for each of ``indices``."""
+        result = getattr(self.envs, method_name)(*method_args, **method_kwargs)
+        return [None if result is None else result[i] for i in self._get_indices(indices)]
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: Indices = None
+    ) -> list[bool]:
+        """No environment is wrapped; episodes are monitored all the same."""
+        from stable_baselines3.common.monitor import Monitor
+
+        return [wrapper_class is Monitor for _ in self._get_indices(indices)]
+
+
+def _one(infos: dict[str, Any], i: int) -> dict[str, Any]:
+    """The info of environment i."""
+    return {
+        key: value[i]
+        for key, value in infos.items()
+        if not key.startswith("_") and infos[f"_{key}"][i]
+    }
+
+
+def _split(infos: dict[str, Any], num_envs: int) -> Sequence[dict[str, Any]]:
+    return [_one(infos, i) for i in range(num_envs)]
