@@ -23,7 +23,7 @@ from tests.helpers import (
     search,
 )
 from zs_env import Question
-from zs_env.actions import TAG_NAMES
+from zs_env.actions import TAG_NAMES, ends_turn
 from zs_env.env import ZeroSearchEnv
 from zs_env.prompts import TINY_PROMPT
 from zs_env.token_batch import TokenRole
@@ -456,7 +456,10 @@ def test_text_and_token_env_agree_on_any_policy_text(tokenizer, masking, turns, 
     for turn in turns:
         written, masked, result = write_turn(token_env, joint.join(turn))
         num_masked += masked
-        expected = text_env.step(token_env.setup.encoder.decode(written))
+        decode = token_env.setup.encoder.decode
+        prefixes = [written[:length] for length in range(len(written))]
+        assert not any(ends_turn(decode(prefix)) for prefix in prefixes), "it ended too late"
+        expected = text_env.step(decode(written))
         info = result[4]
         info.pop("action_mask")
         if token_env.episode.finished:

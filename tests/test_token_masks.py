@@ -101,9 +101,14 @@ def test_documents_tags_and_special_tokens_are_never_allowed(masking):
         assert not masks.table[:, [tokenizer.token_id(token) for token in banned]].any()
 
 
-def test_tokens_that_may_end_a_turn_are_those_with_the_end_of_a_tag():
+def test_tokens_that_may_end_a_turn_are_those_that_may_complete_an_action():
     masks = TokenMasks(TextEncoder(TOKENIZER), "none")
-    assert {TOKENIZER.tokens[token] for token in np.flatnonzero(masks.may_end)} == TAGS | {"[end]"}
+    ends = {TOKENIZER.tokens[token] for token in np.flatnonzero(masks.may_end)}
+    assert ends == {"</search>", "</answer>", "[end]"}
+    tokenizer = bpe_tokenizer()
+    masks = TokenMasks(TextEncoder(tokenizer), "none")
+    ends = {tokenizer.decode([token]) for token in np.flatnonzero(masks.may_end)}
+    assert ends >= {">", "><", "[end]"} and all(">" in text for text in ends - {"[end]"})
 
 
 @pytest.mark.parametrize("tokenizer", [ByteTokenizer(), bpe_tokenizer(), bpe_tokenizer("<think>")])

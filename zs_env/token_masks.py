@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from zs_env.actions import ANSWER, INFORMATION, SEARCH, THINK
 from zs_env.documents import clean_text
-from zs_env.rollout import TextEncoder
+from zs_env.rollout import STOP, TextEncoder
 
 MASKINGS = ("tags", "vocabulary", "none")
 SPECIAL_ATTRIBUTES = ("pad_token_id", "unk_token_id", "bos_token_id", "mask_token_id")
@@ -77,10 +77,11 @@ class TokenMasks:
         self._by_state = masking == "tags"
         self.size = len(encoder.tokenizer)  # type: ignore[arg-type]
         texts = [encoder.tokenizer.decode([token]) for token in range(self.size)]
-        # Only ">" completes a tag; a token may reach past it.
-        self.may_end = np.array([">" in text for text in texts])
-        self.may_end[encoder.end_of_text] = True
         self._tags = self._find_tags()
+        # Only ">" completes an action; a token may reach past it.
+        self.may_end = np.array([">" in text for text in texts])
+        self.may_end[[token for text, token in self._tags.items() if text not in STOP]] = False
+        self.may_end[encoder.end_of_text] = True
         self._next = np.tile(np.arange(NUM_STATES, dtype=np.int64)[:, None], self.size)
         self.table = self._make_table(masking, texts)
         self.table.flags.writeable = False
