@@ -57,7 +57,8 @@ class TokenMasks:
     Args:
         encoder: of the policy's tokenizer.
         masking: ``tags`` keeps a turn to the template: a thought, then one search or answer that
-            is not empty, no other tags, and all complete when the tokens of the turn are spent;
+            is not blank, no other tags and no parts of tags, and all complete when the tokens of
+            the turn are spent;
             ``vocabulary`` forbids only what a policy never writes: padding, other special tokens
             and the tags of documents; ``none`` allows all.
 

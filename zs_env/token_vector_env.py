@@ -22,7 +22,7 @@ class ZeroSearchTokenVectorEnv(EpisodeVectorEnv[Observation, NDArray[np.int64]])
 
     Environment i, reset with seed s, is in all it returns the single environment of seed s + i.
     Actions are integers of shape (num_envs,); observations and ``infos["action_mask"]`` have a
-    first axis of num_envs.
+    first axis of num_envs. Every environment has a mask, also where only some were reset.
 
     Args:
         num_envs: number of environments.
