@@ -57,6 +57,7 @@ format: setup  ## format the code
 
 benchmark: setup  ## measure environment, engines and training, and audit the world
 	$(BIN)/python -m benchmarks.env_overhead
+	$(BIN)/python -m benchmarks.token_env
 	$(BIN)/python -m benchmarks.bm25_million
 	$(BIN)/python -m benchmarks.world_audit
 	$(BIN)/python -m benchmarks.training

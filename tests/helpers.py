@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,43 @@ def end_while_waiting(program: str, number: int, is_waiting: Callable[[], bool])
             process.kill()
     assert process.returncode == -number, errors
     return errors
+
+
+class ByteTokenizer:
+    """A token for each byte of a text, and one for its end."""
+
+    eos_token_id = 256
+
+    def __len__(self) -> int:
+        return 257
+
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        return [*text.encode(), *([self.eos_token_id] if add_special_tokens else [])]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return bytes(token for token in token_ids if token < 256).decode(errors="replace")
+
+
+@cache
+def bpe_tokenizer(*added: str) -> Any:
+    """A tokenizer of transformers whose tokens cross the borders of tags; ``added`` are tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ("birthplace of Ada Blake", "Jarrow Corvale", "I need the fact.")
+    texts = [search(text) + answer(text) for text in words]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=["[end]"], initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts * 20, trainer)
+    tokenizer.add_tokens([*added])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="[end]", clean_up_tokenization_spaces=False
+    )
 
 
 class FixedEngine(SearchEngine):

@@ -132,6 +132,10 @@ class EpisodeVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         """The infos of single environments as those of a vector environment."""
         return batch_infos(infos.items(), self.num_envs)
 
+    def _batch_final(self, infos: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+        """`_batch` of environments whose episodes are over, before the next ones begin."""
+        return batch_infos(infos.items(), self.num_envs)
+
     def _result(
         self, infos: dict[int, dict[str, Any]]
     ) -> tuple[Observations, NDArray[np.float64], Bools, Bools, dict[str, Any]]:
@@ -162,6 +166,7 @@ class EpisodeVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         final_infos = {int(i): infos[int(i)] for i in over}
         if not final_infos:
             return {}
+        final_info = self._batch_final(final_infos)
         final_obs = np.full(self.num_envs, None, dtype=object)
         mask = np.zeros(self.num_envs, dtype=np.bool_)
         for i in final_infos:
@@ -171,7 +176,7 @@ class EpisodeVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         return {
             "final_obs": final_obs,
             "_final_obs": mask,
-            "final_info": batch_infos(final_infos.items(), self.num_envs),
+            "final_info": final_info,
             "_final_info": mask.copy(),
         }
 

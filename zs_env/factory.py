@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from zs_env import keyed_random
 from zs_env.curriculum import noise_probability
 from zs_env.engines import SearchEngine, load_engine
 from zs_env.episode import Episode
-from zs_env.prompts import PROMPT
+from zs_env.prompts import PROMPT, render_prompt
 from zs_env.questions import Question, QuestionSet, QuestionSource, load_questions
 from zs_env.rewards import RewardFunction
 from zs_env.rules import Rules
@@ -103,9 +102,11 @@ class EpisodeFactory:
         self.noise_probability(0.0)
         self._check_questions()
 
-    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
-        """Pickle as the arguments."""
-        return type(self), tuple(getattr(self, f.name) for f in fields(self) if f.init)
+    def __reduce__(self) -> tuple[Callable[..., EpisodeFactory], tuple[Any, ...]]:
+        """Pickle as the arguments, those of `measured` included."""
+        arguments = tuple(getattr(self, f.name) for f in fields(self) if f.init)
+        limits = (self.measure, self.rules.max_context, self.rules.turn_reserve)
+        return _restore, (type(self), arguments, limits)
 
     def noise_probability(self, progress: float) -> float:
         """The share of noisy searches at ``progress``, in [0, 1]; 0.0 if the engine makes none."""
@@ -127,7 +128,7 @@ class EpisodeFactory:
     def measured(
         self, measure: Callable[[str], int], max_context: int, turn_reserve: int
     ) -> EpisodeFactory:
-        """A copy, whose context is counted by ``measure``, as in tokens.
+        """A copy, with the same engine, whose context is counted by ``measure``, as in tokens.
 
         Args:
             measure: length of a text.
@@ -137,7 +138,8 @@ class EpisodeFactory:
         Raises:
             ValueError: a question does not fit; the message says how much it needs.
         """
-        copied = copy(self)
+        copied = object.__new__(type(self))  # copy() would make an engine anew
+        vars(copied).update(vars(self))
         rules = replace(self.rules, max_context=max_context, turn_reserve=turn_reserve)
         object.__setattr__(copied, "rules", rules)
         object.__setattr__(copied, "measure", measure)
@@ -165,8 +167,13 @@ class EpisodeFactory:
     def _check_longest(self) -> None:
         in_memory = isinstance(self.source, QuestionSet)
         num_checked = len(self.source) if in_memory else min(len(self.source), SAMPLE_SIZE)
-        checked = (self.source[index] for index in range(num_checked))
-        self.make(max(checked, key=lambda question: len(question.text)), 0, 0.0)
+        checked = [self.source[index] for index in range(num_checked)]
+        longest = max(checked, key=lambda question: _num_bytes(question.text))
+        prompt = render_prompt(self.rules.prompt_template, longest.text)
+        # A token takes a byte at least. Only where that leaves a doubt are all questions measured.
+        if _num_bytes(prompt) + self.rules.turn_reserve > self.rules.max_context:
+            longest = max(checked, key=lambda question: self.measure(question.text))
+        self.make(longest, 0, 0.0)
 
     def _check_questions(self) -> None:
         if len(self.source) == 0:
@@ -182,6 +189,16 @@ class EpisodeFactory:
                 f"{self.questions} is not about: choose another `engine`, such as the path of a "
                 ".jsonl corpus."
             )
+
+
+def _num_bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _restore(
+    kind: type[EpisodeFactory], arguments: Sequence[Any], limits: tuple[Any, int, int]
+) -> EpisodeFactory:
+    return kind(*arguments).measured(*limits)
 
 
 class QuestionOrder:

@@ -85,6 +85,10 @@ class TextEncoder:
         self._special_tokens = [t for t in special_tokens if not t.startswith(TAG_STARTS)]
         self._encode = lru_cache(maxsize=REMEMBERED_TEXTS)(self._encode_anew)
 
+    def __reduce__(self) -> tuple[type, tuple[Tokenizer]]:
+        """Pickle as the tokenizer, without the texts that are remembered."""
+        return type(self), (self.tokenizer,)
+
     def __call__(self, text: str) -> int:
         """Number of tokens of ``text``."""
         return len(self._encode(text))

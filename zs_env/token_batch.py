@@ -126,9 +126,13 @@ class TokenBatch:
                 requests.append(request)
         if not requests:
             return
+        waiting = [self._episode(row) for row in asking]
+        for row in asking:
+            self.episodes[row] = None  # nothing to go on with if the engine raises
         results = answer_batch(engine, requests)
-        for row, result in zip(asking, results, strict=True):
-            self._episode(row).observe(result)
+        for row, episode, result in zip(asking, waiting, results, strict=True):
+            self.episodes[row] = episode
+            episode.observe(result)
             self._show(row)
 
     def _is_over(self, row: int) -> bool:

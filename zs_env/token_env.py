@@ -33,7 +33,7 @@ class ZeroSearchTokenEnv(gym.Env[Any, Any]):
 
     | `masking`      | allows                                                                     |
     |----------------|----------------------------------------------------------------------------|
-    | `"tags"`       | what keeps a turn to the template: a thought, then one search or answer that is not empty; complete before the turn is full |
+    | `"tags"`       | what keeps a turn to the template: a thought, then one search or answer that is not blank; complete before the turn is full; no token with a part of a tag |
     | `"vocabulary"` | all but padding, other special tokens and the tags of documents            |
     | `"none"`       | all                                                                        |
 
@@ -76,7 +76,9 @@ class ZeroSearchTokenEnv(gym.Env[Any, Any]):
     | `masked_action`   | `"count"` | or `"error"`                                                 |
     | `render_mode`     | `None`    | `"ansi"` or `"human"`: the transcript in colour              |
 
-    and those of `ZeroSearchEnv`, but for `observation`. `max_context_chars` has no effect.
+    and those of `ZeroSearchEnv`, but for `observation`. `max_context_chars` has no effect. With
+    `tokenizer="world"` the default of `prompt_template` is the prompt whose words the vocabulary
+    has: `prompts.TINY_PROMPT` with `world_size="tiny"`.
 
     ## Version History
     * v0: Initial version.

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zs_env.actions import ANSWER, INFORMATION, SEARCH, THINK
-from zs_env.rollout import TextEncoder
+from zs_env.documents import clean_text
+from zs_env.rollout import STOP, TextEncoder
 
 MASKINGS = ("tags", "vocabulary", "none")
 SPECIAL_ATTRIBUTES = ("pad_token_id", "unk_token_id", "bos_token_id", "mask_token_id")
@@ -39,12 +40,15 @@ _TEMPLATE: dict[TurnState, dict[str, TurnState]] = {
     _S.START: {f"<{THINK}>": _S.THOUGHT},
     _S.THOUGHT: {"word": _S.THOUGHT, f"</{THINK}>": _S.CHOICE},
     _S.CHOICE: {f"<{SEARCH}>": _S.QUERY_START, f"<{ANSWER}>": _S.ANSWER_START},
-    _S.QUERY_START: {"word": _S.QUERY},
+    _S.QUERY_START: {"first": _S.QUERY},
     _S.QUERY: {"word": _S.QUERY, f"</{SEARCH}>": _S.START},
-    _S.ANSWER_START: {"word": _S.ANSWER},
+    _S.ANSWER_START: {"first": _S.ANSWER},
     _S.ANSWER: {"word": _S.ANSWER, f"</{ANSWER}>": _S.START},
 }
-"""What may come next in each state, and the state after it; a complete turn starts the next."""
+"""What may come next in each state, and the state after it; a complete turn starts the next.
+
+A ``word`` cannot be part of a tag, and a ``first`` word is not blank.
+"""
 
 
 class TokenMasks:
@@ -53,7 +57,8 @@ class TokenMasks:
     Args:
         encoder: of the policy's tokenizer.
         masking: ``tags`` keeps a turn to the template: a thought, then one search or answer that
-            is not empty, no other tags, and all complete when the tokens of the turn are spent;
+            is not blank, no other tags and no parts of tags, and all complete when the tokens of
+            the turn are spent;
             ``vocabulary`` forbids only what a policy never writes: padding, other special tokens
             and the tags of documents; ``none`` allows all.
 
@@ -68,17 +73,23 @@ class TokenMasks:
     def __init__(self, encoder: TextEncoder, masking: str) -> None:
         if masking not in MASKINGS:
             raise ValueError(f"`masking` must be one of {', '.join(MASKINGS)}, got {masking!r}.")
+        self.masking = masking
         self._encoder = encoder
         self._by_state = masking == "tags"
         self.size = len(encoder.tokenizer)  # type: ignore[arg-type]
         texts = [encoder.tokenizer.decode([token]) for token in range(self.size)]
-        # Only ">" completes a tag; a token may reach past it.
-        self.may_end = np.array([">" in text for text in texts])
-        self.may_end[encoder.end_of_text] = True
         self._tags = self._find_tags()
+        # Only ">" completes an action; a token may reach past it.
+        self.may_end = np.array([">" in text for text in texts])
+        self.may_end[[token for text, token in self._tags.items() if text not in STOP]] = False
+        self.may_end[encoder.end_of_text] = True
         self._next = np.tile(np.arange(NUM_STATES, dtype=np.int64)[:, None], self.size)
-        self.table = self._make_table(masking)
+        self.table = self._make_table(masking, texts)
         self.table.flags.writeable = False
+
+    def __reduce__(self) -> tuple[type, tuple[TextEncoder, str]]:
+        """Pickle as the arguments."""
+        return type(self), (self._encoder, self.masking)
 
     def after(self, states: NDArray[np.int64], tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         """The `TurnState` after ``tokens``; one that the template forbids changes nothing."""
@@ -95,29 +106,34 @@ class TokenMasks:
         rows: NDArray[np.int64] = states + NUM_STATES * must_close
         return rows
 
-    def _make_table(self, masking: str) -> NDArray[np.int8]:
+    def _make_table(self, masking: str, texts: list[str]) -> NDArray[np.int8]:
         if masking == "none":
             return np.ones((1, self.size), dtype=np.int8)
         words = self._find_words()
         if masking == "tags":
-            return self._follow_template(words)
+            return self._follow_template(words, texts)
         allowed = words.copy()
         allowed[[self._tags[text] for text in _policy_tags() if text in self._tags]] = True
         allowed[self._encoder.end_of_text] = True
         table: NDArray[np.int8] = allowed[None].view(np.int8)
         return table
 
-    def _follow_template(self, words: NDArray[np.bool_]) -> NDArray[np.int8]:
+    def _follow_template(self, words: NDArray[np.bool_], texts: list[str]) -> NDArray[np.int8]:
         """The mask of each state, and then of each state in which the turn must be closed."""
         if missing := [text for text in _policy_tags() if text not in self._tags]:
             raise ValueError(
                 f"masking='tags' needs each tag to be one token, and this tokenizer splits "
                 f"{', '.join(missing)}: add them to it, or use masking='vocabulary'."
             )
+        chosen = {tag: self._are([tag]) for tag in _policy_tags()}
+        chosen["word"] = words & ["<" not in text for text in texts]
+        chosen["first"] = chosen["word"] & [_shows(text) for text in texts]
+        if not chosen["first"].any():
+            raise ValueError("masking='tags' needs words, and this tokenizer has none.")
         allowed = np.zeros((2 * NUM_STATES, self.size), dtype=np.int8)
         for state, moves in _TEMPLATE.items():
             for what, after in moves.items():
-                tokens = words if what == "word" else self._are([what])
+                tokens = chosen[what]
                 allowed[state, tokens] = 1
                 self._next[state, tokens] = after
                 closes = after is _S.START or TOKENS_TO_CLOSE[after] < TOKENS_TO_CLOSE[state]
@@ -142,14 +158,17 @@ class TokenMasks:
         special = [getattr(tokenizer, name, None) for name in SPECIAL_ATTRIBUTES]
         special += [self._encoder.end_of_text, *getattr(tokenizer, "all_special_ids", ())]
         words[[token for token in special if token is not None]] = False
-        if not words.any():
-            raise ValueError("the tokenizer has no words: all its tokens are special.")
         return words
 
     def _are(self, texts: Iterable[str]) -> NDArray[np.bool_]:
         chosen = np.zeros(self.size, dtype=np.bool_)
         chosen[[self._tags[text] for text in texts]] = True
         return chosen
+
+
+def _shows(text: str) -> bool:
+    """Whether ``text`` is surely not blank, as a part of a character might turn out to be."""
+    return bool(clean_text(text)) and "\ufffd" not in text
 
 
 def _policy_tags() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,7 +63,8 @@ class TokenSetup:
         size = arguments.get("world_size", "small")
         if isinstance(tokenizer, str) and tokenizer == "world" and size in SIZES:
             arguments = {"prompt_template": SIZES[size].prompt, **arguments}
-        factory = make_factory(arguments)
+        # Tokens are counted, not characters.
+        factory = make_factory({**arguments, "max_context_chars": sys.maxsize})
         self.tokenizer = load_tokenizer(tokenizer, size)
         self.encoder = TextEncoder(self.tokenizer)
         self.masks = TokenMasks(self.encoder, masking)

@@ -22,7 +22,7 @@ class ZeroSearchTokenVectorEnv(EpisodeVectorEnv[Observation, NDArray[np.int64]])
 
     Environment i, reset with seed s, is in all it returns the single environment of seed s + i.
     Actions are integers of shape (num_envs,); observations and ``infos["action_mask"]`` have a
-    first axis of num_envs.
+    first axis of num_envs. Every environment has a mask, also where only some were reset.
 
     Args:
         num_envs: number of environments.
@@ -71,10 +71,12 @@ class ZeroSearchTokenVectorEnv(EpisodeVectorEnv[Observation, NDArray[np.int64]])
     def step(self, actions: NDArray[np.int64]) -> StepResult:
         """Append a token in every environment, with one call of the engine for all that search."""
         self._check_running()
-        begun = self._begin_finished()
-        running = np.array([i for i in range(self.num_envs) if i not in begun], dtype=np.int64)
+        running = np.flatnonzero([not episode.finished for episode in self._episodes])
         tokens = self.setup.check(self._rows, actions, running)
+        begun = self._begin_finished()
+        episodes, self._episodes = self._episodes, []  # nothing to go on with if this raises
         ended = self._rows.step(tokens, running, self.factory.search_engine)
+        self._episodes = episodes
         infos = begun | {i: self._info(i) for i in ended}
         return self._result(infos)
 
@@ -108,3 +110,9 @@ class ZeroSearchTokenVectorEnv(EpisodeVectorEnv[Observation, NDArray[np.int64]])
         every = np.ones(self.num_envs, dtype=np.bool_)
         masks = self._rows.action_masks()
         return super()._batch(infos) | {"action_mask": masks, "_action_mask": every}
+
+    def _batch_final(self, infos: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+        over = np.zeros(self.num_envs, dtype=np.bool_)
+        over[list(infos)] = True
+        masks = self._rows.action_masks() * over[:, None]
+        return super()._batch_final(infos) | {"action_mask": masks, "_action_mask": over}

@@ -55,6 +55,10 @@ class WorldTokenizer:
         """Number of tokens, the special ones included."""
         return len(self.tokens)
 
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        """Pickle as the size."""
+        return type(self), (self.size,)
+
     def __repr__(self) -> str:
         """The call that makes this tokenizer."""
         return f"WorldTokenizer({self.size!r})"

@@ -1,0 +1,57 @@
+"""Tokenizers by name, by folder and as objects."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from tests.helpers import ByteTokenizer, bpe_tokenizer
+from zs_env.errors import MissingDependencyError, RolloutError
+from zs_env.token_env import ZeroSearchTokenEnv
+from zs_env.tokenizers import load_tokenizer
+from zs_env.world.tokenizer import WorldTokenizer
+
+
+def test_world_is_the_tokenizer_of_that_size():
+    assert load_tokenizer("world", "tiny").tokens == WorldTokenizer("tiny").tokens
+    assert len(load_tokenizer("world")) == 1036
+
+
+def test_object_is_taken_as_it_is():
+    tokenizer = ByteTokenizer()
+    assert load_tokenizer(tokenizer) is tokenizer
+
+
+@pytest.mark.parametrize("kind", [str, lambda folder: folder])
+def test_folder_of_a_tokenizer_is_read(tmp_path, kind):
+    tokenizer = bpe_tokenizer()
+    tokenizer.save_pretrained(tmp_path)
+    env = ZeroSearchTokenEnv(
+        tokenizer=kind(tmp_path), masking="vocabulary", context_length=4096, world_size="tiny"
+    )
+    assert env.action_space.n == len(tokenizer)
+    observation, _ = env.reset(seed=0)
+    tokens = observation["tokens"][: observation["length"][0]]
+    assert tokenizer.decode(tokens) == env.episode.transcript
+    assert np.array_equal(observation["tokens"][len(tokens) :], [0] * (4096 - len(tokens)))
+
+
+def test_folder_without_a_tokenizer_is_refused(tmp_path):
+    with pytest.raises(RolloutError, match=f"'world' or the name or folder .* got '{tmp_path}'"):
+        load_tokenizer(tmp_path)
+
+
+def test_missing_transformers_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingDependencyError, match=r"zs-env\[train\]"):
+        load_tokenizer(tmp_path)
+
+
+def test_tokenizer_without_end_of_text_is_refused():
+    class Endless(ByteTokenizer):
+        eos_token_id = None
+
+    with pytest.raises(RolloutError, match="no end-of-text"):
+        ZeroSearchTokenEnv(tokenizer=Endless(), masking="none")
