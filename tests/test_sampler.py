@@ -20,6 +20,7 @@ from agents.sampler import Sampler
 from agents.tiny.tokenizer import make_tokenizer
 from tests.helpers import EchoEngine, tiny_model
 from zs_env import Document, Episode, Question, Rules, SearchEngine, SearchResult
+from zs_env.concurrency.event_loop import run_to_end
 from zs_env.episode import Role
 from zs_env.keyed_random import derive_key
 from zs_env.rollout import STOP, TextEncoder, rollout
@@ -287,7 +288,8 @@ def test_episode_that_waits_for_its_documents_holds_up_no_other(make_policy):
         engine.released.set()
         return [*quick, await slow]
 
-    trajectories = asyncio.run(asyncio.wait_for(play_all(), PATIENCE_OF_THE_TEST))
+    # The events of the engine belong to the loop of all engines.
+    trajectories = run_to_end(asyncio.wait_for(play_all(), PATIENCE_OF_THE_TEST))
     assert len(trajectories[-1].searches) > 0
     for trajectory in trajectories:
         trajectory.verify()
