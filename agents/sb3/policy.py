@@ -20,8 +20,8 @@ class TokenFeatures(BaseFeaturesExtractor):
     """What the last token needs to know of the tokens before it.
 
     A causal transformer of which only the last position is computed: each position is its token
-    and the three before it; the last one attends to all, twice. Which tokens it looks at in the end,
-    and which tokens have followed the last one before, are features too, V of each: what is
+    and the three before it; the last one attends to all, twice. Which tokens it looks at in the
+    end, and which tokens have followed the last one before, are features too, V of each: what is
     copied, and how a copy goes on.
 
     Args:
@@ -58,7 +58,13 @@ class TokenFeatures(BaseFeaturesExtractor):
         follows = (tokens[:, :-1] == tokens.gather(1, last)) & seen[:, 1:]  # (B, T - 1)
         follows = follows / follows.sum(1, keepdim=True).clamp(min=1)
         return torch.cat(
-            [here, found, more, self._by_token(tokens, weights), self._by_token(tokens[:, 1:], follows)],
+            [
+                here,
+                found,
+                more,
+                self._by_token(tokens, weights),
+                self._by_token(tokens[:, 1:], follows),
+            ],
             dim=-1,
         )
 
@@ -126,10 +132,12 @@ class TokenPolicy(MaskableMultiInputActorCriticPolicy):
 
     def _build(self, lr_schedule: Any) -> None:
         super()._build(lr_schedule)
+        features: Any = self.features_extractor
+        action_net: Any = self.action_net
         with torch.no_grad():
-            for look in (self.features_extractor.first, self.features_extractor.second):
+            for look in (features.first, features.second):
                 look.query.weight.mul_(0.1)  # at first it looks everywhere
-            weight, bias = self.action_net.weight, self.action_net.bias
+            weight, bias = action_net.weight, action_net.bias
             weight.mul_(0.1)
             size = len(bias)
             weight[:, -2 * size : -size] = self.copy_scale * torch.eye(size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import gymnasium as gym
@@ -40,7 +40,7 @@ class TokenVecEnv(VecEnv):
         self._actions: NDArray[np.int64] = np.zeros(num_envs, dtype=np.int64)
         self._lengths = np.zeros(num_envs, dtype=np.int64)
 
-    def reset(self) -> Observations:  # type: ignore[override]
+    def reset(self) -> Observations:
         """Begin an episode everywhere, by the seeds that `seed` was given."""
         seeds = None if self._seeds[0] is None else list(self._seeds)
         observations, infos = self.envs.reset(seed=seeds)
@@ -119,5 +119,5 @@ def _one(infos: dict[str, Any], i: int) -> dict[str, Any]:
     }
 
 
-def _split(infos: dict[str, Any], num_envs: int) -> Sequence[dict[str, Any]]:
+def _split(infos: dict[str, Any], num_envs: int) -> list[dict[str, Any]]:
     return [_one(infos, i) for i in range(num_envs)]

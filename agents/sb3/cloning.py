@@ -1,0 +1,120 @@
+"""Behaviour cloning from the scripted solver, as a start for algorithms of Stable-Baselines3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+
+from agents.sb3.vec_env import TokenVecEnv
+from zs_env.actions import ANSWER, SEARCH, THINK, Answer, Search, parse_action, tagged
+from zs_env.keyed_random import permutation
+from zs_env.world import load_world
+from zs_env.world.solver import HopByHopSolver
+
+
+class Demonstrations(NamedTuple):
+    """What an expert saw and wrote. S is the number of tokens it wrote, V that of the vocabulary.
+
+    Attributes:
+        observations: arrays with a first axis of S.
+        actions: shape (S,), int64.
+        masks: what it might have written, shape (S, V), bool.
+        reward: mean of its episodes.
+    """
+
+    observations: dict[str, NDArray[Any]]
+    actions: NDArray[np.int64]
+    masks: NDArray[np.bool_]
+    reward: float
+
+
+def demonstrate(env: TokenVecEnv, num_steps: int) -> Demonstrations:
+    """Let the scripted solver play ``num_steps`` steps of ``env``, without its thoughts."""
+    factory = env.envs.factory
+    solver = HopByHopSolver(load_world(factory.world_seed, factory.world_size), factory.max_turns)
+    encode: Callable[[str], list[int]] = env.envs.setup.tokenizer.encode
+    observation: Any = env.reset()
+    written: list[list[int]] = [[] for _ in range(env.num_envs)]
+    rows: list[tuple[dict[str, NDArray[Any]], NDArray[np.int64], NDArray[np.bool_]]] = []
+    rewards: list[float] = []
+    for _ in range(num_steps):
+        for i, episode in enumerate(env.envs.episodes):
+            if not written[i]:
+                written[i] = encode(without_thought(solver(episode.transcript)))[::-1]
+        actions = np.array([tokens.pop() for tokens in written])
+        rows.append((observation, actions, env.envs.action_masks()))
+        observation, _, over, infos = env.step(actions)
+        for ended in np.flatnonzero(over).tolist():
+            rewards.append(infos[ended]["episode"]["r"])
+            written[ended] = []
+    observations, taken, masks = zip(*rows, strict=True)
+    return Demonstrations(
+        {key: np.concatenate([row[key] for row in observations]) for key in observation},
+        np.concatenate(taken),
+        np.concatenate(masks),
+        float(np.mean(rewards)),
+    )
+
+
+def without_thought(turn: str) -> str:
+    """``turn`` with an empty thought: what has to be written to act."""
+    action = parse_action(turn)
+    if isinstance(action, Search):
+        return tagged(THINK, "") + tagged(SEARCH, action.query)
+    text = action.text if isinstance(action, Answer) else ""
+    return tagged(THINK, "") + tagged(ANSWER, text)
+
+
+def clone(
+    policy: MaskableActorCriticPolicy,
+    demonstrations: Demonstrations,
+    *,
+    epochs: int,
+    batch_size: int = 512,
+    learning_rate: float = 1e-3,
+) -> list[float]:
+    """Raise the probability of what was demonstrated.
+
+    Args:
+        policy: changed in place.
+        demonstrations: of the expert.
+        epochs: passes over all of them.
+        batch_size: tokens of a step.
+        learning_rate: of AdamW.
+
+    Returns:
+        The mean loss of each epoch, in nats a token.
+    """
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=learning_rate)
+    losses = []
+    for epoch in range(epochs):
+        order = permutation(len(demonstrations.actions), "clone", epoch)
+        batches = np.array_split(order, max(len(order) // batch_size, 1))
+        losses.append(
+            float(np.mean([_learn(policy, optimizer, demonstrations, b) for b in batches]))
+        )
+    return losses
+
+
+def _learn(
+    policy: MaskableActorCriticPolicy,
+    optimizer: torch.optim.Optimizer,
+    demonstrations: Demonstrations,
+    chosen: NDArray[np.int64],
+) -> float:
+    seen: Any = {key: value[chosen] for key, value in demonstrations.observations.items()}
+    observation: Any = policy.obs_to_tensor(seen)[0]
+    actions = torch.as_tensor(demonstrations.actions[chosen], device=policy.device)
+    masks = torch.as_tensor(demonstrations.masks[chosen])
+    _, log_probs, _ = policy.evaluate_actions(observation, actions, masks)
+    loss = -log_probs.mean()
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+    optimizer.step()
+    return float(loss.detach())
