@@ -51,11 +51,10 @@ def masked_random(masks, draw):
     return (draw.random(masks.shape) * masks).argmax(axis=1)
 
 
-def test_vec_env_is_the_native_one_that_resets_in_the_same_step():
-    env, envs = (
-        TokenVecEnv(4, **TINY),
-        ZeroSearchTokenVectorEnv(4, autoreset_mode="SameStep", **TINY),
-    )
+@pytest.mark.parametrize("bootstraps", [False, True])
+def test_vec_env_is_the_native_one_that_resets_in_the_same_step(bootstraps):
+    env = TokenVecEnv(4, bootstraps=bootstraps, **TINY)
+    envs = ZeroSearchTokenVectorEnv(4, autoreset_mode="SameStep", **TINY)
     env.seed(7)
     observations, (expected, infos) = env.reset(), envs.reset(seed=7)
     draw, ended = np.random.default_rng(0), 0
@@ -73,7 +72,8 @@ def test_vec_env_is_the_native_one_that_resets_in_the_same_step():
             final = infos["final_obs"][i]
             shown = listed[i]["terminal_observation"]
             assert all(np.array_equal(shown[key], final[key]) for key in final)
-            assert listed[i]["TimeLimit.truncated"] == bool(truncated[i])
+            assert listed[i]["truncated"] == bool(truncated[i])
+            assert listed[i]["TimeLimit.truncated"] == (bool(truncated[i]) and bootstraps)
             assert listed[i]["episode"]["r"] == rewards[i]
             assert listed[i]["num_searches"] == infos["final_info"]["num_searches"][i]
         assert all(info == {} for info, is_over in zip(listed, over, strict=True) if not is_over)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
+from zs_env.shaping import golden_answer_seen
 from zs_env.token_vector_env import ZeroSearchTokenVectorEnv
 
 Indices = None | int | Iterable[int]
@@ -19,18 +20,26 @@ Observations = dict[str, NDArray[Any]]
 class TokenVecEnv(VecEnv):
     """``num_envs`` token environments, stepped natively, for the algorithms of SB3.
 
-    A step that ends an episode begins the next; what ended is in ``terminal_observation``, and
-    whether it was cut off in ``TimeLimit.truncated``. Each finished episode leaves its reward and
-    length in ``info["episode"]``, as SB3's monitors do. The masks of all come from one call.
+    A step that ends an episode begins the next; what ended is in ``terminal_observation``. Each
+    finished episode leaves its reward and length in ``info["episode"]``, as SB3's monitors do. The
+    masks of all come from one call.
+
+    Where ``TimeLimit.truncated`` is True, SB3 adds the value of the last state to the reward. An
+    episode whose turns are spent has earned 0.0 for good: if it were valued, never answering would
+    pay. So it is False unless ``bootstraps``; that an episode was cut off is in ``truncated``.
 
     Args:
         num_envs: number of environments.
-        shaping: potential-based shaping (Ng et al. 1999, gamma 1): this is added to the reward in
-            the step in which a document shows a golden answer, and taken off at the end.
+        bootstraps: whether SB3 is to value the last state of an episode that was cut off.
+        shaping: potential-based shaping (`zs_env.shaping`, gamma 1): this is added to the reward
+            in the step in which a document shows a golden answer, and taken off at the end.
         arguments: of `zs_env.token_env.ZeroSearchTokenEnv`.
     """
 
-    def __init__(self, num_envs: int, *, shaping: float = 0.0, **arguments: Any) -> None:
+    def __init__(
+        self, num_envs: int, *, bootstraps: bool = False, shaping: float = 0.0, **arguments: Any
+    ) -> None:
+        self.bootstraps = bootstraps
         self.shaping = shaping
         self._potentials = np.zeros(num_envs)
         self.envs = ZeroSearchTokenVectorEnv(num_envs, autoreset_mode="SameStep", **arguments)
@@ -61,22 +70,24 @@ class TokenVecEnv(VecEnv):
         observations, rewards, terminated, truncated, infos = self.envs.step(self._actions)
         ended = terminated | truncated
         self._lengths += 1
-        shaped = rewards + self._shape(ended)
+        shaped = rewards + self._shape()
         listed: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for i in np.flatnonzero(ended).tolist():
             listed[i] = {
                 **_one(infos["final_info"], i),
                 "terminal_observation": infos["final_obs"][i],
-                "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
+                "truncated": bool(truncated[i]),
+                "TimeLimit.truncated": bool(truncated[i]) and self.bootstraps,
                 "episode": {"r": float(rewards[i]), "l": int(self._lengths[i]), "t": 0.0},
             }
         self._lengths[ended] = 0
         return observations, shaped.astype(np.float32), ended, listed
 
-    def _shape(self, ended: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """What the change of the potential adds to each reward; it is 0 where an episode ended."""
-        seen = [episode.golden_answer_seen for episode in self.envs.episodes]
-        potentials = self.shaping * np.where(ended, False, seen)
+    def _shape(self) -> NDArray[np.float64]:
+        """What the change of the potential adds to each reward."""
+        # What has ended has begun anew: nothing has been seen there yet.
+        seen = [golden_answer_seen(episode) for episode in self.envs.episodes]
+        potentials = self.shaping * np.array(seen)
         added = potentials - self._potentials
         self._potentials = potentials
         return added
