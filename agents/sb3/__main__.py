@@ -1,10 +1,13 @@
 r"""Trains MaskablePPO on the 1-hop questions of the tiny world, token by token, on held-out facts.
 
+    python -m agents.sb3
     python -m agents.sb3 --cloning-steps 600 --steps 100000
 
-By default PPO starts from nothing; ``--cloning-steps`` clones the scripted solver first, and that
-is reported by itself. Prints the F1 on questions about facts that training never sees, before and
-after, beside what the best policy earns that never searches; writes ``curve.csv`` and the model.
+By default PPO starts from nothing, with potential-based shaping: a document that shows a golden
+answer is rewarded, and what it gave is taken off at the end. ``--cloning-steps`` clones the
+scripted solver first, and that is reported by itself. Prints the F1 on questions about facts that
+training never sees, before and after, beside what the best policy earns that never searches; writes
+``curve.csv`` and the model. Takes about five minutes on two cores.
 """
 
 from __future__ import annotations
@@ -16,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import tyro
 from sb3_contrib import MaskablePPO
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
@@ -30,12 +32,16 @@ from zs_env.world.blind import blind_scores, mean_score
 
 TASK: dict[str, Any] = {
     "world_size": "tiny",
-    "context_length": 112,
-    "max_turn_tokens": 16,
+    "context_length": 96,
+    "max_turn_tokens": 12,
     "top_k": 2,
     "document_words": 10,
-    "max_turns": 3,
+    "max_turns": 2,
 }
+
+
+SHORT = {"</think>": 7.0, "</search>": 3.5, "</answer>": 5.0}
+"""How much closing tags are preferred at first, in logits: what is written begins short."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Options:
 
     folder: Path = Path("runs/sb3")
     """Where curve and model go."""
-    steps: int = 1_000_000
+    steps: int = 500_000
     """Tokens that PPO trains on."""
     cloning_steps: int = 0
     """Steps that the scripted solver demonstrates in each environment; 0 to start from nothing."""
@@ -54,8 +60,10 @@ class Options:
     """Environments."""
     learning_rate: float = 1e-3
     """Of PPO, and of cloning."""
-    ent_coef: float = 0.01
+    ent_coef: float = 0.02
     """How much random tokens are rewarded."""
+    shaping: float = 1.0
+    """What a golden answer in a document is worth until the end; 0 for none."""
     noise_end: float = 0.0
     """Share of noisy searches at the end of training."""
     width: int = 32
@@ -111,7 +119,9 @@ def evaluate(model: Any, test: TokenVecEnv) -> tuple[float, float]:
 
 def main(options: Options) -> float:
     """Train; the F1 at the end."""
-    env = TokenVecEnv(options.num_envs, noise_end=options.noise_end, **TASK)
+    env = TokenVecEnv(
+        options.num_envs, shaping=options.shaping, noise_end=options.noise_end, **TASK
+    )
     env.seed(options.seed)
     test = TokenVecEnv(66, split="test", noise_end=0.0, **TASK)
     expected, fitted = mean_score(blind_scores(load_world(0, "tiny"), "test").values())
@@ -126,7 +136,10 @@ def main(options: Options) -> float:
         learning_rate=options.learning_rate,
         ent_coef=options.ent_coef,
         seed=options.seed,
-        policy_kwargs={"features_extractor_kwargs": {"width": options.width}},
+        policy_kwargs={
+            "features_extractor_kwargs": {"width": options.width},
+            "first_bias": {env.envs.setup.tokenizer.token_id(t): b for t, b in SHORT.items()},
+        },
     )
     if options.cloning_steps:
         shown = demonstrate(env, options.cloning_steps)
@@ -150,5 +163,4 @@ def main(options: Options) -> float:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(2)
     main(tyro.cli(Options, description=__doc__))
