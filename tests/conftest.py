@@ -1,7 +1,19 @@
 """Settings of the whole test run."""
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # No limits of time: a busy machine is no defect.
 settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no clock")
+
+
+@pytest.fixture
+def server():
+    """A server that plays a language model, at ``server.url``; ``server.plan`` says how."""
+    from benchmarks.chat_server import ChatServer, running
+
+    server = ChatServer()
+    with running(server.app()) as url:
+        server.url = f"{url}/v1"
+        yield server

@@ -28,14 +28,6 @@ def ask(text="hello", seed=1):
 
 
 @pytest.fixture
-def server():
-    server = ChatServer()
-    with running(server.app()) as url:
-        server.url = f"{url}/v1"
-        yield server
-
-
-@pytest.fixture
 def llm(server):
     llm = OpenAILanguageModel(MODEL, server.url, **QUICK)
     yield llm

@@ -11,7 +11,7 @@ import threading
 import gymnasium as gym
 import pytest
 
-from benchmarks.chat_server import FAULTS, MODEL, ChatServer, Reply, documents, good, running
+from benchmarks.chat_server import FAULTS, MODEL, Reply, documents, good
 from tests.helpers import mixed_policy
 from zs_env import Document, SearchFailure, SearchRequest, SearchResult, prompts
 from zs_env.engines import answer, answer_batch, load_engine
@@ -312,14 +312,6 @@ def test_identity_changes_with_the_worked_example(monkeypatch):
 def test_identity_of_a_script_without_a_name_is_refused(script):
     with pytest.raises(NotImplementedError, match="has no name that tells it from others"):
         ScriptedLanguageModel(script).identity()
-
-
-@pytest.fixture
-def server():
-    server = ChatServer()
-    with running(server.app()) as url:
-        server.url = f"{url}/v1"
-        yield server
 
 
 def options_for(server, **changes):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -10,20 +9,13 @@ from gymnasium.error import ResetNeeded
 
 from zs_env.engines import answer_batch
 from zs_env.episode import Episode
-from zs_env.factory import EpisodeStream, as_key, make_factory
-from zs_env.gym_interface import (
-    check_action,
-    check_observation,
-    check_options,
-    check_progress,
-    observation_of,
-    reset_info,
-)
-from zs_env.render import render_episode
+from zs_env.episode_env import EpisodeEnv
+from zs_env.factory import make_factory
+from zs_env.gym_interface import check_action, check_observation, observation_of
 from zs_env.spaces import UnicodeText
 
 
-class ZeroSearchEnv(gym.Env[str, str]):
+class ZeroSearchEnv(EpisodeEnv[str, str]):
     """Answer a question by thinking, searching and answering, as in ZeroSearch.
 
     ## Description
@@ -130,15 +122,11 @@ class ZeroSearchEnv(gym.Env[str, str]):
     def __init__(
         self, *, observation: str = "transcript", render_mode: str | None = None, **arguments: Any
     ) -> None:
-        self.factory = make_factory(arguments)
+        super().__init__(make_factory(arguments), render_mode)
         self.observation = check_observation(observation)
-        self.render_mode = render_mode
         self.action_space = UnicodeText(self.factory.max_action_chars)
         self.observation_space = UnicodeText(self.factory.max_context_chars)
-        self.set_progress(0.0)
-        self._stream: EpisodeStream | None = None
         self._episode: Episode | None = None
-        self._num_printed = 0
 
     @property
     def episode(self) -> Episode:
@@ -146,30 +134,6 @@ class ZeroSearchEnv(gym.Env[str, str]):
         if self._episode is None:
             raise ResetNeeded("Call reset() first: there is no episode yet.")
         return self._episode
-
-    def set_progress(self, progress: float) -> None:
-        """Say how far training is, in [0, 1]: sets the noise probability of later episodes."""
-        self.progress = check_progress(progress)
-        self.noise_probability = self.factory.noise_probability(self.progress)
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
-        """Begin an episode; see "Starting State" for the options."""
-        super().reset(seed=seed)
-        checked = check_options(options, ("progress", "question", "key"))
-        question = self.factory.find(checked.get("question"))
-        key = as_key(checked.get("key"))
-        self.set_progress(checked.get("progress", self.progress))
-        if seed is not None or self._stream is None:
-            seed = int(self.np_random.integers(2**63)) if seed is None else seed
-            self._stream = EpisodeStream(self.factory, seed)
-        self._episode = self._stream.next(self.noise_probability, question, key)
-        self._num_printed = 0
-        self._print_news()
-        return observation_of(self._episode, self.observation), reset_info(
-            self._episode, self.progress
-        )
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Take one turn of the policy, and answer its search."""
@@ -181,35 +145,19 @@ class ZeroSearchEnv(gym.Env[str, str]):
             self._episode = None  # if the engine raises, there is nothing to go on with
             episode.observe(answer_batch(self.factory.search_engine, [request])[0])
             self._episode = episode
-        self._print_news()
-        return (
-            observation_of(episode, self.observation),
-            episode.reward,
-            episode.terminated,
-            episode.truncated,
-            episode.info(),
-        )
+        return self._result(episode.info())
 
     def render(self) -> str | None:
         """The transcript so far as text with ANSI colours, for render mode ``ansi``."""
-        if self.render_mode == "ansi":
-            return render_episode(self.episode)
         if self.render_mode is None:
             gym.logger.warn(
                 "render() was called without a render mode: make the environment with "
                 "render_mode='ansi' or render_mode='human'."
             )
-        self._print_news()
-        return None
+        return super().render()
 
-    def close(self) -> None:
-        """Close the engine, if the environment made it."""
-        self.factory.close()
+    def _show_new(self, episode: Episode) -> None:
+        self._episode = episode
 
-    def _print_news(self) -> None:
-        """For render mode ``human``: print what has been added to the transcript."""
-        if self.render_mode != "human":
-            return
-        colour = sys.stdout.isatty()
-        print(render_episode(self.episode, self._num_printed, colour), end="", flush=True)
-        self._num_printed = len(self.episode.segments)
+    def _observation(self) -> str:
+        return observation_of(self.episode, self.observation)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, ClassVar
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from zs_env.episode import Episode
-from zs_env.factory import EpisodeStream, as_key
-from zs_env.gym_interface import check_options, check_progress, reset_info
-from zs_env.render import render_episode
+from zs_env.episode_env import EpisodeEnv
 from zs_env.token_setup import TokenSetup
 
 Observation = dict[str, NDArray[Any]]
 
 
-class ZeroSearchTokenEnv(gym.Env[Any, Any]):
+class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
     """Answer a question token by token: `ZeroSearchEnv` for agents that know nothing of text.
 
     ## Description
@@ -100,14 +96,10 @@ class ZeroSearchTokenEnv(gym.Env[Any, Any]):
         self.setup = TokenSetup(
             tokenizer, context_length, max_turn_tokens, masking, masked_action, arguments
         )
-        self.factory = self.setup.factory
+        super().__init__(self.setup.factory, render_mode)
         self.action_space = self.setup.action_space
         self.observation_space = self.setup.observation_space
-        self.render_mode = render_mode
-        self.set_progress(0.0)
         self._batch = self.setup.make_batch(1)
-        self._stream: EpisodeStream | None = None
-        self._num_printed = 0
 
     @property
     def episode(self) -> Episode:
@@ -117,32 +109,10 @@ class ZeroSearchTokenEnv(gym.Env[Any, Any]):
             raise ResetNeeded("Call reset() first: there is no episode yet.")
         return episode
 
-    def set_progress(self, progress: float) -> None:
-        """Say how far training is, in [0, 1]: sets the noise probability of later episodes."""
-        self.progress = check_progress(progress)
-        self.noise_probability = self.factory.noise_probability(self.progress)
-
     def action_masks(self) -> NDArray[np.bool_]:
         """Which tokens may be written next, shape (V,), bool."""
         masks: NDArray[np.bool_] = self._batch.action_masks()[0].view(np.bool_)
         return masks
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode, as `ZeroSearchEnv.reset` does."""
-        super().reset(seed=seed)
-        checked = check_options(options, ("progress", "question", "key"))
-        question = self.factory.find(checked.get("question"))
-        key = as_key(checked.get("key"))
-        self.set_progress(checked.get("progress", self.progress))
-        if seed is not None or self._stream is None:
-            seed = int(self.np_random.integers(2**63)) if seed is None else seed
-            self._stream = EpisodeStream(self.factory, seed)
-        self._batch.begin(0, self._stream.next(self.noise_probability, question, key))
-        self._num_printed = 0
-        self._print_news()
-        return self._observation(), self._with_mask(reset_info(self.episode, self.progress))
 
     def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Append one token; if it ends the turn, take the turn and answer its search."""
@@ -155,25 +125,10 @@ class ZeroSearchTokenEnv(gym.Env[Any, Any]):
         info = episode.info() if ended else {}
         if episode.finished:
             info["num_masked"] = int(self._batch.num_masked[0])
-        self._print_news()
-        return (
-            self._observation(),
-            episode.reward,
-            episode.terminated,
-            episode.truncated,
-            self._with_mask(info),
-        )
+        return self._result(info)
 
-    def render(self) -> str | None:
-        """The turns taken so far as text with ANSI colours, for render mode ``ansi``."""
-        if self.render_mode == "ansi":
-            return render_episode(self.episode)
-        self._print_news()
-        return None
-
-    def close(self) -> None:
-        """Close the engine, if the environment made it."""
-        self.factory.close()
+    def _show_new(self, episode: Episode) -> None:
+        self._batch.begin(0, episode)
 
     def _observation(self) -> Observation:
         batch = self._batch
@@ -183,13 +138,5 @@ class ZeroSearchTokenEnv(gym.Env[Any, Any]):
             "roles": batch.roles[0].copy(),
         }
 
-    def _with_mask(self, info: dict[str, Any]) -> dict[str, Any]:
+    def _info(self, info: dict[str, Any]) -> dict[str, Any]:
         return {**info, "action_mask": self._batch.action_masks()[0]}
-
-    def _print_news(self) -> None:
-        """For render mode ``human``: print what has been added to the transcript."""
-        if self.render_mode != "human":
-            return
-        colour = sys.stdout.isatty()
-        print(render_episode(self.episode, self._num_printed, colour), end="", flush=True)
-        self._num_printed = len(self.episode.segments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable, Sequence
+from functools import cached_property
 from typing import Any
 
 from zs_env.concurrency.batcher import Batcher
@@ -65,9 +66,7 @@ class SearchEngine:
 
     async def asearch(self, request: SearchRequest) -> SearchResult:
         """Answer one request without blocking the event loop."""
-        batchers = self.__dict__.setdefault("_batchers", PerLoop(self._make_batcher))
-        result: SearchResult = await batchers.get()(request)
-        return result
+        return await self._batchers.get()(request)
 
     def check(self) -> None:
         """See whether the engine can be used; called once at the start, for engines given by name.
@@ -92,6 +91,10 @@ class SearchEngine:
 
     def close(self) -> None:
         """Free what the engine holds. May be called twice."""
+
+    @cached_property
+    def _batchers(self) -> PerLoop[Batcher[SearchRequest, SearchResult]]:
+        return PerLoop(self._make_batcher)
 
     def _make_batcher(self) -> Batcher[SearchRequest, SearchResult]:
         async def ask(requests: Sequence[SearchRequest]) -> list[SearchResult]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from zs_env.concurrency.batcher import Batcher
@@ -100,11 +101,14 @@ class LanguageModel:
         return outcomes  # type: ignore[return-value]  # other exceptions were raised
 
     async def _collect(self, request: ChatRequest) -> Completion:
-        batchers = self.__dict__.setdefault("_batchers", PerLoop(self._make_batcher))
-        outcome: Completion | SearchFailure = await batchers.get()(request)
+        outcome = await self._batchers.get()(request)
         if isinstance(outcome, SearchFailure):
             raise outcome
         return outcome
+
+    @cached_property
+    def _batchers(self) -> PerLoop[Batcher[ChatRequest, Completion | SearchFailure]]:
+        return PerLoop(self._make_batcher)
 
     def _make_batcher(self) -> Batcher[ChatRequest, Completion | SearchFailure]:
         async def ask(requests: Sequence[ChatRequest]) -> list[Completion | SearchFailure]:
