@@ -24,12 +24,12 @@ WORDS = set(TOKENIZER.tokens) - TAGS - set(SPECIAL_TOKENS)
 COMPLETE = re.compile(r"<think>.*</think> ?<(search|answer)>(.+)</\1>", re.DOTALL)
 
 
-def allowed_after(masks, text, tokens_left=100):
+def allowed_after(masks, text, tokens_left=100, last_turn=False):
     """The tokens, as text, that may follow ``text``."""
     states = np.array([TurnState.START])
     for token in TOKENIZER.encode(text):
         states = masks.after(states, np.array([token]))
-    row = masks.classes(states, np.array([tokens_left]))[0]
+    row = masks.classes(states, np.array([tokens_left]), np.array([last_turn]))[0]
     return {TOKENIZER.tokens[token] for token in np.flatnonzero(masks.table[row])}
 
 
@@ -88,7 +88,7 @@ def test_mask_of_none_is_everything():
 def test_no_mask_of_any_state_is_empty(masking, size):
     masks = TokenMasks(TextEncoder(WorldTokenizer(size)), masking)
     assert masks.table.any(axis=1).all() and masks.table.dtype == np.int8
-    assert len(masks.table) == (2 * NUM_STATES if masking == "tags" else 1)
+    assert len(masks.table) == (2 * NUM_STATES + 1 if masking == "tags" else 1)
 
 
 @pytest.mark.parametrize("masking", ["tags", "vocabulary"])
@@ -148,6 +148,37 @@ def play_at_random(envs, num_steps, share_masked=0.0, seed=0):
         infos = envs.step(chances.argmax(axis=1))[-1]
         episodes |= set(envs.episodes)
     return episodes
+
+
+@pytest.mark.parametrize("tokens_left", [3, 100])
+def test_answer_last_forbids_searches_in_the_last_turn_and_nothing_else(tokens_left):
+    masks = TokenMasks(TextEncoder(TOKENIZER), "tags", answer_last=True)
+    free = TokenMasks(TextEncoder(TOKENIZER), "tags")
+    for written in ("", "<think>", "<think></think> <answer>", "<think></think> <answer> ada"):
+        expected = allowed_after(free, written, tokens_left)
+        assert allowed_after(masks, written, tokens_left, last_turn=True) == expected
+    choice = "<think></think>"
+    assert allowed_after(masks, choice, tokens_left, last_turn=True) == {"<answer>"}
+    assert allowed_after(masks, choice, tokens_left) == {"<search>", "<answer>"}
+    assert allowed_after(free, choice, tokens_left, last_turn=True) == {"<search>", "<answer>"}
+
+
+@pytest.mark.parametrize("max_turns", [2, 3])
+def test_with_answer_last_random_play_always_answers(max_turns):
+    kwargs = {"world_size": "tiny", "max_turn_tokens": 12, "max_turns": max_turns}
+    ends = {}
+    for answer_last in (False, True):
+        episodes = play_at_random(make_envs(answer_last=answer_last, **kwargs), 500)
+        finished = [episode for episode in episodes if episode.finished]
+        ends[answer_last] = {episode.terminated for episode in finished}
+        assert {episode.num_searches for episode in finished} == set(range(max_turns))
+    assert ends == {False: {True, False}, True: {True}}
+
+
+@pytest.mark.parametrize("masking", ["vocabulary", "none"])
+def test_answer_last_needs_tags(masking):
+    with pytest.raises(ValueError, match=r"`answer_last` needs masking='tags', got"):
+        ZeroSearchTokenEnv(masking=masking, answer_last=True)
 
 
 HUGGING_FACE = {

@@ -64,6 +64,7 @@ class TokenBatch:
         self.num_masked = np.zeros(num_rows, dtype=np.int64)
         self._starts = np.zeros(num_rows, dtype=np.int32)  # of the turns
         self._states = np.zeros(num_rows, dtype=np.int64)
+        self._last_turn = np.zeros(num_rows, dtype=np.bool_)
         self._max_turn_tokens = max_turn_tokens
         self._encoder = encoder
         self._rows = np.arange(num_rows)
@@ -156,6 +157,8 @@ class TokenBatch:
         self.roles[row, start:stop] = ROLES[role]
         self.lengths[row] = self._starts[row] = stop
         self._states[row] = TurnState.START
+        episode = self._episode(row)
+        self._last_turn[row] = episode.turn + 1 == episode.rules.max_turns
 
     def _episode(self, row: int) -> Episode:
         episode = self.episodes[row]
@@ -170,4 +173,4 @@ class TokenBatch:
         return self._max_turn_tokens - (self.lengths - self._starts).astype(np.int64)
 
     def _classes(self) -> NDArray[np.int64]:
-        return self.masks.classes(self._states, self._tokens_left())
+        return self.masks.classes(self._states, self._tokens_left(), self._last_turn)

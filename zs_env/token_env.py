@@ -69,6 +69,7 @@ class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
     | `context_length`  | `1024`    | C: tokens of an episode                                      |
     | `max_turn_tokens` | `64`      | tokens of a turn                                             |
     | `masking`         | `"tags"`  | see above                                                    |
+    | `answer_last`     | `False`   | whether `masking="tags"` allows only an answer in the last turn, in which a search is never sent |
     | `masked_action`   | `"count"` | or `"error"`                                                 |
     | `render_mode`     | `None`    | `"ansi"` or `"human"`: the transcript in colour              |
 
@@ -89,12 +90,19 @@ class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
         context_length: int = 1024,
         max_turn_tokens: int = 64,
         masking: str = "tags",
+        answer_last: bool = False,
         masked_action: str = "count",
         render_mode: str | None = None,
         **arguments: Any,
     ) -> None:
         self.setup = TokenSetup(
-            tokenizer, context_length, max_turn_tokens, masking, masked_action, arguments
+            tokenizer,
+            context_length,
+            max_turn_tokens,
+            masking,
+            answer_last,
+            masked_action,
+            arguments,
         )
         super().__init__(self.setup.factory, render_mode)
         self.action_space = self.setup.action_space

@@ -29,6 +29,8 @@ class TurnState(IntEnum):
 
 
 NUM_STATES = len(TurnState)
+ANSWER_ONLY = 2 * NUM_STATES
+"""The row of the mask at `TurnState.CHOICE` where a search would never be sent."""
 
 TOKENS_TO_CLOSE = np.array([5, 4, 3, 2, 1, 2, 1])
 """Fewest tokens that complete a turn from each `TurnState`: a thought, two tags and a word."""
@@ -61,19 +63,24 @@ class TokenMasks:
             the turn are spent;
             ``vocabulary`` forbids only what a policy never writes: padding, other special tokens
             and the tags of documents; ``none`` allows all.
+        answer_last: whether ``tags`` forbids searches in the last turn, which are never sent.
 
     Raises:
-        ValueError: the masking is unknown, or it is ``tags`` and a tag is not one token.
+        ValueError: the masking is unknown, it is ``tags`` and a tag is not one token, or it is
+            not and ``answer_last`` is asked for.
 
     Attributes:
         table: a row for each state class, shape (state classes, V), int8; no row is empty.
         may_end: tokens that may end a turn, shape (V,), bool.
     """
 
-    def __init__(self, encoder: TextEncoder, masking: str) -> None:
+    def __init__(self, encoder: TextEncoder, masking: str, answer_last: bool = False) -> None:
         if masking not in MASKINGS:
             raise ValueError(f"`masking` must be one of {', '.join(MASKINGS)}, got {masking!r}.")
+        if answer_last and masking != "tags":
+            raise ValueError(f"`answer_last` needs masking='tags', got {masking!r}.")
         self.masking = masking
+        self.answer_last = answer_last
         self._encoder = encoder
         self._by_state = masking == "tags"
         self.size = len(encoder.tokenizer)  # type: ignore[arg-type]
@@ -87,9 +94,9 @@ class TokenMasks:
         self.table = self._make_table(masking, texts)
         self.table.flags.writeable = False
 
-    def __reduce__(self) -> tuple[type, tuple[TextEncoder, str]]:
+    def __reduce__(self) -> tuple[type, tuple[TextEncoder, str, bool]]:
         """Pickle as the arguments."""
-        return type(self), (self._encoder, self.masking)
+        return type(self), (self._encoder, self.masking, self.answer_last)
 
     def after(self, states: NDArray[np.int64], tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         """The `TurnState` after ``tokens``; one that the template forbids changes nothing."""
@@ -97,13 +104,18 @@ class TokenMasks:
         return states_after
 
     def classes(
-        self, states: NDArray[np.int64], tokens_left: NDArray[np.int64]
+        self,
+        states: NDArray[np.int64],
+        tokens_left: NDArray[np.int64],
+        last_turn: NDArray[np.bool_],
     ) -> NDArray[np.int64]:
         """The row of `table` for turns in ``states`` with ``tokens_left`` tokens to write."""
         if not self._by_state:
             return np.zeros_like(states)
         must_close = tokens_left <= TOKENS_TO_CLOSE[states]
         rows: NDArray[np.int64] = states + NUM_STATES * must_close
+        if self.answer_last:
+            rows[last_turn & (states == TurnState.CHOICE)] = ANSWER_ONLY
         return rows
 
     def _make_table(self, masking: str, texts: list[str]) -> NDArray[np.int8]:
@@ -130,7 +142,8 @@ class TokenMasks:
         chosen["first"] = chosen["word"] & [_shows(text) for text in texts]
         if not chosen["first"].any():
             raise ValueError("masking='tags' needs words, and this tokenizer has none.")
-        allowed = np.zeros((2 * NUM_STATES, self.size), dtype=np.int8)
+        allowed = np.zeros((2 * NUM_STATES + 1, self.size), dtype=np.int8)
+        allowed[ANSWER_ONLY, chosen[f"<{ANSWER}>"]] = 1
         for state, moves in _TEMPLATE.items():
             for what, after in moves.items():
                 tokens = chosen[what]

@@ -29,6 +29,7 @@ class TokenSetup:
         context_length: tokens of an episode, at most.
         max_turn_tokens: tokens of a turn, at most.
         masking: ``tags``, ``vocabulary`` or ``none``, see `zs_env.token_masks.TokenMasks`.
+        answer_last: whether the mask forbids searches in the last turn; see there too.
         masked_action: what becomes of a token that the mask forbids: ``count`` or ``error``.
         arguments: of `zs_env.factory.EpisodeFactory`.
 
@@ -49,6 +50,7 @@ class TokenSetup:
         context_length: int,
         max_turn_tokens: int,
         masking: str,
+        answer_last: bool,
         masked_action: str,
         arguments: Mapping[str, Any],
     ) -> None:
@@ -67,7 +69,7 @@ class TokenSetup:
         factory = make_factory({**arguments, "max_context_chars": sys.maxsize})
         self.tokenizer = load_tokenizer(tokenizer, size)
         self.encoder = TextEncoder(self.tokenizer)
-        self.masks = TokenMasks(self.encoder, masking)
+        self.masks = TokenMasks(self.encoder, masking, answer_last)
         self.factory: EpisodeFactory = factory.measured(
             self.encoder, context_length, max_turn_tokens
         )

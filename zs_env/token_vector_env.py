@@ -31,6 +31,7 @@ class ZeroSearchTokenVectorEnv(EpisodeVectorEnv[Observation, NDArray[np.int64]])
         context_length: as for `ZeroSearchTokenEnv`.
         max_turn_tokens: as for `ZeroSearchTokenEnv`.
         masking: as for `ZeroSearchTokenEnv`.
+        answer_last: as for `ZeroSearchTokenEnv`.
         masked_action: as for `ZeroSearchTokenEnv`.
         render_mode: None or ``ansi``.
         arguments: the other arguments of `ZeroSearchTokenEnv`.
@@ -48,12 +49,19 @@ class ZeroSearchTokenVectorEnv(EpisodeVectorEnv[Observation, NDArray[np.int64]])
         context_length: int = 1024,
         max_turn_tokens: int = 64,
         masking: str = "tags",
+        answer_last: bool = False,
         masked_action: str = "count",
         render_mode: str | None = None,
         **arguments: Any,
     ) -> None:
         self.setup = TokenSetup(
-            tokenizer, context_length, max_turn_tokens, masking, masked_action, arguments
+            tokenizer,
+            context_length,
+            max_turn_tokens,
+            masking,
+            answer_last,
+            masked_action,
+            arguments,
         )
         metadata = ZeroSearchTokenEnv.metadata
         super().__init__(num_envs, self.setup.factory, autoreset_mode, render_mode, metadata)
