@@ -6,13 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  (the backend is chosen first)
-from matplotlib.axes import Axes  # noqa: E402
-
-from agents.metrics import TIMING, Row, read_metrics  # noqa: E402
+from agents.curves import draw
+from agents.metrics import TIMING, Row, read_metrics
 
 BEFORE_AFTER = {
     "f1": "F1",
@@ -45,7 +40,7 @@ def write_report(folder: Path) -> Path:
     config = json.loads((folder / "config.json").read_text())
     engines = list(config["test_engines"])
     pictures = [_draw_test(folder, rows, engines)]
-    pictures += [_draw(folder, name, rows, *CURVES[name]) for name in CURVES]
+    pictures += [draw(folder / f"{name}.png", rows, *CURVES[name]) for name in CURVES]
     page = folder / "report.md"
     page.write_text(
         "\n".join(
@@ -105,35 +100,5 @@ def comparison(rows: Sequence[Row], engines: Sequence[str]) -> list[str]:
 
 def _draw_test(folder: Path, rows: Sequence[Row], engines: Sequence[str]) -> Path | None:
     series = {f"test/{engine}/f1": engine for engine in engines}
-    return _draw(folder, "test_f1", rows, "F1 on held-out questions, greedy, no noise", series, ".")
-
-
-def _draw(
-    folder: Path,
-    name: str,
-    rows: Sequence[Row],
-    title: str,
-    series: dict[str, str],
-    marker: str = "",
-) -> Path | None:
-    """Draw the figures of ``series`` that there are; None if there are none."""
-    figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
-    drawn = [_plot(axes, rows, key, label, marker) for key, label in series.items()]
-    axes.set_title(title, fontsize=11)
-    axes.set_xlabel("update")
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    if sum(drawn) > 1:
-        axes.legend(frameon=False)
-    path = folder / f"{name}.png"
-    if any(drawn):
-        figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path if any(drawn) else None
-
-
-def _plot(axes: Axes, rows: Sequence[Row], key: str, label: str, marker: str) -> bool:
-    points = [(row["update"], row[key]) for row in rows if key in row]
-    if points:
-        axes.plot(*zip(*points, strict=True), label=label, marker=marker or None)
-    return bool(points)
+    title = "F1 on held-out questions, greedy, no noise"
+    return draw(folder / "test_f1.png", rows, title, series, marker=".")

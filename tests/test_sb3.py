@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +16,16 @@ pytest.importorskip("sb3_contrib")
 import torch
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
+from stable_baselines3.common.logger import configure
 
-from agents.sb3 import ProgressCallback, TokenPolicy, TokenVecEnv
-from agents.sb3.__main__ import TASK, evaluate
+from agents.sb3 import EvaluationCallback, ProgressCallback, TokenPolicy, TokenVecEnv
+from agents.sb3.__main__ import TASK, Options, train
 from agents.sb3.cloning import clone, demonstrate, without_thought
+from agents.sb3.evaluation import evaluate, make_test_env
+from zs_env.rewards import f1_score
 from zs_env.token_vector_env import ZeroSearchTokenVectorEnv
+from zs_env.world import load_world
+from zs_env.world.blind import blind_scores, mean_score
 
 TINY = {
     "world_size": "tiny",
@@ -92,23 +99,57 @@ def test_vec_env_supports_masks_attributes_and_methods():
     env.close()
 
 
-def test_vec_env_shaping_adds_nothing_to_a_whole_episode():
-    plain, shaped = TokenVecEnv(8, **TINY), TokenVecEnv(8, shaping=0.7, **TINY)
-    sums = np.zeros((2, 8))
-    for env in (plain, shaped):
-        env.seed(0)
+def test_vec_env_options_are_those_of_the_next_reset_alone():
+    env = TokenVecEnv(3, noise_end=1.0, **TINY)
+    source = env.envs.factory.source
+    ids = [source[i].id for i in (5, 2, 9)]
+    env.seed(0)
+    env.set_options([{"question": q, "key": 4, "progress": 1.0} for q in ids])
+    env.reset()
+    assert [episode.question.id for episode in env.envs.episodes] == ids
+    assert [episode.key for episode in env.envs.episodes] == [4] * 3
+    assert env.get_attr("progress")[0].tolist() == [1.0] * 3
+    assert env.reset_infos[1]["question_id"] == ids[1]
+    env.reset()
+    assert [episode.question.id for episode in env.envs.episodes] != ids
+    env.set_options([{"question": ids[0]}, {}, {}])
+    env.reset()
+    assert env.envs.episodes[0].question.id == ids[0]
+    env.set_options([{"progress": 0.5}, {}, {}])
+    with pytest.raises(ValueError, match="`progress` must be the same"):
         env.reset()
-    draw, returns, seen = np.random.default_rng(0), ([], []), 0
-    for _ in range(600):
-        actions = masked_random(np.stack(plain.env_method("action_masks")), draw)
-        for k, env in enumerate((plain, shaped)):
-            _, rewards, over, infos = env.step(actions)
-            sums[k] += rewards
-            returns[k].extend(sums[k, over])
-            sums[k, over] = 0.0
-            seen += sum(info.get("golden_answer_seen", 0) for info in infos)
-    assert np.allclose(*returns, atol=1e-6) and len(returns[0]) > 50
-    assert seen > 0
+
+
+def test_evaluation_plays_each_test_question_once():
+    class Searcher:
+        """Searches for the question in every second episode, and then answers "bell"."""
+
+        def __init__(self, test):
+            self.test = test
+            self.unwritten = [[] for _ in range(test.num_envs)]
+
+        def predict(self, observation, deterministic, action_masks):
+            assert deterministic
+            actions = np.array([self.next_token(i) for i in range(self.test.num_envs)])
+            assert action_masks[np.arange(len(actions)), actions].all()
+            return actions, None
+
+        def next_token(self, i):
+            if not self.unwritten[i]:
+                episode = self.test.envs.episodes[i]
+                searches = i % 2 == 0 and episode.num_searches == 0
+                query = f"<search>{episode.question.text}</search>"
+                turn = "<think></think>" + (query if searches else "<answer>bell</answer>")
+                self.unwritten[i] = list(self.test.envs.setup.encoder.encode(turn))[::-1]
+            return self.unwritten[i].pop()
+
+    test = make_test_env(**TASK)
+    assert test.num_envs == len(test.envs.factory.source) == 264
+    questions = [test.envs.factory.source[i] for i in range(264)]
+    expected = np.mean([f1_score("bell", question.golden_answers) for question in questions])
+    f1, searches = evaluate(Searcher(test), test)
+    assert f1 == pytest.approx(expected) and 0.0 < f1 < 0.2
+    assert searches == 0.5
 
 
 def test_policy_trains_saves_and_drives_the_curriculum(tmp_path):
@@ -135,16 +176,23 @@ def test_policy_trains_saves_and_drives_the_curriculum(tmp_path):
 def test_cloning_the_solver_solves_questions_about_facts_it_has_not_seen():
     env = TokenVecEnv(32, noise_end=0.0, **TASK)
     env.seed(0)
-    test = TokenVecEnv(66, split="test", noise_end=0.0, **TASK)
+    test = make_test_env(**TASK)
     model = make_model(env)
-    before, _ = evaluate(model, test)
+    before = evaluate(model, test)
     shown = demonstrate(env, 500)
     assert shown.reward == 1.0 and len(shown.actions) == 32 * 500
     assert shown.masks[np.arange(len(shown.actions)), shown.actions].all()
     losses = clone(model.policy, shown, epochs=4, batch_size=256)
-    f1, searches = evaluate(model, test)
+    after = evaluate(model, test)
     assert losses[-1] < 0.1 * losses[0]
-    assert before < 0.1 and f1 >= 0.9 and searches == pytest.approx(1.0, abs=0.1)
+    assert before.f1 < 0.1 and after.f1 >= 0.9 and after.searches == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.slow
+def test_ppo_learns_from_nothing_to_search_and_to_read(tmp_path):
+    f1, searches = train(Options(folder=tmp_path, steps=150_000, seed=1))
+    blind_f1, _ = mean_score(blind_scores(load_world(0, "tiny"), "test").values())
+    assert f1 >= 2 * blind_f1 and searches > 0.9
 
 
 @pytest.mark.parametrize(
@@ -158,15 +206,39 @@ def test_without_thought_keeps_what_acts(turn, expected):
     assert without_thought(turn) == expected
 
 
-def test_command_line_trains_and_writes_its_curve(tmp_path):
+def test_command_line_trains_and_reports(tmp_path):
     options = ["--folder", str(tmp_path), "--steps", "256", "--num-envs", "8", "--width", "16"]
     command = [sys.executable, "-m", "agents.sb3", *options, "--cloning-steps", "20"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "never searching earns at most 0.130" in result.stdout
     assert "cloned 160 tokens" in result.stdout
-    assert (tmp_path / "curve.csv").read_text().startswith("seconds,steps,f1,searches\n")
+    report = (tmp_path / "report.md").read_text()
+    rows = ["never searching, at most | 0.130 |", "before", "after cloning", "after PPO on 256 tok"]
+    assert all(f"\n| {row}" in report for row in rows)
+    for name in re.findall(r"!\[.*\]\((.*)\)", report):
+        assert (tmp_path / name).stat().st_size > 1000
+    assert "f1.png" in report
+    assert "eval/f1" in (tmp_path / "progress.csv").read_text()
     assert (tmp_path / "model.zip").exists()
+
+
+def test_command_line_refuses_what_makes_no_sense():
+    command = [sys.executable, "-m", "agents.sb3", "--steps", "0"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode != 0
+    assert "`steps` must be at least 1, got 0." in result.stderr
+
+
+def test_evaluation_callback_records_where_it_stands(tmp_path):
+    env = TokenVecEnv(4, **TINY)
+    model = make_model(env)
+    model.set_logger(configure(str(tmp_path), ["csv"]))
+    model.learn(512, callback=EvaluationCallback(make_test_env(**TASK), every=256))
+    model.logger.close()
+    with (tmp_path / "progress.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["eval/f1"]]
+    assert [int(row["time/total_timesteps"]) for row in rows] == [0, 256, 512]
 
 
 def test_features_do_not_depend_on_the_padding():

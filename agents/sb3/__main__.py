@@ -1,31 +1,31 @@
-r"""Trains MaskablePPO on the 1-hop questions of the tiny world, token by token, on held-out facts.
+r"""Trains MaskablePPO on the 1-hop questions of the tiny world, token by token.
 
     python -m agents.sb3
-    python -m agents.sb3 --cloning-steps 600 --steps 100000
+    python -m agents.sb3 --cloning-steps 600 --steps 100000 --noise-end 0.2
 
-By default PPO starts from nothing, with potential-based shaping: a document that shows a golden
-answer is rewarded, and what it gave is taken off at the end. ``--cloning-steps`` clones the
-scripted solver first, and that is reported by itself. Prints the F1 on questions about facts that
-training never sees, before and after, beside what the best policy earns that never searches; writes
-``curve.csv`` and the model. Takes about five minutes on two cores.
+PPO starts from nothing, and is rewarded at the end of an episode, by the F1 of its answer. With
+``--cloning-steps`` it starts from a clone of the scripted solver, which is evaluated by itself.
+Prints the F1 on questions about facts that training never sees beside what the best policy earns
+that never searches. Leaves a folder with ``report.md`` and its curves, ``progress.csv``,
+TensorBoard's files and the model. Takes about two minutes on two cores.
 """
 
 from __future__ import annotations
 
-import csv
-import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import tyro
 from sb3_contrib import MaskablePPO
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.callbacks import CallbackList
+from stable_baselines3.common.logger import configure
 
-from agents.sb3.callbacks import ProgressCallback
+from agents.cli import run_main
+from agents.sb3.callbacks import EvaluationCallback, ProgressCallback
 from agents.sb3.cloning import clone, demonstrate
+from agents.sb3.evaluation import Evaluation, evaluate, make_test_env
 from agents.sb3.policy import TokenPolicy
+from agents.sb3.report import write_report
 from agents.sb3.vec_env import TokenVecEnv
 from zs_env.world import load_world
 from zs_env.world.blind import blind_scores, mean_score
@@ -37,8 +37,9 @@ TASK: dict[str, Any] = {
     "top_k": 2,
     "document_words": 10,
     "max_turns": 2,
+    "answer_last": True,
 }
-
+"""A search and an answer. If the last turn may search, for nothing, PPO learns not to search."""
 
 SHORT = {"</think>": 7.0, "</search>": 3.5, "</answer>": 5.0}
 """How much closing tags are preferred at first, in logits: what is written begins short."""
@@ -49,8 +50,8 @@ class Options:
     """What is trained, and for how long."""
 
     folder: Path = Path("runs/sb3")
-    """Where curve and model go."""
-    steps: int = 500_000
+    """Of the run: report, curves, figures, model."""
+    steps: int = 300_000
     """Tokens that PPO trains on."""
     cloning_steps: int = 0
     """Steps that the scripted solver demonstrates in each environment; 0 to start from nothing."""
@@ -61,9 +62,7 @@ class Options:
     learning_rate: float = 1e-3
     """Of PPO, and of cloning."""
     ent_coef: float = 0.02
-    """How much random tokens are rewarded."""
-    shaping: float = 1.0
-    """What a golden answer in a document is worth until the end; 0 for none."""
+    """Weight of the policy's entropy."""
     noise_end: float = 0.0
     """Share of noisy searches at the end of training."""
     width: int = 32
@@ -71,61 +70,16 @@ class Options:
     seed: int = 0
     """Of questions, weights and draws."""
 
-
-class Curve(BaseCallback):
-    """Evaluates now and then, and keeps and prints what comes of it."""
-
-    def __init__(self, test: TokenVecEnv, every_s: float = 30.0) -> None:
-        super().__init__()
-        self.test = test
-        self.every_s = every_s
-        self.rows: list[tuple[float, int, float, float]] = []
-        self._start = time.monotonic()
-        self._next = 0.0
-
-    def _on_rollout_start(self) -> None:
-        elapsed = time.monotonic() - self._start
-        if elapsed >= self._next:
-            self._next = elapsed + self.every_s
-            self.evaluate()
-
-    def _on_step(self) -> bool:
-        return True
-
-    def evaluate(self) -> float:
-        """Play the test questions greedily; their mean F1."""
-        f1, searches = evaluate(self.model, self.test)
-        elapsed = time.monotonic() - self._start
-        self.rows.append((elapsed, self.num_timesteps, f1, searches))
-        print(
-            f"{elapsed:6.0f} s {self.num_timesteps:>9,} steps  F1 {f1:.3f}  {searches:.2f} searches"
-        )
-        return f1
+    def __post_init__(self) -> None:
+        """Check the values."""
+        for name, least in {"steps": 1, "cloning_steps": 0, "cloning_epochs": 1}.items():
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"`{name}` must be at least {least}, got {value}.")
 
 
-def evaluate(model: Any, test: TokenVecEnv) -> tuple[float, float]:
-    """Mean F1 and mean searches of as many test questions as there are, played greedily."""
-    test.seed(1)
-    observation: Any = test.reset()
-    ended: list[dict[str, Any]] = []
-    while len(ended) < len(test.envs.factory.source):
-        masks = test.envs.action_masks()
-        actions, _ = model.predict(observation, deterministic=True, action_masks=masks)
-        observation, _, over, infos = test.step(actions)
-        ended += [infos[i] for i in np.flatnonzero(over)]
-    f1 = float(np.mean([info["f1"] for info in ended]))
-    return f1, float(np.mean([info["num_searches"] for info in ended]))
-
-
-def main(options: Options) -> float:
-    """Train; the F1 at the end."""
-    env = TokenVecEnv(
-        options.num_envs, shaping=options.shaping, noise_end=options.noise_end, **TASK
-    )
-    env.seed(options.seed)
-    test = TokenVecEnv(66, split="test", noise_end=0.0, **TASK)
-    expected, fitted = mean_score(blind_scores(load_world(0, "tiny"), "test").values())
-    print(f"never searching earns at most {expected:.3f} ({fitted:.3f} if fitted to the answers)")
+def make_model(options: Options, env: TokenVecEnv) -> MaskablePPO:
+    """PPO with a policy that has learned nothing."""
+    token_id = env.envs.setup.tokenizer.token_id
     model = MaskablePPO(
         TokenPolicy,
         env,
@@ -138,29 +92,54 @@ def main(options: Options) -> float:
         seed=options.seed,
         policy_kwargs={
             "features_extractor_kwargs": {"width": options.width},
-            "first_bias": {env.envs.setup.tokenizer.token_id(t): b for t, b in SHORT.items()},
+            "first_bias": {token_id(tag): bias for tag, bias in SHORT.items()},
         },
     )
+    model.set_logger(configure(str(options.folder), ["csv", "tensorboard"]))
+    return model
+
+
+def clone_solver(options: Options, model: MaskablePPO, env: TokenVecEnv) -> None:
+    """Let the model imitate the scripted solver on train questions."""
+    shown = demonstrate(env, options.cloning_steps)
+    losses = clone(
+        model.policy,
+        shown,
+        epochs=options.cloning_epochs,
+        learning_rate=options.learning_rate,
+    )
+    print(f"cloned {len(shown.actions):,} tokens: loss {losses[-1]:.4f} nats a token")
+
+
+def train(options: Options) -> Evaluation:
+    """Train, save, report; how good the policy is in the end."""
+    env = TokenVecEnv(options.num_envs, noise_end=options.noise_end, **TASK)
+    env.seed(options.seed)
+    test = make_test_env(**TASK)
+    blind_f1, fitted = mean_score(blind_scores(load_world(0, "tiny"), "test").values())
+    print(f"never searching earns at most {blind_f1:.3f} ({fitted:.3f} if fitted to the answers)")
+    model = make_model(options, env)
+    evaluations = {"before training": evaluate(model, test)}
     if options.cloning_steps:
-        shown = demonstrate(env, options.cloning_steps)
-        losses = clone(
-            model.policy,
-            shown,
-            epochs=options.cloning_epochs,
-            learning_rate=options.learning_rate,
-        )
-        f1, searches = evaluate(model, test)
-        print(f"cloned {len(shown.actions):,} tokens: loss {losses[-1]:.4f}, ", end="")
-        print(f"F1 {f1:.3f}, {searches:.2f} searches")
-    curve = Curve(test)
-    model.learn(options.steps, callback=CallbackList([ProgressCallback(), curve]))
-    final = curve.evaluate()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    with (options.folder / "curve.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("seconds", "steps", "f1", "searches"), *curve.rows])
+        clone_solver(options, model, env)
+        evaluations["after cloning"] = evaluate(model, test)
+    curve = EvaluationCallback(test)
+    try:
+        model.learn(options.steps, callback=CallbackList([ProgressCallback(), curve]))
+    except KeyboardInterrupt:
+        print("stopped; what was learned so far is saved")
+    final = evaluate(model, test)
+    evaluations[f"after PPO on {model.num_timesteps:,} tokens"] = final
     model.save(options.folder / "model")
+    model.logger.close()
+    print(f"report: {write_report(options.folder, asdict(options), blind_f1, evaluations)}")
     return final
 
 
+def main(options: Options) -> None:
+    """Train."""
+    train(options)
+
+
 if __name__ == "__main__":
-    main(tyro.cli(Options, description=__doc__))
+    run_main(main, Options)

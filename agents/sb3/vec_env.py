@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from zs_env.shaping import golden_answer_seen
 from zs_env.token_vector_env import ZeroSearchTokenVectorEnv
 
 Indices = None | int | Iterable[int]
@@ -31,17 +30,11 @@ class TokenVecEnv(VecEnv):
     Args:
         num_envs: number of environments.
         bootstraps: whether SB3 is to value the last state of an episode that was cut off.
-        shaping: potential-based shaping (`zs_env.shaping`, gamma 1): this is added to the reward
-            in the step in which a document shows a golden answer, and taken off at the end.
         arguments: of `zs_env.token_env.ZeroSearchTokenEnv`.
     """
 
-    def __init__(
-        self, num_envs: int, *, bootstraps: bool = False, shaping: float = 0.0, **arguments: Any
-    ) -> None:
+    def __init__(self, num_envs: int, *, bootstraps: bool = False, **arguments: Any) -> None:
         self.bootstraps = bootstraps
-        self.shaping = shaping
-        self._potentials = np.zeros(num_envs)
         self.envs = ZeroSearchTokenVectorEnv(num_envs, autoreset_mode="SameStep", **arguments)
         super().__init__(
             num_envs, self.envs.single_observation_space, self.envs.single_action_space
@@ -50,9 +43,9 @@ class TokenVecEnv(VecEnv):
         self._lengths = np.zeros(num_envs, dtype=np.int64)
 
     def reset(self) -> Observations:
-        """Begin an episode everywhere, by the seeds that `seed` was given."""
+        """Begin an episode everywhere, by what `seed` and `set_options` were given."""
         seeds = None if self._seeds[0] is None else list(self._seeds)
-        observations, infos = self.envs.reset(seed=seeds)
+        observations, infos = self.envs.reset(seed=seeds, options=_joined(self._options))
         self.reset_infos = _split(infos, self.num_envs)
         self._lengths[:] = 0
         self._reset_seeds()
@@ -70,7 +63,6 @@ class TokenVecEnv(VecEnv):
         observations, rewards, terminated, truncated, infos = self.envs.step(self._actions)
         ended = terminated | truncated
         self._lengths += 1
-        shaped = rewards + self._shape()
         listed: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for i in np.flatnonzero(ended).tolist():
             listed[i] = {
@@ -81,16 +73,7 @@ class TokenVecEnv(VecEnv):
                 "episode": {"r": float(rewards[i]), "l": int(self._lengths[i]), "t": 0.0},
             }
         self._lengths[ended] = 0
-        return observations, shaped.astype(np.float32), ended, listed
-
-    def _shape(self) -> NDArray[np.float64]:
-        """What the change of the potential adds to each reward."""
-        # What has ended has begun anew: nothing has been seen there yet.
-        seen = [golden_answer_seen(episode) for episode in self.envs.episodes]
-        potentials = self.shaping * np.array(seen)
-        added = potentials - self._potentials
-        self._potentials = potentials
-        return added
+        return observations, rewards.astype(np.float32), ended, listed
 
     def close(self) -> None:
         """Close the engine, if the environments made it."""
@@ -119,6 +102,23 @@ class TokenVecEnv(VecEnv):
         from stable_baselines3.common.monitor import Monitor
 
         return [wrapper_class is Monitor for _ in self._get_indices(indices)]
+
+
+def _joined(options: list[dict[str, Any]]) -> dict[str, Any]:
+    """Options of single environments as those of the vector environment: a list for each name.
+
+    Raises:
+        ValueError: they differ in ``progress``, which all share.
+    """
+    joined: dict[str, Any] = {
+        name: [one.get(name) for one in options] for name in {n for one in options for n in one}
+    }
+    if "progress" in joined:
+        first, *others = joined["progress"]
+        if any(other != first for other in others):
+            raise ValueError(f"`progress` must be the same in all options, got {joined}.")
+        joined["progress"] = first
+    return joined
 
 
 def _one(infos: dict[str, Any], i: int) -> dict[str, Any]:

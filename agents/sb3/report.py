@@ -1,0 +1,91 @@
+"""The page of a run of Stable-Baselines3: what was earned, and the curves."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agents.curves import draw
+from agents.metrics import Row
+from agents.sb3.evaluation import Evaluation
+
+TOKENS = "time/total_timesteps"
+BLIND = "never searching, at most"
+
+# File -> title, and the figures it shows with their labels.
+CURVES: dict[str, tuple[str, dict[str, str]]] = {
+    "f1": (
+        "F1",
+        {
+            "eval/f1": "held-out questions, greedy, no noise",
+            "rollout/ep_rew_mean": "questions of training, sampled",
+        },
+    ),
+    "searches": ("Searches an episode, greedy", {"eval/searches": "held-out questions"}),
+    "entropy": ("Loss of the entropy", {"train/entropy_loss": "mean"}),
+}
+
+
+def write_report(
+    folder: Path,
+    options: Mapping[str, Any],
+    blind_f1: float,
+    evaluations: Mapping[str, Evaluation],
+) -> Path:
+    """Write ``folder/report.md`` and its pictures from ``folder/progress.csv``; return the page.
+
+    Args:
+        folder: of the run.
+        options: that it was started with.
+        blind_f1: what the best policy earns that never searches.
+        evaluations: by what was evaluated, in the order to show.
+    """
+    rows = _read(folder / "progress.csv")
+    pictures = [
+        draw(
+            folder / f"{name}.png",
+            rows,
+            *CURVES[name],
+            x=TOKENS,
+            x_label="tokens",
+            levels={BLIND: blind_f1} if name == "f1" else None,
+        )
+        for name in CURVES
+    ]
+    page = folder / "report.md"
+    page.write_text(
+        "\n".join(
+            [
+                f"# {folder.name}",
+                "",
+                "Questions about facts that training never sees, greedy, no noise:",
+                "",
+                "| | F1 | searches an episode |",
+                "|---|---|---|",
+                f"| {BLIND} | {blind_f1:.3f} | 0.00 |",
+                *(f"| {name} | {e.f1:.3f} | {e.searches:.2f} |" for name, e in evaluations.items()),
+                "",
+                *(f"![{picture.stem}]({picture.name})" for picture in pictures if picture),
+                "",
+                "## Options",
+                "",
+                "```json",
+                json.dumps(options, indent=1, default=str),
+                "```",
+                "",
+            ]
+        )
+    )
+    return page
+
+
+def _read(path: Path) -> list[Row]:
+    """The rows of SB3's CSV file, without the cells that are empty."""
+    with path.open(newline="") as file:
+        return [
+            {name: float(value) for name, value in row.items() if value}
+            for row in csv.DictReader(file)
+        ]
