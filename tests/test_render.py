@@ -9,6 +9,7 @@ import pytest
 from tests.helpers import FixedEngine, answer, search
 from zs_env import Document, SearchEngine, SearchResult
 from zs_env.env import ZeroSearchEnv
+from zs_env.token_env import ZeroSearchTokenEnv
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -84,8 +85,9 @@ def test_render_hostile_text_cannot_control_the_terminal():
     assert "\t\ufffd<think>hm</think><search>b</search>" in env.render(), "tags stay as they are"
 
 
-def test_render_without_a_mode_warns():
-    env = ZeroSearchEnv()
+@pytest.mark.parametrize("env_class", [ZeroSearchEnv, ZeroSearchTokenEnv])
+def test_render_without_a_mode_warns(env_class):
+    env = env_class()
     env.reset(seed=0)
     with pytest.warns(UserWarning, match="without a render mode"):
         assert env.render() is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import gymnasium as gym
 from gymnasium.error import ResetNeeded
 
 from zs_env.engines import answer_batch
@@ -146,15 +145,6 @@ class ZeroSearchEnv(EpisodeEnv[str, str]):
             episode.observe(answer_batch(self.factory.search_engine, [request])[0])
             self._episode = episode
         return self._result(episode.info())
-
-    def render(self) -> str | None:
-        """The transcript so far as text with ANSI colours, for render mode ``ansi``."""
-        if self.render_mode is None:
-            gym.logger.warn(
-                "render() was called without a render mode: make the environment with "
-                "render_mode='ansi' or render_mode='human'."
-            )
-        return super().render()
 
     def _show_new(self, episode: Episode) -> None:
         self._episode = episode

@@ -64,6 +64,11 @@ class EpisodeEnv(gym.Env[Observation, Action]):
 
     def render(self) -> str | None:
         """The turns taken so far as text with ANSI colours, for render mode ``ansi``."""
+        if self.render_mode is None:
+            gym.logger.warn(
+                "render() was called without a render mode: make the environment with "
+                "render_mode='ansi' or render_mode='human'."
+            )
         if self.render_mode == "ansi":
             return render_episode(self.episode)
         self._print_news()
