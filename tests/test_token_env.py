@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from itertools import product
 
 import gymnasium as gym
 import numpy as np
@@ -443,8 +444,10 @@ def write_turn(env, text):
     raise AssertionError("end-of-text did not end the turn")
 
 
-@pytest.mark.parametrize("masking", ["none", "vocabulary"])
-@pytest.mark.parametrize("tokenizer", ["world", "bytes", "bpe"])
+@pytest.mark.parametrize(
+    ("tokenizer", "masking"),
+    [("world", "tags"), *product(["world", "bytes", "bpe"], ["none", "vocabulary"])],
+)
 @settings(max_examples=60)
 @given(turns=TURNS, joint=st.sampled_from(["", " "]), seed=st.integers(0, 50))
 def test_text_and_token_env_agree_on_any_policy_text(tokenizer, masking, turns, joint, seed):

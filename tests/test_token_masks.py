@@ -181,6 +181,14 @@ def test_answer_last_needs_tags(masking):
         ZeroSearchTokenEnv(masking=masking, answer_last=True)
 
 
+def test_turns_may_be_as_long_as_their_tokens():
+    """Turns of over 4,096 characters were once cut behind the back of the mask, and invalid."""
+    episodes = play_at_random(make_envs(max_turn_tokens=1200, context_length=4096), 1300)
+    longest = max(len(segment.text) for episode in episodes for segment in episode.segments)
+    assert longest > 4096
+    assert all(episode.num_invalid == episode.cut_chars == 0 for episode in episodes)
+
+
 HUGGING_FACE = {
     "tokenizer": bpe_tokenizer(*sorted(TAGS)), "context_length": 4096, "max_turn_tokens": 12,
 }  # fmt: skip

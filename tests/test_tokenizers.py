@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import numpy as np
@@ -55,3 +56,31 @@ def test_tokenizer_without_end_of_text_is_refused():
 
     with pytest.raises(RolloutError, match="no end-of-text"):
         ZeroSearchTokenEnv(tokenizer=Endless(), masking="none")
+
+
+@pytest.mark.parametrize("tokenizer", [None, 5])
+def test_what_is_no_tokenizer_is_refused(tokenizer):
+    with pytest.raises(TypeError, match=r"`tokenizer` must be .* which has no encode, decode"):
+        ZeroSearchTokenEnv(tokenizer=tokenizer)
+
+
+class Spacing(ByteTokenizer):
+    """Puts spaces around brackets, as the tokenizer of BERT does."""
+
+    def decode(self, token_ids):
+        return super().decode(token_ids).replace("<", "< ").replace(">", " >")
+
+
+class Lossy(ByteTokenizer):
+    """Knows no brackets."""
+
+    def encode(self, text, *, add_special_tokens=False):
+        return super().encode(text.replace("<", "?"), add_special_tokens=add_special_tokens)
+
+
+@pytest.mark.parametrize(("kind", "read"), [(Spacing, "< think >"), (Lossy, "?think>")])
+@pytest.mark.parametrize("masking", ["none", "vocabulary", "tags"])
+def test_tokenizer_that_cannot_write_the_tags_is_refused(kind, read, masking):
+    """Such an environment was once made, and no policy could search or answer in it."""
+    with pytest.raises(ValueError, match=re.escape(f"<think>: its tokens are read as '{read}'")):
+        ZeroSearchTokenEnv(tokenizer=kind(), masking=masking)

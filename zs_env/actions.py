@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 THINK, SEARCH, INFORMATION, ANSWER = "think", "search", "information", "answer"
 TAG_NAMES = (THINK, SEARCH, INFORMATION, ANSWER)
+POLICY_TAGS = tuple(f"<{s}{name}>" for name in (THINK, SEARCH, ANSWER) for s in ("", "/"))
 
 NO_ACTION = "there was no search and no answer"
 EMPTY_QUERY = "the query was empty"

@@ -67,7 +67,6 @@ class TokenBatch:
         self._last_turn = np.zeros(num_rows, dtype=np.bool_)
         self._max_turn_tokens = max_turn_tokens
         self._encoder = encoder
-        self._rows = np.arange(num_rows)
 
     def begin(self, row: int, episode: Episode) -> None:
         """Put a new episode into ``row``."""

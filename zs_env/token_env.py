@@ -56,7 +56,9 @@ class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
 
     ## Episode End
     As `ZeroSearchEnv`. There is always room for a whole turn of `max_turn_tokens`: where there is
-    not, the episode is truncated after the turn before.
+    not, the episode is truncated after the turn before. An episode that is truncated has earned 0.0
+    for good: an algorithm that bootstraps there, as those of Stable-Baselines3 do, comes to value
+    never answering (`agents.sb3.TokenVecEnv` keeps them from it).
 
     ## Information
     `action_mask` always; what `ZeroSearchEnv` gives, in the step that ends a turn; `num_masked` at
@@ -69,11 +71,12 @@ class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
     | `context_length`  | `1024`    | C: tokens of an episode                                      |
     | `max_turn_tokens` | `64`      | tokens of a turn                                             |
     | `masking`         | `"tags"`  | see above                                                    |
-    | `answer_last`     | `False`   | whether `masking="tags"` allows only an answer in the last turn, in which a search is never sent |
+    | `answer_last`     | `False`   | whether `masking="tags"` allows only an answer in the last of `max_turns`, in which a search is never sent; where `context_length` ends an episode sooner, it does not |
     | `masked_action`   | `"count"` | or `"error"`                                                 |
     | `render_mode`     | `None`    | `"ansi"` or `"human"`: the transcript in colour              |
 
-    and those of `ZeroSearchEnv`, but for `observation`. `max_context_chars` has no effect. With
+    and those of `ZeroSearchEnv`, but for `observation`. `max_context_chars` has no effect, and
+    `max_action_chars` no default: `max_turn_tokens` limits a turn. With
     `tokenizer="world"` the default of `prompt_template` is the prompt whose words the vocabulary
     has: `prompts.TINY_PROMPT` with `world_size="tiny"`.
 
@@ -107,44 +110,43 @@ class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
         super().__init__(self.setup.factory, render_mode)
         self.action_space = self.setup.action_space
         self.observation_space = self.setup.observation_space
-        self._batch = self.setup.make_batch(1)
+        self._tokens = self.setup.make_batch(1)
 
     @property
     def episode(self) -> Episode:
         """The running or just finished episode, with all its details."""
-        episode = self._batch.episodes[0]
+        episode = self._tokens.episodes[0]
         if episode is None:
             raise ResetNeeded("Call reset() first: there is no episode yet.")
         return episode
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which tokens may be written next, shape (V,), bool."""
-        masks: NDArray[np.bool_] = self._batch.action_masks()[0].view(np.bool_)
+        masks: NDArray[np.bool_] = self._tokens.action_masks()[0].view(np.bool_)
         return masks
 
     def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Append one token; if it ends the turn, take the turn and answer its search."""
-        if self._batch.episodes[0] is None or self.episode.finished:
+        if self._tokens.episodes[0] is None or self.episode.finished:
             raise ResetNeeded("Call reset() before step(): no episode is running.")
         row = np.zeros(1, dtype=np.int64)
-        tokens = self.setup.check(self._batch, np.asarray(action).reshape(-1), row)
-        ended = self._batch.step(tokens, row, self.factory.search_engine)
+        tokens = self.setup.check(self._tokens, np.asarray(action).reshape(-1), row)
+        ended = self._tokens.step(tokens, row, self.factory.search_engine)
         episode = self.episode
         info = episode.info() if ended else {}
         if episode.finished:
-            info["num_masked"] = int(self._batch.num_masked[0])
+            info["num_masked"] = int(self._tokens.num_masked[0])
         return self._result(info)
 
     def _show_new(self, episode: Episode) -> None:
-        self._batch.begin(0, episode)
+        self._tokens.begin(0, episode)
 
     def _observation(self) -> Observation:
-        batch = self._batch
         return {
-            "tokens": batch.tokens[0].copy(),
-            "length": batch.lengths.copy(),
-            "roles": batch.roles[0].copy(),
+            "tokens": self._tokens.tokens[0].copy(),
+            "length": self._tokens.lengths.copy(),
+            "roles": self._tokens.roles[0].copy(),
         }
 
     def _info(self, info: dict[str, Any]) -> dict[str, Any]:
-        return {**info, "action_mask": self._batch.action_masks()[0]}
+        return {**info, "action_mask": self._tokens.action_masks()[0]}

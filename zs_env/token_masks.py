@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from zs_env.actions import ANSWER, INFORMATION, SEARCH, THINK
+from zs_env.actions import ANSWER, INFORMATION, POLICY_TAGS, SEARCH, THINK
 from zs_env.documents import clean_text
 from zs_env.rollout import STOP, TextEncoder
 
@@ -125,19 +125,19 @@ class TokenMasks:
         if masking == "tags":
             return self._follow_template(words, texts)
         allowed = words.copy()
-        allowed[[self._tags[text] for text in _policy_tags() if text in self._tags]] = True
+        allowed[[self._tags[text] for text in POLICY_TAGS if text in self._tags]] = True
         allowed[self._encoder.end_of_text] = True
         table: NDArray[np.int8] = allowed[None].view(np.int8)
         return table
 
     def _follow_template(self, words: NDArray[np.bool_], texts: list[str]) -> NDArray[np.int8]:
         """The mask of each state, and then of each state in which the turn must be closed."""
-        if missing := [text for text in _policy_tags() if text not in self._tags]:
+        if missing := [text for text in POLICY_TAGS if text not in self._tags]:
             raise ValueError(
                 f"masking='tags' needs each tag to be one token, and this tokenizer splits "
                 f"{', '.join(missing)}: add them to it, or use masking='vocabulary'."
             )
-        chosen = {tag: self._are([tag]) for tag in _policy_tags()}
+        chosen = {tag: self._are([tag]) for tag in POLICY_TAGS}
         chosen["word"] = words & ["<" not in text for text in texts]
         chosen["first"] = chosen["word"] & [_shows(text) for text in texts]
         if not chosen["first"].any():
@@ -156,7 +156,7 @@ class TokenMasks:
 
     def _find_tags(self) -> dict[str, int]:
         """Tag -> its token, for the tags that are one token."""
-        names = [*_policy_tags(), f"<{INFORMATION}>", f"</{INFORMATION}>"]
+        names = [*POLICY_TAGS, f"<{INFORMATION}>", f"</{INFORMATION}>"]
         encoded = {text: self._encoder.encode(text) for text in names}
         return {
             text: ids[0]
@@ -182,7 +182,3 @@ class TokenMasks:
 def _shows(text: str) -> bool:
     """Whether ``text`` is surely not blank, as a part of a character might turn out to be."""
     return bool(clean_text(text)) and "\ufffd" not in text
-
-
-def _policy_tags() -> list[str]:
-    return [f"<{slash}{name}>" for name in (THINK, SEARCH, ANSWER) for slash in ("", "/")]

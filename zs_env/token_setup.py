@@ -11,11 +11,11 @@ from gymnasium.error import InvalidAction
 from gymnasium.spaces import Box, Dict, Discrete
 from numpy.typing import NDArray
 
-from zs_env.factory import EpisodeFactory, make_factory
+from zs_env.factory import EpisodeFactory, as_integer, make_factory
 from zs_env.rollout import TextEncoder
 from zs_env.token_batch import TokenBatch, TokenRole
 from zs_env.token_masks import MIN_TURN_TOKENS, TokenMasks
-from zs_env.tokenizers import load_tokenizer
+from zs_env.tokenizers import check_tags, load_tokenizer
 from zs_env.world.sizes import SIZES
 
 MASKED_ACTIONS = ("count", "error")
@@ -34,7 +34,9 @@ class TokenSetup:
         arguments: of `zs_env.factory.EpisodeFactory`.
 
     Raises:
-        ValueError: an argument is out of its range, or a question does not fit the context.
+        ValueError: an argument is out of its range, a question does not fit the context, or the
+            tokenizer cannot write a tag.
+        TypeError: an argument is of the wrong type.
 
     Attributes:
         tokenizer: the tokenizer.
@@ -59,6 +61,8 @@ class TokenSetup:
                 f"`masked_action` must be one of {', '.join(MASKED_ACTIONS)}, got "
                 f"{masked_action!r}."
             )
+        context_length = as_integer("context_length", context_length)
+        max_turn_tokens = as_integer("max_turn_tokens", max_turn_tokens)
         least = MIN_TURN_TOKENS if masking == "tags" else 1
         if max_turn_tokens < least:
             raise ValueError(f"`max_turn_tokens` must be at least {least}, got {max_turn_tokens}.")
@@ -66,9 +70,11 @@ class TokenSetup:
         if isinstance(tokenizer, str) and tokenizer == "world" and size in SIZES:
             arguments = {"prompt_template": SIZES[size].prompt, **arguments}
         # Tokens are counted, not characters.
-        factory = make_factory({**arguments, "max_context_chars": sys.maxsize})
+        arguments = {"max_action_chars": sys.maxsize, **arguments}
+        factory = make_factory({**arguments, "max_context_chars": 2 * sys.maxsize})
         self.tokenizer = load_tokenizer(tokenizer, size)
         self.encoder = TextEncoder(self.tokenizer)
+        check_tags(self.encoder)
         self.masks = TokenMasks(self.encoder, masking, answer_last)
         self.factory: EpisodeFactory = factory.measured(
             self.encoder, context_length, max_turn_tokens

@@ -69,21 +69,21 @@ class ZeroSearchTokenVectorEnv(EpisodeVectorEnv[Observation, NDArray[np.int64]])
         self.single_observation_space = self.setup.observation_space
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self._rows = self.setup.make_batch(num_envs)
+        self._tokens = self.setup.make_batch(num_envs)
 
     def action_masks(self) -> Bools:
         """Which tokens may be written next, shape (num_envs, V), bool."""
-        masks: Bools = self._rows.action_masks().view(np.bool_)
+        masks: Bools = self._tokens.action_masks().view(np.bool_)
         return masks
 
     def step(self, actions: NDArray[np.int64]) -> StepResult:
         """Append a token in every environment, with one call of the engine for all that search."""
         self._check_running()
         running = np.flatnonzero([not episode.finished for episode in self._episodes])
-        tokens = self.setup.check(self._rows, actions, running)
+        tokens = self.setup.check(self._tokens, actions, running)
         begun = self._begin_finished()
         episodes, self._episodes = self._episodes, []  # nothing to go on with if this raises
-        ended = self._rows.step(tokens, running, self.factory.search_engine)
+        ended = self._tokens.step(tokens, running, self.factory.search_engine)
         self._episodes = episodes
         infos = begun | {i: self._info(i) for i in ended}
         return self._result(infos)
@@ -92,14 +92,14 @@ class ZeroSearchTokenVectorEnv(EpisodeVectorEnv[Observation, NDArray[np.int64]])
         episode = self._episodes[i]
         info = episode.info()
         if episode.finished:
-            info["num_masked"] = int(self._rows.num_masked[i])
+            info["num_masked"] = int(self._tokens.num_masked[i])
         return info
 
     def _show_new(self, i: int) -> None:
-        self._rows.begin(i, self._episodes[i])
+        self._tokens.begin(i, self._episodes[i])
 
     def _observations(self) -> Observation:
-        rows = self._rows
+        rows = self._tokens
         return {
             "tokens": rows.tokens.copy(),
             "length": rows.lengths[:, None].copy(),
@@ -107,7 +107,7 @@ class ZeroSearchTokenVectorEnv(EpisodeVectorEnv[Observation, NDArray[np.int64]])
         }
 
     def _observation(self, i: int) -> Observation:
-        rows = self._rows
+        rows = self._tokens
         return {
             "tokens": rows.tokens[i].copy(),
             "length": rows.lengths[i : i + 1].copy(),
@@ -116,11 +116,11 @@ class ZeroSearchTokenVectorEnv(EpisodeVectorEnv[Observation, NDArray[np.int64]])
 
     def _batch(self, infos: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
         every = np.ones(self.num_envs, dtype=np.bool_)
-        masks = self._rows.action_masks()
+        masks = self._tokens.action_masks()
         return super()._batch(infos) | {"action_mask": masks, "_action_mask": every}
 
     def _batch_final(self, infos: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
         over = np.zeros(self.num_envs, dtype=np.bool_)
         over[list(infos)] = True
-        masks = self._rows.action_masks() * over[:, None]
+        masks = self._tokens.action_masks() * over[:, None]
         return super()._batch_final(infos) | {"action_mask": masks, "_action_mask": over}
