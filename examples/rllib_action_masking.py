@@ -2,11 +2,10 @@
 
     python -m examples.rllib_action_masking
 
-Takes 45 seconds. That module reads the mask from the observation, where this example puts it. What
-RLlib's default network sees beside it is which tokens stand at the end, so it learns to guess, and
-not to read: this shows how the pieces fit. Prints reward and length of the episodes of each
-iteration. RLlib asks for an older Gymnasium than zs-env, and runs with this one all the same:
-`make test-rllib` makes an environment with both, `.venvs/rllib`.
+Takes 45 seconds, and prints reward and length of episodes. That module reads the mask from the
+observation, where this example puts it. What RLlib's default network sees beside it is which tokens
+stand at the end, so it learns to guess, and not to read: this shows how the pieces fit. RLlib asks
+for an older Gymnasium, and works with ours: `make test-rllib` puts both into `.venvs/rllib`.
 """
 
 from __future__ import annotations
@@ -65,6 +64,7 @@ def main() -> None:
         .env_runners(num_env_runners=0, num_envs_per_env_runner=16)
         .rl_module(rl_module_spec=RLModuleSpec(module_class=ActionMaskingTorchRLModule))
         .training(train_batch_size_per_learner=2048, minibatch_size=512, num_epochs=3, lr=1e-3)
+        .debugging(seed=0)
     )
     algorithm = config.build_algo()
     for iteration in range(options.iterations):

@@ -2,7 +2,7 @@
 
     python -m examples.sb3_maskable_ppo
 
-Takes half a minute. Clones the scripted solver on train questions of the tiny world, goes on with
+Takes a minute. Clones the scripted solver on train questions of the tiny world, goes on with
 PPO while documents get noisier, and prints a transcript about facts it has never seen, and the mean
 reward of such questions.
 """
@@ -31,7 +31,7 @@ TASK: dict[str, Any] = {
 def main() -> None:
     """Clone, train, evaluate."""
     env = TokenVecEnv(64, noise_end=0.2, **TASK)
-    test = TokenVecEnv(1, split="test", noise_end=0.0, **TASK)
+    test = TokenVecEnv(20, split="test", noise_end=0.0, **TASK)
     env.seed(0)
     test.seed(0)
     model = MaskablePPO(
@@ -42,7 +42,7 @@ def main() -> None:
     model.learn(20_000, callback=ProgressCallback())
 
     observation: Any = test.reset()
-    over = np.zeros(1, dtype=bool)
+    over = np.zeros(20, dtype=bool)
     while not over[0]:
         episode = test.envs.episodes[0]
         action, _ = model.predict(

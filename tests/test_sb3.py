@@ -17,6 +17,7 @@ import torch
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.torch_layers import CombinedExtractor
 
 from agents.sb3 import EvaluationCallback, ProgressCallback, TokenPolicy, TokenVecEnv
 from agents.sb3.__main__ import TASK, Options, train
@@ -26,6 +27,7 @@ from zs_env.rewards import f1_score
 from zs_env.token_vector_env import ZeroSearchTokenVectorEnv
 from zs_env.world import load_world
 from zs_env.world.blind import blind_scores, mean_score
+from zs_env.world.tokenizer import WorldTokenizer
 
 TINY = {
     "world_size": "tiny",
@@ -64,7 +66,7 @@ def test_vec_env_is_the_native_one_that_resets_in_the_same_step(bootstraps):
     envs = ZeroSearchTokenVectorEnv(4, autoreset_mode="SameStep", **TINY)
     env.seed(7)
     observations, (expected, infos) = env.reset(), envs.reset(seed=7)
-    draw, ended = np.random.default_rng(0), 0
+    draw, ended, turns = np.random.default_rng(0), 0, 0
     for _ in range(300):
         assert all(np.array_equal(observations[key], expected[key]) for key in expected)
         masks = np.stack(env.env_method("action_masks"))
@@ -83,8 +85,16 @@ def test_vec_env_is_the_native_one_that_resets_in_the_same_step(bootstraps):
             assert listed[i]["TimeLimit.truncated"] == (bool(truncated[i]) and bootstraps)
             assert listed[i]["episode"]["r"] == rewards[i]
             assert listed[i]["num_searches"] == infos["final_info"]["num_searches"][i]
-        assert all(info == {} for info, is_over in zip(listed, over, strict=True) if not is_over)
-    assert ended > 20
+        for i in np.flatnonzero(~over):
+            if infos.get("_turn", np.zeros(4))[i]:
+                turns += 1
+                assert listed[i]["query"] == infos["query"][i] and listed[i]["turn"] >= 1
+                assert "action_mask" not in listed[i]
+            else:
+                assert listed[i] == {}
+        running = [episode.question.id for episode in env.get_attr("episode")]
+        assert [info["question_id"] for info in env.reset_infos] == running
+    assert ended > 20 and turns > 20
 
 
 def test_vec_env_supports_masks_attributes_and_methods():
@@ -94,9 +104,27 @@ def test_vec_env_supports_masks_attributes_and_methods():
     assert get_action_masks(env).shape == (3, env.action_space.n)
     assert env.env_method("action_masks", indices=[1])[0].shape == (env.action_space.n,)
     env.env_method("set_progress", 0.5)
-    assert env.get_attr("progress")[0].tolist() == [0.5] * 3
+    assert env.get_attr("progress") == [0.5] * 3 and env.get_attr("progress", 1) == [0.5]
+    assert env.get_attr("episode", [2]) == [env.envs.episodes[2]]
+    assert env.get_attr("action_space") == [env.action_space] * 3
     assert env.reset()["length"].shape == (3, 1)
     env.close()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda env: env.env_method("set_progress", 0.5, indices=[0]), "leave `indices` out"),
+        (lambda env: env.set_attr("render_mode", "ansi", indices=0), "leave `indices` out"),
+        (lambda env: env.env_method("reset"), r"call reset\(\) of the vector environment"),
+    ],
+)
+def test_vec_env_refuses_what_would_touch_other_environments_too(call, message):
+    env = TokenVecEnv(3, **TINY)
+    env.reset()
+    with pytest.raises(ValueError, match=message):
+        call(env)
+    assert env.get_attr("progress") == [0.0] * 3 and env.get_attr("render_mode") == [None] * 3
 
 
 def test_vec_env_options_are_those_of_the_next_reset_alone():
@@ -108,7 +136,7 @@ def test_vec_env_options_are_those_of_the_next_reset_alone():
     env.reset()
     assert [episode.question.id for episode in env.envs.episodes] == ids
     assert [episode.key for episode in env.envs.episodes] == [4] * 3
-    assert env.get_attr("progress")[0].tolist() == [1.0] * 3
+    assert env.get_attr("progress") == [1.0] * 3
     assert env.reset_infos[1]["question_id"] == ids[1]
     env.reset()
     assert [episode.question.id for episode in env.envs.episodes] != ids
@@ -160,7 +188,7 @@ def test_policy_trains_saves_and_drives_the_curriculum(tmp_path):
     assert any(
         not torch.equal(a, b) for a, b in zip(before, model.policy.parameters(), strict=True)
     )
-    assert env.get_attr("progress")[0][0] == pytest.approx(0.5)
+    assert env.get_attr("progress")[0] == pytest.approx(0.5)
     model.save(tmp_path / "model")
     loaded = MaskablePPO.load(tmp_path / "model", device="cpu")
     observation, masks = env.reset(), get_action_masks(env)
@@ -189,8 +217,9 @@ def test_cloning_the_solver_solves_questions_about_facts_it_has_not_seen():
 
 
 @pytest.mark.slow
-def test_ppo_learns_from_nothing_to_search_and_to_read(tmp_path):
-    f1, searches = train(Options(folder=tmp_path, steps=150_000, seed=1))
+def test_ppo_learns_without_demonstrations_to_search_and_to_read(tmp_path):
+    f1, searches = train(Options(folder=tmp_path, steps=150_000, seed=2))
+    assert "| before training | 0.000 | 0.00 |" in (tmp_path / "report.md").read_text()
     blind_f1, _ = mean_score(blind_scores(load_world(0, "tiny"), "test").values())
     assert f1 >= 2 * blind_f1 and searches > 0.9
 
@@ -242,13 +271,58 @@ def test_evaluation_callback_records_where_it_stands(tmp_path):
 
 
 def test_features_do_not_depend_on_the_padding():
-    env = TokenVecEnv(2, **TINY)
-    model = make_model(env)
+    env = TokenVecEnv(8, **TINY)
     observation = {key: torch.as_tensor(value) for key, value in env.reset().items()}
-    longer = {key: value.clone() for key, value in observation.items()}
-    features = model.policy.features_extractor
-    alone = features({key: value[:1] for key, value in observation.items()})
-    longer["tokens"][:, int(longer["length"].max()) :] = 5  # behind the end of all
-    longer["length"] = longer["length"].clone()
-    assert torch.allclose(features(observation), features(longer))
-    assert torch.allclose(features(observation)[:1], alone, atol=1e-6)
+    features = make_model(env).policy.features_extractor
+    shortest = int(observation["length"].argmin())
+    assert observation["length"].max() > observation["length"][shortest]
+    alone = features({key: value[shortest : shortest + 1] for key, value in observation.items()})
+    assert torch.allclose(features(observation)[shortest], alone[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"net_arch": [64]}, "`net_arch` must be"),
+        ({"net_arch": {"pi": [64], "vf": [64]}}, "`net_arch` must be"),
+        ({"features_extractor_class": CombinedExtractor}, "must be TokenFeatures .* got Combined"),
+        ({"features_extractor_kwargs": {"width": 30}}, "`width` must be a multiple of 4, got 30"),
+    ],
+)
+def test_policy_says_what_it_cannot_be_made_of(options, message):
+    with pytest.raises(ValueError, match=message):
+        MaskablePPO(TokenPolicy, TokenVecEnv(2, **TINY), policy_kwargs=options, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("task", "num_steps", "message"),
+    [
+        ({"max_turn_tokens": 8}, 30, "`max_turn_tokens` is too small .* tokens more"),
+        ({}, 3, "no episode ended in 3 steps"),
+    ],
+)
+def test_demonstrations_that_mean_nothing_are_refused(task, num_steps, message):
+    with pytest.raises(ValueError, match=message):
+        demonstrate(TokenVecEnv(4, **{**TINY, **task}), num_steps)
+
+
+def test_demonstrations_are_written_without_special_tokens():
+    """A tokenizer that begins texts with a token of its own once made that the first action."""
+
+    class Beginning(WorldTokenizer):
+        def encode(self, text, *, add_special_tokens=True):
+            ids = super().encode(text, add_special_tokens=False)
+            return [self.token_id("<eos>"), *ids] if add_special_tokens else ids
+
+    env = TokenVecEnv(4, **TINY, tokenizer=Beginning("tiny"), masked_action="error")
+    shown = demonstrate(env, 40)
+    assert shown.masks[np.arange(len(shown.actions)), shown.actions].all()
+
+
+@pytest.mark.slow
+def test_example_answers_questions_about_facts_it_has_not_seen():
+    command = [sys.executable, "-m", "examples.sb3_maskable_ppo"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "<answer>" in result.stdout
+    assert float(re.search(r"reward (\d\.\d+) ", result.stdout)[1]) > 0.8

@@ -3,8 +3,9 @@ r"""Trains MaskablePPO on the 1-hop questions of the tiny world, token by token.
     python -m agents.sb3
     python -m agents.sb3 --cloning-steps 600 --steps 100000 --noise-end 0.2
 
-PPO starts from nothing, and is rewarded at the end of an episode, by the F1 of its answer. With
-``--cloning-steps`` it starts from a clone of the scripted solver, which is evaluated by itself.
+PPO starts from scratch, and is rewarded at the end of an episode, by the F1 of its answer. The first
+weights prefer to copy and to be brief. With ``--cloning-steps`` it starts from a clone of the
+scripted solver, which is evaluated by itself.
 Prints the F1 on questions about facts that training never sees beside what the best policy earns
 that never searches. Leaves a folder with ``report.md`` and its curves, ``progress.csv``,
 TensorBoard's files and the model. Takes about two minutes on two cores.
@@ -54,7 +55,7 @@ class Options:
     steps: int = 300_000
     """Tokens that PPO trains on."""
     cloning_steps: int = 0
-    """Steps that the scripted solver demonstrates in each environment; 0 to start from nothing."""
+    """Steps that the scripted solver demonstrates in each environment; 0 to start from scratch."""
     cloning_epochs: int = 3
     """Passes over what was demonstrated."""
     num_envs: int = 128
@@ -78,7 +79,7 @@ class Options:
 
 
 def make_model(options: Options, env: TokenVecEnv) -> MaskablePPO:
-    """PPO with a policy that has learned nothing."""
+    """PPO with a policy that is yet to learn, and begins by copying and with short turns."""
     token_id = env.envs.setup.tokenizer.token_id
     model = MaskablePPO(
         TokenPolicy,

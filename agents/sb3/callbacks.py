@@ -37,7 +37,9 @@ class EvaluationCallback(BaseCallback):
         super().__init__()
         self._test = test
         self._every = every
-        self._next = 0
+
+    def _on_training_start(self) -> None:
+        self._next = self.num_timesteps
         self._start = time.monotonic()
 
     def _on_rollout_start(self) -> None:

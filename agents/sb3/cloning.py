@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,10 +34,14 @@ class Demonstrations(NamedTuple):
 
 
 def demonstrate(env: TokenVecEnv, num_steps: int) -> Demonstrations:
-    """Let the scripted solver play ``num_steps`` steps of ``env``, without its thoughts."""
+    """Let the scripted solver play ``num_steps`` steps of ``env``, without its thoughts.
+
+    Raises:
+        ValueError: a turn of the solver does not fit, or no episode ends in so few steps.
+    """
     factory = env.envs.factory
     solver = HopByHopSolver(load_world(factory.world_seed, factory.world_size), factory.max_turns)
-    encode: Callable[[str], list[int]] = env.envs.setup.tokenizer.encode
+    encode: Callable[[str], Sequence[int]] = env.envs.setup.encoder.encode
     observation: Any = env.reset()
     written: list[list[int]] = [[] for _ in range(env.num_envs)]
     rows: list[tuple[dict[str, NDArray[Any]], NDArray[np.int64], NDArray[np.bool_]]] = []
@@ -45,13 +49,19 @@ def demonstrate(env: TokenVecEnv, num_steps: int) -> Demonstrations:
     for _ in range(num_steps):
         for i, episode in enumerate(env.envs.episodes):
             if not written[i]:
-                written[i] = encode(without_thought(solver(episode.transcript)))[::-1]
+                written[i] = [*reversed(encode(without_thought(solver(episode.transcript))))]
         actions = np.array([tokens.pop() for tokens in written])
         rows.append((observation, actions, env.envs.action_masks()))
         observation, _, over, infos = env.step(actions)
-        for ended in np.flatnonzero(over).tolist():
-            rewards.append(infos[ended]["episode"]["r"])
-            written[ended] = []
+        for unwritten, info in zip(written, infos, strict=True):
+            if unwritten and "turn" in info:
+                raise ValueError(
+                    f"`max_turn_tokens` is too small to demonstrate in: a turn of the solver needs "
+                    f"{len(unwritten)} tokens more."
+                )
+        rewards += [infos[i]["episode"]["r"] for i in np.flatnonzero(over)]
+    if not rewards:
+        raise ValueError(f"no episode ended in {num_steps} steps: demonstrate more.")
     observations, taken, masks = zip(*rows, strict=True)
     return Demonstrations(
         {key: np.concatenate([row[key] for row in observations]) for key in observation},

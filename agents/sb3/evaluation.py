@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from sb3_contrib.common.maskable.utils import get_action_masks
 
 from agents.sb3.vec_env import TokenVecEnv
 
@@ -39,7 +40,7 @@ def evaluate(model: Any, test: TokenVecEnv) -> Evaluation:
     observation: Any = test.reset()
     ended: dict[int, dict[str, Any]] = {}
     while len(ended) < test.num_envs:
-        masks = test.envs.action_masks()
+        masks = get_action_masks(test)
         actions, _ = model.predict(observation, deterministic=True, action_masks=masks)
         observation, _, over, infos = test.step(actions)
         ended = {int(i): infos[i] for i in np.flatnonzero(over)} | ended

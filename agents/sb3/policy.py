@@ -28,9 +28,14 @@ class TokenFeatures(BaseFeaturesExtractor):
         observation_space: of the token environment.
         width: of the vectors.
         num_heads: of each look.
+
+    Raises:
+        ValueError: ``width`` is not a multiple of ``num_heads``.
     """
 
     def __init__(self, observation_space: Any, width: int = 64, num_heads: int = 4) -> None:
+        if width % num_heads:
+            raise ValueError(f"`width` must be a multiple of {num_heads}, got {width}.")
         self.vocabulary_size = int(observation_space["tokens"].high.max()) + 1
         super().__init__(observation_space, 3 * width + 2 * self.vocabulary_size)
         self.token_embedding = nn.Embedding(self.vocabulary_size, width)
@@ -111,7 +116,11 @@ class TokenPolicy(MaskableMultiInputActorCriticPolicy):
         follow_scale: how much the tokens are preferred at first that followed the last one before.
         first_bias: how much tokens are preferred at first, in logits, such as closing tags: turns
             begin short.
-        kwargs: as for SB3's policies.
+        kwargs: as for SB3's policies. What it copies goes straight to the logits, so the features
+            extractor is `TokenFeatures` or one derived from it, and ``net_arch["pi"]`` is empty.
+
+    Raises:
+        ValueError: they are not.
     """
 
     def __init__(
@@ -128,6 +137,14 @@ class TokenPolicy(MaskableMultiInputActorCriticPolicy):
         kwargs.setdefault("features_extractor_class", TokenFeatures)
         kwargs.setdefault("net_arch", {"pi": [], "vf": [64]})
         kwargs.setdefault("ortho_init", False)
+        net_arch = kwargs["net_arch"]
+        if not isinstance(net_arch, dict) or net_arch.get("pi"):
+            raise ValueError(f"`net_arch` must be {{'pi': [], 'vf': [...]}}, got {net_arch}.")
+        if not issubclass(kwargs["features_extractor_class"], TokenFeatures):
+            raise ValueError(
+                "`features_extractor_class` must be TokenFeatures or derived from it, got "
+                f"{kwargs['features_extractor_class'].__name__}."
+            )
         super().__init__(*args, **kwargs)
 
     def _build(self, lr_schedule: Any) -> None:

@@ -15,13 +15,17 @@ from zs_env.token_vector_env import ZeroSearchTokenVectorEnv
 Indices = None | int | Iterable[int]
 Observations = dict[str, NDArray[Any]]
 
+BY_ENVIRONMENT = {"episode": "episodes", "progress": "progress"}
+"""What an environment has of its own, and what all of it is called in the vector environment."""
+
 
 class TokenVecEnv(VecEnv):
     """``num_envs`` token environments, stepped natively, for the algorithms of SB3.
 
     A step that ends an episode begins the next; what ended is in ``terminal_observation``. Each
     finished episode leaves its reward and length in ``info["episode"]``, as SB3's monitors do. The
-    masks of all come from one call.
+    other infos are those of the single environment, but for ``action_mask``: the masks of all come
+    from one call, ``env_method("action_masks")``. What else is called or set, is so for all.
 
     Where ``TimeLimit.truncated`` is True, SB3 adds the value of the last state to the reward. An
     episode whose turns are spent has earned 0.0 for good: if it were valued, never answering would
@@ -41,12 +45,14 @@ class TokenVecEnv(VecEnv):
         )
         self._actions: NDArray[np.int64] = np.zeros(num_envs, dtype=np.int64)
         self._lengths = np.zeros(num_envs, dtype=np.int64)
+        self._masks = self.envs.action_masks()
 
     def reset(self) -> Observations:
         """Begin an episode everywhere, by what `seed` and `set_options` were given."""
         seeds = None if self._seeds[0] is None else list(self._seeds)
         observations, infos = self.envs.reset(seed=seeds, options=_joined(self._options))
-        self.reset_infos = _split(infos, self.num_envs)
+        self.reset_infos = [_one(infos, i) for i in range(self.num_envs)]
+        self._masks = infos["action_mask"].view(np.bool_)
         self._lengths[:] = 0
         self._reset_seeds()
         self._reset_options()
@@ -62,9 +68,13 @@ class TokenVecEnv(VecEnv):
         """Take the step."""
         observations, rewards, terminated, truncated, infos = self.envs.step(self._actions)
         ended = terminated | truncated
+        self._masks = infos["action_mask"].view(np.bool_)
         self._lengths += 1
         listed: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for i in np.flatnonzero(infos.get("_turn", [])).tolist():
+            listed[i] = _one(infos, i)
         for i in np.flatnonzero(ended).tolist():
+            self.reset_infos[i] = _one(infos, i)
             listed[i] = {
                 **_one(infos["final_info"], i),
                 "terminal_observation": infos["final_obs"][i],
@@ -80,20 +90,39 @@ class TokenVecEnv(VecEnv):
         self.envs.close()
 
     def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
-        """An attribute of the vector environment, once for each of ``indices``."""
+        """What each of ``indices`` has by this name, or what all of them share."""
+        if attr_name in BY_ENVIRONMENT:
+            values = getattr(self.envs, BY_ENVIRONMENT[attr_name])
+            return [values[i] for i in self._get_indices(indices)]
+        if attr_name in ("action_space", "observation_space"):
+            attr_name = f"single_{attr_name}"
         value = getattr(self.envs, attr_name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
-        """Set an attribute, which all environments share."""
+        """Set an attribute, which all environments share; ValueError if not all are meant."""
+        self._check_all(f"{attr_name!r} is set", indices)
         setattr(self.envs, attr_name, value)
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Call a method once for all; a row of what it returns for each of ``indices``."""
+        """``action_masks`` of each of ``indices``; or call any other method, once for all.
+
+        Raises:
+            ValueError: ``reset`` or ``step``, or another method, and not all are meant.
+        """
+        if method_name == "action_masks":
+            return [self._masks[i] for i in self._get_indices(indices)]
+        if method_name in ("reset", "step"):
+            raise ValueError(f"call {method_name}() of the vector environment itself.")
+        self._check_all(f"{method_name}() is called", indices)
         result = getattr(self.envs, method_name)(*method_args, **method_kwargs)
-        return [None if result is None else result[i] for i in self._get_indices(indices)]
+        return [result for _ in range(self.num_envs)]
+
+    def _check_all(self, what: str, indices: Indices) -> None:
+        if len(set(self._get_indices(indices))) < self.num_envs:
+            raise ValueError(f"{what} for all environments together: leave `indices` out.")
 
     def env_is_wrapped(
         self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: Indices = None
@@ -126,9 +155,5 @@ def _one(infos: dict[str, Any], i: int) -> dict[str, Any]:
     return {
         key: value[i]
         for key, value in infos.items()
-        if not key.startswith("_") and infos[f"_{key}"][i]
+        if not key.startswith(("_", "final_")) and key != "action_mask" and infos[f"_{key}"][i]
     }
-
-
-def _split(infos: dict[str, Any], num_envs: int) -> list[dict[str, Any]]:
-    return [_one(infos, i) for i in range(num_envs)]
