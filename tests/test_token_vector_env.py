@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 
 import gymnasium as gym
 import numpy as np
@@ -272,3 +273,16 @@ def test_token_vector_env_renders_every_transcript():
     assert envs.render() == ("Question: Where was Ada Blake born?\n",) * 2
     with pytest.raises(ValueError, match="must be None or 'ansi'"):
         make(render_mode="human")
+
+
+def test_a_step_copies_its_observation_once():
+    envs = ZeroSearchTokenVectorEnv(64, context_length=4096, autoreset_mode="SameStep")
+    observation, infos = envs.reset(seed=0)
+    size = sum(array.nbytes for array in observation.values())
+    tokens = infos["action_mask"].argmax(axis=1)
+    envs.step(tokens)
+    tracemalloc.start()
+    envs.step(tokens)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size <= peak < 1.5 * size

@@ -3,8 +3,8 @@ r"""Trains MaskablePPO on the 1-hop questions of the tiny world, token by token.
     python -m agents.sb3
     python -m agents.sb3 --cloning-steps 600 --steps 100000 --noise-end 0.2
 
-PPO starts from scratch, and is rewarded at the end of an episode, by the F1 of its answer. The first
-weights prefer to copy and to be brief. With ``--cloning-steps`` it starts from a clone of the
+PPO starts from scratch, and is rewarded at the end of an episode, by the F1 of its answer. The
+first weights prefer to copy and to be brief. With ``--cloning-steps`` it starts from a clone of the
 scripted solver, which is evaluated by itself.
 Prints the F1 on questions about facts that training never sees beside what the best policy earns
 that never searches. Leaves a folder with ``report.md`` and its curves, ``progress.csv``,
