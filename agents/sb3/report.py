@@ -25,7 +25,7 @@ CURVES: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "searches": ("Searches an episode, greedy", {"eval/searches": "held-out questions"}),
-    "entropy": ("Loss of the entropy", {"train/entropy_loss": "mean"}),
+    "entropy": ("Minus the entropy of the policy, nats a token", {"train/entropy_loss": "mean"}),
 }
 
 
