@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from agents.curves import draw
 from agents.metrics import TIMING, Row, read_metrics
@@ -41,22 +42,31 @@ def write_report(folder: Path) -> Path:
     engines = list(config["test_engines"])
     pictures = [_draw_test(folder, rows, engines)]
     pictures += [draw(folder / f"{name}.png", rows, *CURVES[name]) for name in CURVES]
+    lines = [*_summary(rows, config), "", *comparison(rows, engines)]
+    return write_page(folder, lines, pictures, config)
+
+
+def write_page(
+    folder: Path,
+    lines: Sequence[str],
+    pictures: Sequence[Path | None],
+    options: Mapping[str, Any],
+) -> Path:
+    """Write ``folder/report.md``: ``lines``, the pictures that there are, the options."""
     page = folder / "report.md"
     page.write_text(
         "\n".join(
             [
                 f"# {folder.name}",
                 "",
-                *_summary(rows, config),
-                "",
-                *comparison(rows, engines),
+                *lines,
                 "",
                 *(f"![{picture.stem}]({picture.name})" for picture in pictures if picture),
                 "",
                 "## Options",
                 "",
                 "```json",
-                json.dumps(config, indent=1),
+                json.dumps(options, indent=1, default=str),
                 "```",
                 "",
             ]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.evaluation import evaluate_policy
+from sb3_contrib.common.maskable.utils import get_action_masks
 
 from agents.sb3 import ProgressCallback, TokenPolicy, TokenVecEnv
 from agents.sb3.cloning import clone, demonstrate
@@ -45,9 +46,8 @@ def main() -> None:
     over = np.zeros(20, dtype=bool)
     while not over[0]:
         episode = test.envs.episodes[0]
-        action, _ = model.predict(
-            observation, deterministic=True, action_masks=test.envs.action_masks()
-        )
+        masks = get_action_masks(test)
+        action, _ = model.predict(observation, deterministic=True, action_masks=masks)
         observation, _, over, _ = test.step(action)
     print(episode.transcript)
     mean, spread = evaluate_policy(model, test, n_eval_episodes=100, warn=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -257,6 +258,22 @@ def test_command_line_refuses_what_makes_no_sense():
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode != 0
     assert "`steps` must be at least 1, got 0." in result.stderr
+
+
+def test_command_line_interrupted_keeps_what_was_learned(tmp_path):
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from agents.sb3.__main__ import Options, main; from pathlib import Path; "
+        "main(Options(folder=Path(sys.argv[1]), num_envs=8))"
+    )
+    command = [sys.executable, "-u", "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert any(" 0 tokens  test F1" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert process.returncode == 0 and "stopped; what was learned so far is saved" in rest
+    assert "\n| after PPO on " in (tmp_path / "report.md").read_text()
+    assert (tmp_path / "model.zip").exists()
 
 
 def test_evaluation_callback_records_where_it_stands(tmp_path):

@@ -5,10 +5,10 @@ r"""Trains MaskablePPO on the 1-hop questions of the tiny world, token by token.
 
 PPO starts from scratch, and is rewarded at the end of an episode, by the F1 of its answer. The
 first weights prefer to copy and to be brief. With ``--cloning-steps`` it starts from a clone of the
-scripted solver, which is evaluated by itself.
-Prints the F1 on questions about facts that training never sees beside what the best policy earns
-that never searches. Leaves a folder with ``report.md`` and its curves, ``progress.csv``,
-TensorBoard's files and the model. Takes about two minutes on two cores.
+scripted solver, which is evaluated by itself. Prints the F1 on questions about facts that training
+never sees beside what the best policy earns that never searches. Leaves a folder with ``report.md``
+and its curves, ``progress.csv``, TensorBoard's files and the model; Ctrl-C ends it early and keeps
+what was learned. Takes about two minutes on two cores.
 """
 
 from __future__ import annotations
@@ -129,12 +129,12 @@ def train(options: Options) -> Evaluation:
         model.learn(options.steps, callback=CallbackList([ProgressCallback(), curve]))
     except KeyboardInterrupt:
         print("stopped; what was learned so far is saved")
-    final = evaluate(model, test)
-    evaluations[f"after PPO on {model.num_timesteps:,} tokens"] = final
+        curve.evaluate()
+    evaluations[f"after PPO on {model.num_timesteps:,} tokens"] = curve.newest
     model.save(options.folder / "model")
     model.logger.close()
     print(f"report: {write_report(options.folder, asdict(options), blind_f1, evaluations)}")
-    return final
+    return curve.newest
 
 
 def main(options: Options) -> None:

@@ -6,7 +6,7 @@ import time
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.sb3.evaluation import evaluate
+from agents.sb3.evaluation import Evaluation, evaluate
 from agents.sb3.vec_env import TokenVecEnv
 
 
@@ -31,7 +31,12 @@ class EvaluationCallback(BaseCallback):
     Args:
         test: of `agents.sb3.evaluation.make_test_env`.
         every: tokens between evaluations.
+
+    Attributes:
+        newest: the last evaluation; there is one as soon as training begins.
     """
+
+    newest: Evaluation
 
     def __init__(self, test: TokenVecEnv, every: int = 20_000) -> None:
         super().__init__()
@@ -45,16 +50,17 @@ class EvaluationCallback(BaseCallback):
     def _on_rollout_start(self) -> None:
         if self.num_timesteps >= self._next:
             self._next = self.num_timesteps + self._every
-            self._evaluate()
+            self.evaluate()
 
     def _on_step(self) -> bool:
         return True
 
     def _on_training_end(self) -> None:
-        self._evaluate()
+        self.evaluate()
 
-    def _evaluate(self) -> None:
-        f1, searches = evaluate(self.model, self._test)
+    def evaluate(self) -> None:
+        """Play the test questions, record and print."""
+        f1, searches = self.newest = evaluate(self.model, self._test)
         self.logger.record("eval/f1", f1)
         self.logger.record("eval/searches", searches)
         self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")

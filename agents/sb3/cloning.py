@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+from sb3_contrib.common.maskable.utils import get_action_masks
 
 from agents.sb3.vec_env import TokenVecEnv
 from zs_env.actions import ANSWER, SEARCH, THINK, Answer, Search, parse_action, tagged
@@ -51,7 +52,7 @@ def demonstrate(env: TokenVecEnv, num_steps: int) -> Demonstrations:
             if not written[i]:
                 written[i] = [*reversed(encode(without_thought(solver(episode.transcript))))]
         actions = np.array([tokens.pop() for tokens in written])
-        rows.append((observation, actions, env.envs.action_masks()))
+        rows.append((observation, actions, get_action_masks(env)))
         observation, _, over, infos = env.step(actions)
         for unwritten, info in zip(written, infos, strict=True):
             if unwritten and "turn" in info:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from agents.curves import draw
 from agents.metrics import Row
+from agents.report import write_page
 from agents.sb3.evaluation import Evaluation
 
 TOKENS = "time/total_timesteps"
@@ -55,31 +55,15 @@ def write_report(
         )
         for name in CURVES
     ]
-    page = folder / "report.md"
-    page.write_text(
-        "\n".join(
-            [
-                f"# {folder.name}",
-                "",
-                "Questions about facts that training never sees, greedy, no noise:",
-                "",
-                "| | F1 | searches an episode |",
-                "|---|---|---|",
-                f"| {BLIND} | {blind_f1:.3f} | 0.00 |",
-                *(f"| {name} | {e.f1:.3f} | {e.searches:.2f} |" for name, e in evaluations.items()),
-                "",
-                *(f"![{picture.stem}]({picture.name})" for picture in pictures if picture),
-                "",
-                "## Options",
-                "",
-                "```json",
-                json.dumps(options, indent=1, default=str),
-                "```",
-                "",
-            ]
-        )
-    )
-    return page
+    lines = [
+        "Questions about facts that training never sees, greedy, no noise:",
+        "",
+        "| | F1 | searches an episode |",
+        "|---|---|---|",
+        f"| {BLIND} | {blind_f1:.3f} | 0.00 |",
+        *(f"| {name} | {e.f1:.3f} | {e.searches:.2f} |" for name, e in evaluations.items()),
+    ]
+    return write_page(folder, lines, pictures, options)
 
 
 def _read(path: Path) -> list[Row]:
