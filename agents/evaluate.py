@@ -17,16 +17,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from agents.checkpoint import STATE, load_state
-from agents.cli import run_main
-from agents.config import Config
-from agents.distributed import Processes
-from agents.metrics import Row, record_of
-from agents.policy import Policy, load_policy
-from agents.rollouts import Assignment, Player, token_rules
+from agents.sampling.policy import load_policy
+from agents.training.checkpoint import STATE, load_state
+from agents.training.cli import run_main
+from agents.training.config import Config
+from agents.training.distributed import Processes
+from agents.training.evaluation import evaluate
+from agents.training.metrics import Row
 from zs_env import keyed_random
-from zs_env.factory import EpisodeFactory
-from zs_env.keyed_random import derive_key
 
 COLUMNS = {
     "f1": "F1",
@@ -68,40 +66,6 @@ class EvaluateConfig:
             raise ValueError(f"`noise` must be in [0, 1], got {self.noise}.")
         if self.num_questions < 1:
             raise ValueError(f"`num_questions` must be at least 1, got {self.num_questions}.")
-
-
-def evaluate(
-    policy: Policy,
-    factory: EpisodeFactory,
-    config: Config,
-    processes: Processes,
-    *,
-    noise: float = 0.0,
-    greedy: bool = True,
-) -> list[Row]:
-    """Play the first ``config.num_test_questions`` questions of ``factory``, once each.
-
-    Returns:
-        A record for each question, as `agents.metrics.record_of` makes them, with ``hops`` (0 if
-        not known); the same on every process.
-    """
-    policy.eval()
-    rules = token_rules(factory.rules, config.max_context, config.max_turn_tokens)
-    noise = noise if factory.search_engine.honours_noise else 0.0
-    count = min(config.num_test_questions, len(factory.source))
-    questions = processes.share([factory.source[number] for number in range(count)])
-    player = Player(policy, factory.search_engine, rules, config.rollout_rows, greedy=greedy)
-    trajectories = player.play(
-        [
-            Assignment(q, derive_key("test", q.id), derive_key("test sample", q.id), noise)
-            for q in questions
-        ]
-    )
-    records = [
-        {**record_of(trajectory), "hops": float(question.metadata.get("hops", 0))}
-        for question, trajectory in zip(questions, trajectories, strict=True)
-    ]
-    return processes.gather(records)
 
 
 def interval(records: Sequence[Row], name: str) -> tuple[float, float, float]:

@@ -22,13 +22,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from agents.advantages import gae, normalize, rewards_at_end
-from agents.batch import Batch
-from agents.cli import run_main
-from agents.config import Config
-from agents.losses import clipped_policy_loss, clipped_value_loss, kl_k1, kl_k3
-from agents.policy import PolicyOutput
-from agents.run import Run
+from agents.objectives.advantages import gae, normalize, rewards_at_end
+from agents.objectives.losses import clipped_policy_loss, clipped_value_loss, kl_k1, kl_k3
+from agents.sampling.policy import PolicyOutput
+from agents.training.batch import Batch
+from agents.training.cli import run_main
+from agents.training.config import Config
+from agents.training.run import Run
 
 
 @dataclass(frozen=True)

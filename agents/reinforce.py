@@ -18,13 +18,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from agents.advantages import leave_one_out, normalize
-from agents.batch import Batch
-from agents.cli import run_main
-from agents.config import Config
-from agents.losses import kl_k1, kl_k3, policy_gradient_loss
-from agents.policy import PolicyOutput
-from agents.run import Run
+from agents.objectives.advantages import leave_one_out, normalize
+from agents.objectives.losses import kl_k1, kl_k3, policy_gradient_loss
+from agents.sampling.policy import PolicyOutput
+from agents.training.batch import Batch
+from agents.training.cli import run_main
+from agents.training.config import Config
+from agents.training.run import Run
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from collections.abc import Callable, Sequence
 import gymnasium as gym
 
 from zs_env import Document, SearchEngine, SearchRequest, SearchResult
-from zs_env.env import ZeroSearchEnv
-from zs_env.vector_env import ZeroSearchVectorEnv
+from zs_env.envs.text_env import ZeroSearchEnv
+from zs_env.envs.text_vector_env import ZeroSearchVectorEnv
 
 SEARCH = (
     "<think>I need the birthplace of Ada Blake.</think><search>birthplace of Ada Blake</search>"

@@ -22,9 +22,9 @@ from pathlib import Path
 from benchmarks.chat_server import MODEL, documents
 from benchmarks.rollout_latency import body_of, policy
 from zs_env import Episode
-from zs_env.engines import SearchEngine, answer_batch, load_engine
+from zs_env.engines import SearchEngine, checked_search, load_engine
+from zs_env.envs.pool import EpisodePool
 from zs_env.factory import EpisodeFactory
-from zs_env.pool import EpisodePool
 
 FAULTS = "500,429,cut,malformed,html,no choice,hang"
 NUM_EPISODES = 256
@@ -148,7 +148,7 @@ def count_wrong(transcripts: dict[tuple[str, int], int]) -> int:
         while not episode.finished:
             request = episode.act(policy(episode))
             if request is not None:
-                episode.observe(answer_batch(engine, [request])[0])
+                episode.observe(checked_search(engine, [request])[0])
         wrong += hash(episode.transcript) != seen
     return wrong
 

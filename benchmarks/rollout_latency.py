@@ -27,12 +27,12 @@ import aiohttp
 
 from benchmarks.chat_server import MODEL
 from zs_env import Episode, SearchEngine, keyed_random
-from zs_env.engines import answer_batch, load_engine
+from zs_env.engines import checked_search, load_engine
+from zs_env.envs.pool import EpisodePool
+from zs_env.envs.text_vector_env import ZeroSearchVectorEnv
 from zs_env.factory import EpisodeFactory, EpisodeStream
 from zs_env.llm import ChatRequest
-from zs_env.pool import EpisodePool
-from zs_env.rollout import rollout
-from zs_env.vector_env import ZeroSearchVectorEnv
+from zs_env.tokens.rollout import rollout
 
 ANSWER = "<think>I know enough.</think><answer>Lima</answer>"
 NUM_RUNS = 3
@@ -142,7 +142,7 @@ def play_ten_threads(setting: Setting) -> Results:
             asked = [(episode, episode.act(policy(episode))) for episode in running]
             searches = [(episode, request) for episode, request in asked if request is not None]
             found = executor.map(
-                lambda search: answer_batch(setting.engine, [search[1]])[0], searches
+                lambda search: checked_search(setting.engine, [search[1]])[0], searches
             )
             for (episode, _), result in zip(searches, found, strict=True):
                 episode.observe(result)
@@ -164,7 +164,7 @@ def record_bodies(num_episodes: int) -> list[list[dict[str, Any]]]:
         while not episode.finished:
             request = episode.act(policy(episode))
             if request is not None:
-                episode.observe(answer_batch(engine, [request])[0])
+                episode.observe(checked_search(engine, [request])[0])
         bodies.append([body_of(request) for request in asked.values()])
     return bodies
 

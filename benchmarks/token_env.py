@@ -27,8 +27,8 @@ import numpy as np
 
 from agents.sb3 import TokenVecEnv
 from agents.sb3.__main__ import TASK, Options, make_model
-from zs_env.token_env import ZeroSearchTokenEnv
-from zs_env.token_vector_env import ZeroSearchTokenVectorEnv
+from zs_env.envs.token_env import ZeroSearchTokenEnv
+from zs_env.envs.token_vector_env import ZeroSearchTokenVectorEnv
 
 NUM_WINDOWS = 40
 WINDOW_S = 0.1

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import tyro
 
-from agents.metrics import read_metrics
 from agents.ppo import PPOConfig, train
+from agents.training.metrics import read_metrics
 
 WARM_UP = 1
 """Updates that are not counted: the first one allocates."""

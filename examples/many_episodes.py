@@ -15,7 +15,7 @@ import argparse
 import time
 
 from zs_env import EpisodePool
-from zs_env.search_command import parse_options
+from zs_env.commands.search import parse_options
 from zs_env.world import load_world
 from zs_env.world.solver import HopByHopSolver
 

@@ -20,7 +20,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.examples.rl_modules.classes.action_masking_rlm import ActionMaskingTorchRLModule
 from ray.tune.registry import register_env
 
-from zs_env.token_env import ZeroSearchTokenEnv
+from zs_env.envs.token_env import ZeroSearchTokenEnv
 
 NUM_SHOWN = 4
 TASK: dict[str, Any] = {

@@ -20,7 +20,7 @@ from zs_env import (
     SearchRequest,
     SearchResult,
 )
-from zs_env.engines import answer_batch
+from zs_env.engines import checked_search
 from zs_env.keyed_random import Stream
 
 QUESTION = Question("q", "Where was Ada Blake born?", ("Jarrow Corvale",))
@@ -148,7 +148,7 @@ def play(episode: Episode, policy: Callable[[str], str], engine: SearchEngine) -
     while not episode.finished:
         request = episode.act(policy(episode.transcript))
         if request is not None:
-            episode.observe(answer_batch(engine, [request])[0])
+            episode.observe(checked_search(engine, [request])[0])
     return episode
 
 

@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from agents.advantages import (
+from agents.objectives.advantages import (
     gae,
     group_relative,
     has_variance,

@@ -8,15 +8,15 @@ pytest.importorskip("torch")
 
 import torch
 
-from agents.config import Config
-from agents.distributed import Processes
 from agents.evaluate import evaluate
-from agents.metrics import summarise
-from agents.policy import load_policy, load_tokenizer
+from agents.sampling.policy import load_policy, load_tokenizer
 from agents.tiny import MODEL, train
 from agents.tiny.behaviours import LACKING, NOT_READ, demonstrations, finding
 from agents.tiny.exercises import reading_exercise, repeating_exercise, rewriting_exercise
 from agents.tiny.tokenizer import make_tokenizer
+from agents.training.config import Config
+from agents.training.distributed import Processes
+from agents.training.metrics import summarise
 from zs_env.actions import parse_action
 from zs_env.episode import Role
 from zs_env.keyed_random import Stream

@@ -16,7 +16,7 @@ import pytest
 from benchmarks.chat_server import MODEL, ChatServer, running
 from tests.helpers import EchoEngine, FixedEngine, mixed_policy
 from zs_env import Document, SearchEngine, SearchFailure, SearchRequest, SearchResult
-from zs_env.engines import answer_batch, load_engine
+from zs_env.engines import checked_search, load_engine
 from zs_env.engines.cached import CachedEngine
 from zs_env.engines.simulated import SimulatedEngine
 from zs_env.errors import ServiceError
@@ -42,7 +42,7 @@ class CountingEngine(SearchEngine):
 
 
 def ask(engine, **changes):
-    return answer_batch(engine, [REQUEST._replace(**changes)])[0]
+    return checked_search(engine, [REQUEST._replace(**changes)])[0]
 
 
 def write(request):
@@ -224,7 +224,7 @@ def test_requests_alike_and_under_way_get_one_answer(folder):
             return SearchResult((Document(f"answer {number}"),))
 
     engine = CachedEngine(Random(), folder)
-    first, second = answer_batch(engine, [REQUEST, REQUEST])
+    first, second = checked_search(engine, [REQUEST, REQUEST])
     assert first == second == ask(engine)
     engine.close()
 
@@ -302,10 +302,10 @@ def test_usage_is_that_of_the_engine(folder):
 WORKER = """
 import sys
 from tests.test_cached import CountingEngine, REQUEST
-from zs_env.engines import answer_batch
+from zs_env.engines import checked_search
 from zs_env.engines.cached import CachedEngine
 engine = CachedEngine(CountingEngine(), sys.argv[1])
-results = answer_batch(engine, [REQUEST._replace(key=i % 40) for i in range(200)])
+results = checked_search(engine, [REQUEST._replace(key=i % 40) for i in range(200)])
 assert all(f"key={i % 40}" in r.documents[0].text for i, r in enumerate(results))
 engine.close()
 """

@@ -15,20 +15,20 @@ pytest.importorskip("torch")
 
 import torch
 
-from agents.batch import Batch
-from agents.checkpoint import (
+from agents.sampling.policy import Policy, add_adapters, load_model, load_policy, load_tokenizer
+from agents.tiny.tokenizer import make_tokenizer
+from agents.training.batch import Batch
+from agents.training.checkpoint import (
     last_checkpoint,
     load_critic,
     load_optimizer,
     load_state,
     save_checkpoint,
 )
-from agents.config import Config
-from agents.distributed import Processes
-from agents.errors import CheckpointError
-from agents.learner import Learner
-from agents.policy import Policy, add_adapters, load_model, load_policy, load_tokenizer
-from agents.tiny.tokenizer import make_tokenizer
+from agents.training.config import Config
+from agents.training.distributed import Processes
+from agents.training.errors import CheckpointError
+from agents.training.learner import Learner
 from tests.helpers import tiny_model
 
 CONFIG = Config(device="cpu", precision="float32", minibatches=2, weight_decay=0.01)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from zs_env.cli import main
+from zs_env.commands.main import main
 from zs_env.engines import load_engine
 
 ROOT = Path(__file__).parent.parent

@@ -422,7 +422,7 @@ def test_what_was_not_closed_is_freed_at_the_end_of_the_program():
         "with running(ChatServer().app()) as url:\n"
         "    options = {'base_url': url + '/v1', 'model': MODEL}\n"
         "    engine = load_engine('simulated', options)\n"
-        "    print(len(answer_batch(engine, [zs_env.SearchRequest('q', '?', ('a',))])))\n"
+        "    print(len(checked_search(engine, [zs_env.SearchRequest('q', '?', ('a',))])))\n"
     )
     result = subprocess.run(
         [sys.executable, "-X", "dev", "-c", program], capture_output=True, text=True

@@ -11,13 +11,13 @@ import pytest
 
 from tests.helpers import ByteTokenizer, mixed_policy
 from zs_env import SearchRequest
-from zs_env.engines import answer_batch
+from zs_env.engines import checked_search
+from zs_env.envs.pool import EpisodePool
+from zs_env.envs.text_vector_env import ZeroSearchVectorEnv
+from zs_env.envs.token_vector_env import ZeroSearchTokenVectorEnv
 from zs_env.episode import Episode
 from zs_env.factory import EpisodeFactory
-from zs_env.pool import EpisodePool
-from zs_env.rollout import rollout
-from zs_env.token_vector_env import ZeroSearchTokenVectorEnv
-from zs_env.vector_env import ZeroSearchVectorEnv
+from zs_env.tokens.rollout import rollout
 
 
 def answer_length(prediction, golden_answers):
@@ -98,7 +98,7 @@ def drive_in_any_order(num_envs):
                 waiting[i] = request
         elif waiting:
             batch = draw.sample(sorted(waiting), draw.randint(1, len(waiting)))
-            results = answer_batch(engine, [waiting.pop(i) for i in batch])
+            results = checked_search(engine, [waiting.pop(i) for i in batch])
             for i, result in zip(batch, results, strict=True):
                 episodes[i].observe(result)
     return [summary(episode) for episode in episodes]

@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers import EchoEngine, FixedEngine
 from zs_env import Document, SearchEngine, SearchFailure, SearchRequest, SearchResult
-from zs_env.engines import answer, answer_batch, load_engine
+from zs_env.engines import checked_asearch, checked_search, load_engine
 from zs_env.engines.bm25 import BM25Engine
 from zs_env.engines.world import WorldEngine
 from zs_env.errors import EngineContractError
@@ -54,7 +54,7 @@ def requests(*queries):
 
 
 def test_engine_one_failure_leaves_the_others_alone():
-    results = answer_batch(AsyncEchoEngine(), requests("a", "fail", "b"))
+    results = checked_search(AsyncEchoEngine(), requests("a", "fail", "b"))
     assert [result.documents for result in results] == [(Document("a"),), (), (Document("b"),)]
     assert str(results[1].failure) == "no luck"
 
@@ -63,7 +63,7 @@ def test_engine_search_works_while_an_event_loop_is_running():
     """As in a notebook."""
 
     async def main():
-        return answer_batch(AsyncEchoEngine(), requests("a"))
+        return checked_search(AsyncEchoEngine(), requests("a"))
 
     assert asyncio.run(main())[0].documents == (Document("a"),)
 
@@ -75,7 +75,7 @@ def test_engine_failure_raised_for_a_batch_is_that_of_the_request_that_fails_alo
                 raise SearchFailure("no luck")
             return [SearchResult((Document(request.query),)) for request in requests]
 
-    results = answer_batch(Picky(), requests("a", "fail", "b"))
+    results = checked_search(Picky(), requests("a", "fail", "b"))
     assert [result.documents for result in results] == [(Document("a"),), (), (Document("b"),)]
     assert results[1].failure == SearchFailure("no luck")
 
@@ -96,8 +96,8 @@ def test_engine_defects_and_interrupts_get_through(error, asynchronous):
 
     for queries in ("a", "ab"):
         with pytest.raises(error):
-            answer_batch(AsyncBroken() if asynchronous else Broken(), requests(*queries))
-    assert answer_batch(AsyncEchoEngine(), requests("a"))[0].failure is None
+            checked_search(AsyncBroken() if asynchronous else Broken(), requests(*queries))
+    assert checked_search(AsyncEchoEngine(), requests("a"))[0].failure is None
 
 
 def test_engine_asynchronous_has_one_loop_however_many_threads_ask():
@@ -109,7 +109,7 @@ def test_engine_asynchronous_has_one_loop_however_many_threads_ask():
             return SearchResult()
 
     with ThreadPoolExecutor(16) as executor:
-        list(executor.map(lambda i: answer_batch(Watch(), requests(str(i))), range(64)))
+        list(executor.map(lambda i: checked_search(Watch(), requests(str(i))), range(64)))
     assert len(seen) == 1
 
 
@@ -127,7 +127,7 @@ def test_engine_breaking_its_contract_is_named(returned, message):
             return returned
 
     with pytest.raises(EngineContractError, match=message):
-        answer_batch(Odd(), requests("a"))
+        checked_search(Odd(), requests("a"))
 
 
 def test_engine_without_a_method_is_refused():
@@ -192,16 +192,16 @@ def test_engine_asynchronous_keeps_one_event_loop_over_batches():
     """With a loop for each batch, the second one failed: "bound to a different event loop"."""
     engine = LoopBoundEngine()
     for _ in range(3):
-        results = answer_batch(engine, requests(*"abcdef"))
+        results = checked_search(engine, requests(*"abcdef"))
         assert [result.documents[0].text for result in results] == list("abcdef")
     assert engine.most == 2
 
 
 def test_engine_asynchronous_works_in_a_fork():
-    answer_batch(AsyncEchoEngine(), requests("before"))  # the parent has a loop
+    checked_search(AsyncEchoEngine(), requests("before"))  # the parent has a loop
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(1, mp_context=context) as executor:
-        [result] = executor.submit(answer_batch, AsyncEchoEngine(), requests("a")).result(30)
+        [result] = executor.submit(checked_search, AsyncEchoEngine(), requests("a")).result(30)
     assert result.documents == (Document("a"),)
 
 
@@ -211,11 +211,11 @@ def test_engine_search_inside_its_own_loop_is_refused_instead_of_waiting_for_eve
             return AsyncEchoEngine().search([request])[0]
 
     with pytest.raises(RuntimeError, match="await `asearch`"):
-        answer_batch(Nested(), requests("a"))
+        checked_search(Nested(), requests("a"))
 
 
 def test_answer_gives_a_failure_as_a_result_and_checks_the_type():
-    assert asyncio.run(answer(AsyncEchoEngine(), requests("fail")[0])) == SearchResult(
+    assert asyncio.run(checked_asearch(AsyncEchoEngine(), requests("fail")[0])) == SearchResult(
         failure=SearchFailure("no luck")
     )
 
@@ -224,7 +224,7 @@ def test_answer_gives_a_failure_as_a_result_and_checks_the_type():
             return "text"
 
     with pytest.raises(EngineContractError, match="got str"):
-        asyncio.run(answer(Odd(), requests("a")[0]))
+        asyncio.run(checked_asearch(Odd(), requests("a")[0]))
 
 
 def test_search_failures_are_equal_if_they_say_the_same():

@@ -9,7 +9,7 @@ from gymnasium.error import InvalidAction, ResetNeeded
 
 from tests.helpers import QUESTION, EchoEngine, FixedEngine, answer, search
 from zs_env import Question
-from zs_env.env import ZeroSearchEnv
+from zs_env.envs.text_env import ZeroSearchEnv
 from zs_env.world import load_world
 
 

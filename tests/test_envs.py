@@ -19,13 +19,13 @@ from gymnasium.vector.utils import concatenate, create_empty_array
 from gymnasium.wrappers import RecordEpisodeStatistics
 
 from tests.helpers import mixed_policy
-from zs_env.env import ZeroSearchEnv
+from zs_env.envs.registration import ENV_IDS, register_envs
+from zs_env.envs.text_env import ZeroSearchEnv
+from zs_env.envs.text_vector_env import ZeroSearchVectorEnv
+from zs_env.envs.token_env import ZeroSearchTokenEnv
+from zs_env.envs.token_vector_env import ZeroSearchTokenVectorEnv
 from zs_env.factory import EpisodeFactory
 from zs_env.prompts import PROMPT, TINY_PROMPT
-from zs_env.registration import ENV_IDS, register_envs
-from zs_env.token_env import ZeroSearchTokenEnv
-from zs_env.token_vector_env import ZeroSearchTokenVectorEnv
-from zs_env.vector_env import ZeroSearchVectorEnv
 
 CONFIGURATIONS = {
     "ZeroSearch-v0": [

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from benchmarks.chat_server import running
 from zs_env import Document, SearchRequest
-from zs_env.engines import answer_batch, load_engine
+from zs_env.engines import checked_search, load_engine
 from zs_env.errors import ServiceError
 from zs_env.testing import SearchEngineContract
 
@@ -80,7 +80,7 @@ class TestGoogleContract(SearchEngineContract):
 
 
 def ask(engine, query="río Vélez & co", top_k=2):
-    return answer_batch(engine, [SearchRequest(query, "?", ("x",), top_k=top_k)])[0]
+    return checked_search(engine, [SearchRequest(query, "?", ("x",), top_k=top_k)])[0]
 
 
 def test_documents_are_titles_and_snippets(provider, monkeypatch):

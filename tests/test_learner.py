@@ -13,14 +13,14 @@ pytest.importorskip("torch")
 import torch
 import torch.multiprocessing
 
-from agents.batch import Batch
-from agents.config import Config
-from agents.distributed import Processes
-from agents.errors import TrainingError
-from agents.learner import Learner
-from agents.losses import masked_mean
-from agents.policy import load_policy
+from agents.objectives.losses import masked_mean
+from agents.sampling.policy import load_policy
 from agents.tiny.tokenizer import make_tokenizer
+from agents.training.batch import Batch
+from agents.training.config import Config
+from agents.training.distributed import Processes
+from agents.training.errors import TrainingError
+from agents.training.learner import Learner
 from tests.helpers import tiny_model
 
 LENGTHS = (5, 17, 9, 30, 12, 9)

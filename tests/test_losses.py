@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from agents.losses import (
+from agents.objectives.losses import (
     clipped_policy_loss,
     clipped_value_loss,
     kl_k1,
@@ -19,7 +19,7 @@ from agents.losses import (
     masked_mean,
     policy_gradient_loss,
 )
-from agents.policy import Policy
+from agents.sampling.policy import Policy
 
 P, Q = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.2, 0.3, 0.5])
 TRUE_KL = 0.3 * math.log(2.5)  # 0.5 log(5/2) + 0.2 log(2/5)

@@ -36,14 +36,14 @@ def test_import_needs_numpy_and_gymnasium_only():
     ("package", "use", "extra"),
     [
         ("bm25s", "gymnasium.make('ZeroSearch-v0', engine='bm25')", "bm25"),
-        ("aiohttp", "import zs_env.retrieval_server", "http"),
-        ("pyarrow", "zs_env.questions.load_questions(PATH)", "data"),
+        ("aiohttp", "import zs_env.engines.retrieval_server", "http"),
+        ("pyarrow", "zs_env.question_sources.load_questions(PATH)", "data"),
     ],
 )
 def test_missing_extra_is_named(package, use, extra, tmp_path):
     (tmp_path / "q.parquet").write_bytes(b"")
     code = (
-        f"import sys; sys.modules[{package!r}] = None; import gymnasium, zs_env.questions; "
+        f"import sys; sys.modules[{package!r}] = None; import gymnasium, zs_env.question_sources; "
         f"PATH = {str(tmp_path / 'q.parquet')!r}; {use}"
     )
     result = run("-c", code)

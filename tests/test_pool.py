@@ -14,8 +14,8 @@ from gymnasium.error import InvalidAction, ResetNeeded
 
 from tests.helpers import EchoEngine, FixedEngine, answer, end_while_waiting, search
 from zs_env import Document, SearchEngine, SearchFailure, SearchResult
+from zs_env.envs.pool import EpisodePool
 from zs_env.errors import EngineContractError
-from zs_env.pool import EpisodePool
 
 
 class GateEngine(SearchEngine):

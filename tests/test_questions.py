@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from zs_env import Question
 from zs_env.errors import QuestionSourceError
 from zs_env.factory import QuestionOrder
-from zs_env.questions import QuestionSet, load_questions
+from zs_env.question_sources import load_questions
+from zs_env.questions import QuestionSet
 
 
 @pytest.fixture

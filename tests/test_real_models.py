@@ -10,12 +10,12 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from agents.checkpoint import last_checkpoint
 from agents.evaluate import EvaluateConfig
 from agents.evaluate import main as evaluate_main
-from agents.metrics import read_metrics
 from agents.ppo import PPOConfig
 from agents.ppo import train as train_ppo
+from agents.training.checkpoint import last_checkpoint
+from agents.training.metrics import read_metrics
 from tests.algorithms import ALGORITHMS
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"

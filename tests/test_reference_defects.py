@@ -16,8 +16,8 @@ from benchmarks.chat_server import MODEL, ChatServer, Reply, running
 from tests.helpers import QUESTION, EchoEngine, FixedEngine, answer, play, search
 from zs_env import Document, Episode, Question, Rules, SearchResult, prompts, rewards
 from zs_env.engines.simulated import parse_documents
+from zs_env.envs.text_vector_env import ZeroSearchVectorEnv
 from zs_env.prompts import PROMPT_BASED, SIMULATION_TEMPLATES, render_simulation
-from zs_env.vector_env import ZeroSearchVectorEnv
 
 
 def test_defect_1_queries_meet_their_own_question_in_mixed_batches():

@@ -8,8 +8,8 @@ import pytest
 
 from tests.helpers import FixedEngine, answer, search
 from zs_env import Document, SearchEngine, SearchResult
-from zs_env.env import ZeroSearchEnv
-from zs_env.token_env import ZeroSearchTokenEnv
+from zs_env.envs.text_env import ZeroSearchEnv
+from zs_env.envs.token_env import ZeroSearchTokenEnv
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from benchmarks.chat_server import running
 from zs_env import Document, SearchRequest
-from zs_env.engines import answer, answer_batch, load_engine
+from zs_env.engines import checked_asearch, checked_search, load_engine
 from zs_env.errors import ServiceError
 from zs_env.testing import SearchEngineContract
 
@@ -92,7 +92,7 @@ def test_search_r1_queries_asked_at_once_share_a_request():
     server = RetrievalServer()
     with engine_of(server) as engine:
         server.asked.clear()
-        found = answer_batch(engine, requests("a", "b") + requests("c", top_k=1))
+        found = checked_search(engine, requests("a", "b") + requests("c", top_k=1))
     assert server.asked == [{"queries": ["a", "b", "c"], "topk": 2, "return_scores": True}]
     assert found[1].documents == (Document("about b", "Page 0"), Document("about b", "Page 1"))
     assert found[2].documents == (Document("about c", "Page 0"),)
@@ -105,7 +105,7 @@ def test_search_r1_queries_of_many_callers_share_a_request():
 
         async def main():
             return await asyncio.gather(
-                *(answer(engine, r) for r in requests(*map(str, range(40))))
+                *(checked_asearch(engine, r) for r in requests(*map(str, range(40))))
             )
 
         found = asyncio.run(main())
@@ -117,7 +117,7 @@ def test_query_that_is_under_way_is_asked_once():
     server = RetrievalServer()
     with engine_of(server) as engine:
         server.asked.clear()
-        found = answer_batch(engine, requests("a", "a", "a"))
+        found = checked_search(engine, requests("a", "a", "a"))
     assert server.asked[0]["queries"] == ["a"] and found[0] == found[1] == found[2]
 
 
@@ -125,7 +125,7 @@ def test_wiki_is_asked_one_query_at_a_time():
     server = RetrievalServer()
     with engine_of(server, "wiki") as engine:
         server.asked.clear()
-        found = answer_batch(engine, requests("a", "b"))
+        found = checked_search(engine, requests("a", "b"))
     assert sorted(body["query"] for body in server.asked) == ["a", "b"]
     assert found[0].documents == (Document("a 0"), Document("a 1"))
 
@@ -136,9 +136,9 @@ def test_answer_that_is_none_is_a_typed_failure(body):
         return web.Response(body=body, content_type="application/json")
 
     with engine_of(RetrievalServer(fault)) as engine:
-        [result] = answer_batch(engine, requests("bad"))
+        [result] = checked_search(engine, requests("bad"))
         assert "given up after 2 attempts" in str(result.failure)
-        assert answer_batch(engine, requests("well"))[0].failure is None
+        assert checked_search(engine, requests("well"))[0].failure is None
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])
@@ -149,7 +149,7 @@ def test_query_that_breaks_its_batch_fails_alone(status):
         return web.json_response({"result": [[]] * 7}, status=status)
 
     with engine_of(RetrievalServer(fault)) as engine:
-        found = answer_batch(engine, requests("a", "bad", "b"))
+        found = checked_search(engine, requests("a", "bad", "b"))
     assert [result.failure is None for result in found] == [True, False, True]
 
 
@@ -161,7 +161,7 @@ def test_deadline_counts_what_a_query_waits_for_others(wire):
     options = {"timeout_s": 30.0, "deadline_s": 0.5, "max_concurrency": 2, "max_batch_size": 1}
     with engine_of(RetrievalServer(fault), wire, **options) as engine:
         start = time.monotonic()
-        found = answer_batch(engine, requests(*[f"bad {i}" for i in range(12)]))
+        found = checked_search(engine, requests(*[f"bad {i}" for i in range(12)]))
         assert time.monotonic() - start < 3.0
     assert all("deadline of 0.5 s" in str(result.failure) for result in found)
 
@@ -186,7 +186,7 @@ def test_answer_without_end_is_cut_off():
             await response.write(b"x" * 2**20)
 
     with engine_of(RetrievalServer(fault), timeout_s=20.0, deadline_s=30.0) as engine:
-        [result] = answer_batch(engine, requests("bad"))
+        [result] = checked_search(engine, requests("bad"))
     assert "more than 16,777,216 bytes" in str(result.failure)
 
 
@@ -195,7 +195,7 @@ def test_redirection_is_not_followed():
         raise web.HTTPFound("http://127.0.0.1:9/")
 
     with engine_of(RetrievalServer(fault)) as engine:
-        [result] = answer_batch(engine, requests("bad"))
+        [result] = checked_search(engine, requests("bad"))
     assert "HTTP 302" in str(result.failure)
 
 

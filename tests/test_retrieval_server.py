@@ -21,9 +21,9 @@ import pytest
 from aiohttp import web
 
 from zs_env import Document, SearchRequest, retrieval_server
-from zs_env.engines import answer_batch, load_engine
+from zs_env.engines import checked_search, load_engine
 from zs_env.engines.bm25 import BM25Engine, load
-from zs_env.retrieval_server import MAX_BODY_BYTES, MAX_QUERIES, MAX_QUERY_CHARS, make_app
+from zs_env.engines.retrieval_server import MAX_BODY_BYTES, MAX_QUERIES, MAX_QUERY_CHARS, make_app
 
 ROOT = Path(__file__).parent.parent
 ROWS = [
@@ -96,7 +96,7 @@ def test_server_gives_the_scores_of_bm25(url, tmp_path):
 
 def test_server_is_what_the_engine_for_retrieval_servers_asks(url):
     engine = load_engine("retrieval", {"url": url})
-    results = answer_batch(
+    results = checked_search(
         engine, [SearchRequest(query, "?", ("x",), top_k=2) for query in ("Peru", "Cusco", "none")]
     )
     engine.close()
@@ -226,7 +226,7 @@ SLOW_SERVER = """
 import asyncio, time
 from zs_env import Document
 from zs_env.engines.bm25 import BM25Engine
-from zs_env.retrieval_server import make_app, serve
+from zs_env.engines.retrieval_server import make_app, serve
 engine = BM25Engine([Document("Lima")])
 engine.rank = lambda query, top_k: time.sleep(0.05 * (query == "slow")) or []
 asyncio.run(serve(make_app(engine), port=0))

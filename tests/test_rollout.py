@@ -18,12 +18,13 @@ from transformers import PreTrainedTokenizerFast
 from agents.tiny.tokenizer import make_tokenizer
 from tests.helpers import QUESTION, EchoEngine, FixedEngine, answer, play, search
 from zs_env import Document, Episode, Rules
+from zs_env.actions import STOP
 from zs_env.engines import load_engine
-from zs_env.episode import Role
+from zs_env.episode import Role, Termination
 from zs_env.errors import RolloutError, SearchFailure
 from zs_env.prompts import render_information
-from zs_env.rollout import STOP, TextEncoder, rollout
-from zs_env.trajectory import Termination
+from zs_env.tokens.encoder import TextEncoder
+from zs_env.tokens.rollout import rollout
 from zs_env.world import load_world
 from zs_env.world.solver import HopByHopSolver
 

@@ -15,17 +15,17 @@ pytest.importorskip("torch")
 
 import torch
 
-from agents.checkpoint import last_checkpoint
-from agents.config import Config
-from agents.errors import CheckpointError, TrainingError
 from agents.grpo import GRPOConfig
-from agents.metrics import TIMING, read_metrics, without_clocks
-from agents.policy import load_policy
 from agents.ppo import PPOConfig
 from agents.ppo import train as train_ppo
-from agents.report import CURVES
-from agents.run import Run
+from agents.sampling.policy import load_policy
 from agents.tiny.tokenizer import make_tokenizer
+from agents.training.checkpoint import last_checkpoint
+from agents.training.config import Config
+from agents.training.errors import CheckpointError, TrainingError
+from agents.training.metrics import TIMING, read_metrics, without_clocks
+from agents.training.report import CURVES
+from agents.training.run import Run
 from tests.algorithms import ALGORITHMS
 from tests.helpers import tiny_model
 from zs_env import SearchEngine, SearchFailure, SearchResult

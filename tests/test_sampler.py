@@ -13,17 +13,19 @@ pytest.importorskip("torch")
 
 import torch
 
-from agents import sampler
-from agents.policy import Policy, load_policy
-from agents.rollouts import Assignment, Player, token_rules
-from agents.sampler import Sampler
+from agents.sampling import sampler
+from agents.sampling.player import Assignment, Player, token_rules
+from agents.sampling.policy import Policy, load_policy
+from agents.sampling.sampler import Sampler
 from agents.tiny.tokenizer import make_tokenizer
 from tests.helpers import EchoEngine, tiny_model
 from zs_env import Document, Episode, Question, Rules, SearchEngine, SearchResult
+from zs_env.actions import STOP
 from zs_env.concurrency.event_loop import run_to_end
 from zs_env.episode import Role
 from zs_env.keyed_random import derive_key
-from zs_env.rollout import STOP, TextEncoder, rollout
+from zs_env.tokens.encoder import TextEncoder
+from zs_env.tokens.rollout import rollout
 
 # Logits to add, so that a random model searches, answers and ends its turns now and then.
 HABITS = {"<search>": 5.5, "</search>": 5.5, "<answer>": 3.5, "</answer>": 4.5, "[end]": 3.5}

@@ -24,8 +24,8 @@ from agents.sb3 import EvaluationCallback, ProgressCallback, TokenPolicy, TokenV
 from agents.sb3.__main__ import TASK, Options, train
 from agents.sb3.cloning import clone, demonstrate, without_thought
 from agents.sb3.evaluation import evaluate, make_test_env
+from zs_env.envs.token_vector_env import ZeroSearchTokenVectorEnv
 from zs_env.rewards import f1_score
-from zs_env.token_vector_env import ZeroSearchTokenVectorEnv
 from zs_env.world import load_world
 from zs_env.world.blind import blind_scores, mean_score
 from zs_env.world.tokenizer import WorldTokenizer

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.chat_server import MODEL, ChatServer, good, running
-from zs_env.cli import main
-from zs_env.search_command import parse_options
+from zs_env.commands.main import main
+from zs_env.commands.search import parse_options
 
 
 def test_search_prints_what_a_policy_would_read(capsys):

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import QUESTION, FixedEngine, answer, search
+from zs_env.envs.shaping import PotentialShaping, golden_answer_seen
 from zs_env.keyed_random import Stream
-from zs_env.shaping import PotentialShaping, golden_answer_seen
 from zs_env.world import load_world
 from zs_env.world.solver import HopByHopSolver
 

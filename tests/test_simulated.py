@@ -14,14 +14,14 @@ import pytest
 from benchmarks.chat_server import FAULTS, MODEL, Reply, documents, good
 from tests.helpers import mixed_policy
 from zs_env import Document, SearchFailure, SearchRequest, SearchResult, prompts
-from zs_env.engines import answer, answer_batch, load_engine
+from zs_env.engines import checked_asearch, checked_search, load_engine
 from zs_env.engines.simulated import SimulatedEngine, parse_documents
+from zs_env.engines.usage import Usage
+from zs_env.envs.text_vector_env import ZeroSearchVectorEnv
 from zs_env.errors import ServiceError
 from zs_env.llm import Completion, LanguageModel
 from zs_env.llm.scripted import ScriptedLanguageModel
 from zs_env.testing import SearchEngineContract
-from zs_env.usage import Usage
-from zs_env.vector_env import ZeroSearchVectorEnv
 
 REQUEST = SearchRequest("longest river", "Which sea?", ("Pale Sea", "the Pale Sea"), key=9)
 
@@ -77,13 +77,13 @@ class TestSimulatedEngineWithBatchesContract(SearchEngineContract):
 
 def documents_of(*texts, **changes):
     engine = SimulatedEngine(Recorder(*texts))
-    return answer_batch(engine, [REQUEST._replace(**changes)])[0]
+    return checked_search(engine, [REQUEST._replace(**changes)])[0]
 
 
 def test_prompt_tells_the_model_what_the_request_carries():
     model = Recorder("\n".join(f"Doc {i}: x" for i in range(9)))
     engine = SimulatedEngine(model, search_engine="Bing")
-    answer_batch(engine, [REQUEST._replace(top_k=7, document_words=55)])
+    checked_search(engine, [REQUEST._replace(top_k=7, document_words=55)])
     [request] = model.asked
     [(role, prompt)] = request.messages
     assert role == "user"
@@ -98,7 +98,7 @@ def test_prompt_of_a_noisy_search_differs_in_quality_and_example():
     prompts = []
     for noisy in (False, True):
         model = Recorder("Doc 1: x", "Doc 1: x")
-        answer_batch(SimulatedEngine(model), [REQUEST._replace(noisy=noisy, top_k=1)])
+        checked_search(SimulatedEngine(model), [REQUEST._replace(noisy=noisy, top_k=1)])
         prompts.append(model.asked[0].messages[0].content)
     assert "Now write 1 useful documents" in prompts[0]
     assert "Now write 1 noisy documents" in prompts[1] and prompts[1].endswith("Noisy Output:\n")
@@ -107,7 +107,7 @@ def test_prompt_of_a_noisy_search_differs_in_quality_and_example():
 
 def test_fine_tuned_form_has_no_example():
     model = Recorder(*["Doc 1: x"] * 2)
-    answer_batch(SimulatedEngine(model, template="fine-tuned"), [REQUEST])
+    checked_search(SimulatedEngine(model, template="fine-tuned"), [REQUEST])
     prompt = model.asked[0].messages[0].content
     assert "Ardonia" not in prompt and "longest river" in prompt
     assert "Useful Output:" in prompt and len(prompt.split()) < 60
@@ -119,7 +119,7 @@ def test_template_from_a_file_is_filled_in_once(tmp_path):
     path.write_text("{engine}|{query}|{question}|{golden_answers}|{quality_title} {} { }")
     model = Recorder("Doc 1: x")
     engine = SimulatedEngine(model, template=str(path))
-    answer_batch(engine, [REQUEST._replace(query="{question} {engine}", top_k=1)])
+    checked_search(engine, [REQUEST._replace(query="{question} {engine}", top_k=1)])
     assert model.asked[0].messages[0].content == (
         "Google|{question} {engine}|Which sea?|Pale Sea; the Pale Sea|Useful {} { }"
     )
@@ -178,7 +178,7 @@ def test_documents_are_at_most_as_many_as_wanted(top_k):
 def test_too_few_documents_are_asked_for_once_more_with_another_seed():
     model = Recorder("Doc 1: a", "Doc 1: b\nDoc 2: c", "never")
     engine = SimulatedEngine(model)
-    [result] = answer_batch(engine, [REQUEST])
+    [result] = checked_search(engine, [REQUEST])
     assert [document.text for document in result.documents] == ["b", "c"]
     first, second = model.asked
     assert first.messages == second.messages and first.seed != second.seed
@@ -195,7 +195,7 @@ def test_second_try_that_fails_leaves_what_there_is():
                 raise SearchFailure("down")
             return await super().acomplete(request)
 
-    [result] = answer_batch(SimulatedEngine(Failing("Doc 1: a")), [REQUEST])
+    [result] = checked_search(SimulatedEngine(Failing("Doc 1: a")), [REQUEST])
     assert result == SearchResult((Document("a"),))
 
 
@@ -215,8 +215,8 @@ def test_no_documents_at_all_are_a_typed_failure():
 def test_usage_counts_searches_tokens_and_failures():
     full = "\n".join(f"Doc {i}: x" for i in range(5))
     engine = SimulatedEngine(Recorder(full, "no", "no"))
-    answer_batch(engine, [REQUEST])
-    answer_batch(engine, [REQUEST._replace(key=1)])
+    checked_search(engine, [REQUEST])
+    checked_search(engine, [REQUEST._replace(key=1)])
     usage = engine.usage
     assert (usage.searches, usage.failed_searches, usage.completions) == (2, 1, 3)
     assert (usage.prompt_tokens, usage.completion_tokens) == (30, 9)
@@ -238,10 +238,10 @@ def test_requests_alike_and_under_way_are_asked_once():
     full = "\n".join(f"Doc {i}: x" for i in range(5))
     engine = SimulatedEngine(model := Recorder(full, full, full))
     group = [REQUEST._replace(turn=turn) for turn in (0, 0, 1)]
-    results = answer_batch(engine, [*group, REQUEST._replace(key=1)])
+    results = checked_search(engine, [*group, REQUEST._replace(key=1)])
     assert len(model.asked) == 2 and engine.usage.searches == 4
     assert results[0] == results[1] == results[2]
-    answer_batch(engine, [REQUEST])
+    checked_search(engine, [REQUEST])
     assert len(model.asked) == 3, "nothing is kept once it is answered"
 
 
@@ -251,25 +251,25 @@ def test_requests_alike_and_under_way_are_asked_once():
 )
 def test_requests_that_differ_are_not_taken_for_each_other(change):
     engine = SimulatedEngine(ScriptedLanguageModel(write))
-    first, second = answer_batch(engine, [REQUEST, REQUEST._replace(**change)])
+    first, second = checked_search(engine, [REQUEST, REQUEST._replace(**change)])
     assert first != second
 
 
 def test_batch_model_gets_the_whole_batch_at_once_and_one_failure_is_its_own():
     engine = SimulatedEngine(model := BatchModel())
     requests = [REQUEST._replace(key=i) for i in range(50)]
-    results = answer_batch(engine, [*requests, REQUEST._replace(query="too long")])
+    results = checked_search(engine, [*requests, REQUEST._replace(query="too long")])
     assert model.sizes[0] == 51
     assert [result.failure is None for result in results] == [True] * 50 + [False]
-    assert results[:50] == [answer_batch(engine, [request])[0] for request in requests]
+    assert results[:50] == [checked_search(engine, [request])[0] for request in requests]
 
 
 def test_cancelled_search_leaves_others_that_share_it_alone():
     engine = SimulatedEngine(Recorder("\n".join(f"Doc {i}: x" for i in range(5))))
 
     async def main():
-        first = asyncio.create_task(answer(engine, REQUEST))
-        second = asyncio.create_task(answer(engine, REQUEST))
+        first = asyncio.create_task(checked_asearch(engine, REQUEST))
+        second = asyncio.create_task(checked_asearch(engine, REQUEST))
         await asyncio.sleep(0.003)
         first.cancel()
         return await second
@@ -370,7 +370,7 @@ def test_environment_by_name_plays_whole_episodes(server):
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_engine_that_was_used_works_in_other_processes(server, context):
     engine = load_engine("simulated", options_for(server))
-    assert answer_batch(engine, [REQUEST])[0].failure is None
+    assert checked_search(engine, [REQUEST])[0].failure is None
     envs = gym.make_vec(
         "zs_env:ZeroSearch-v0",
         num_envs=2,
@@ -382,7 +382,7 @@ def test_engine_that_was_used_works_in_other_processes(server, context):
     truncated = envs.step(["<search>a</search>", "<search>b</search>"])[3]
     envs.close()
     assert not truncated.any() and server.num_requests == 3
-    assert answer_batch(engine, [REQUEST])[0].failure is None
+    assert checked_search(engine, [REQUEST])[0].failure is None
     engine.close()
 
 
@@ -391,8 +391,8 @@ def test_engine_works_while_an_event_loop_is_running(server):
     engine = load_engine("simulated", options_for(server))
 
     async def main():
-        [result] = answer_batch(engine, [REQUEST])
-        return result, await answer(engine, REQUEST)
+        [result] = checked_search(engine, [REQUEST])
+        return result, await checked_asearch(engine, REQUEST)
 
     first, second = asyncio.run(main())
     assert first == second and first.failure is None

@@ -25,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zs_env.actions import Answer, Search, parse_action
-from zs_env.spaces import UnicodeText
+from zs_env.envs.spaces import UnicodeText
 
 SPACE = UnicodeText(300)
 ODD_TEXTS = ["", "plain", "0" * 300, "é 漢字 🙂", "\ud800", "\x00\x00", "\n", chr(0x10FFFF)]

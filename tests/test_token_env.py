@@ -25,10 +25,10 @@ from tests.helpers import (
 )
 from zs_env import Question
 from zs_env.actions import TAG_NAMES, ends_turn
-from zs_env.env import ZeroSearchEnv
+from zs_env.envs.text_env import ZeroSearchEnv
+from zs_env.envs.token_env import ZeroSearchTokenEnv
 from zs_env.prompts import TINY_PROMPT
-from zs_env.token_batch import TokenRole
-from zs_env.token_env import ZeroSearchTokenEnv
+from zs_env.tokens.batch import TokenRole
 from zs_env.world.text import vocabulary
 
 SEARCH = "<think>need</think><search>ada</search>"  # 6 tokens of the world's tokenizer

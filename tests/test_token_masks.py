@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tests.helpers import ByteTokenizer, bpe_tokenizer
 from zs_env.actions import TAG_NAMES
-from zs_env.rollout import TextEncoder
-from zs_env.token_env import ZeroSearchTokenEnv
-from zs_env.token_masks import MIN_TURN_TOKENS, NUM_STATES, TokenMasks, TurnState
-from zs_env.token_vector_env import ZeroSearchTokenVectorEnv
+from zs_env.envs.token_env import ZeroSearchTokenEnv
+from zs_env.envs.token_vector_env import ZeroSearchTokenVectorEnv
+from zs_env.tokens.encoder import TextEncoder
+from zs_env.tokens.masks import MIN_TURN_TOKENS, NUM_STATES, TokenMasks, TurnState
 from zs_env.world.tokenizer import SPECIAL_TOKENS, WorldTokenizer
 
 TAGS = {f"<{slash}{name}>" for name in TAG_NAMES for slash in ("", "/")}

@@ -13,9 +13,9 @@ from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from tests.helpers import QUESTION, ByteTokenizer, EchoEngine, FixedEngine, bpe_tokenizer
+from zs_env.envs.token_env import ZeroSearchTokenEnv
+from zs_env.envs.token_vector_env import ZeroSearchTokenVectorEnv
 from zs_env.prompts import TINY_PROMPT
-from zs_env.token_env import ZeroSearchTokenEnv
-from zs_env.token_vector_env import ZeroSearchTokenVectorEnv
 
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED]
 SEARCH = "<think>need</think><search>ada</search>"

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests.helpers import ByteTokenizer, bpe_tokenizer
+from zs_env.envs.token_env import ZeroSearchTokenEnv
 from zs_env.errors import MissingDependencyError, RolloutError
-from zs_env.token_env import ZeroSearchTokenEnv
-from zs_env.tokenizers import load_tokenizer
+from zs_env.tokens.tokenizers import load_tokenizer
 from zs_env.world.tokenizer import WorldTokenizer
 
 

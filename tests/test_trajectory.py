@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from zs_env import Document
-from zs_env.episode import Role
+from zs_env.episode import Role, Termination
 from zs_env.errors import TrajectoryError
-from zs_env.trajectory import SearchRecord, Termination, TokenSegment, Trajectory
+from zs_env.tokens.trajectory import SearchRecord, TokenSegment, Trajectory
 
 DOCUMENTS = (Document("Ada Blake was born in Jarrow Corvale."),)
 PROMPT = TokenSegment(Role.PROMPT, 0, 3)

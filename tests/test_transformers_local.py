@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.chat_model import make_model
 from zs_env import SearchFailure, SearchRequest
-from zs_env.engines import answer_batch, load_engine
+from zs_env.engines import checked_search, load_engine
 from zs_env.engines.simulated import SimulatedEngine
 from zs_env.errors import ServiceError
 from zs_env.llm import ChatRequest, Completion, Message, load_llm
@@ -253,7 +253,7 @@ def test_simulated_engine_counts_what_the_model_used(folder, tmp_path):
     """A random model writes no documents: each search fails after two tries, and is counted."""
     options = {"llm": "transformers_local", "model": str(folder), "max_tokens": 8}
     engine = load_engine("simulated", {"template": "fine-tuned", **options})
-    results = answer_batch(engine, [SearchRequest(f"q{i}", "?", ("x",), key=i) for i in range(3)])
+    results = checked_search(engine, [SearchRequest(f"q{i}", "?", ("x",), key=i) for i in range(3)])
     assert all("wrote no line 'Doc 1: …'" in str(result.failure) for result in results)
     usage = engine.usage
     assert (usage.searches, usage.failed_searches, usage.completions) == (3, 3, 6)
@@ -268,7 +268,7 @@ def test_replay_loads_no_model(folder, tmp_path):
     engine = SimulatedEngine(TransformersLanguageModel(str(folder)))
     cached = CachedEngine(engine, tmp_path, mode="replay")
     cached.check()
-    [result] = answer_batch(cached, [SearchRequest("q", "?", ("x",))])
+    [result] = checked_search(cached, [SearchRequest("q", "?", ("x",))])
     assert "no record" in str(result.failure)
     assert engine.llm._loaded is None
     cached.close()

@@ -11,9 +11,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from tests.helpers import QUESTION, EchoEngine, FixedEngine, answer, mixed_policy, search
 from zs_env import Question
-from zs_env.env import ZeroSearchEnv
-from zs_env.episode_vector_env import batch_infos
-from zs_env.vector_env import ZeroSearchVectorEnv
+from zs_env.envs.episode_vector_env import batch_infos
+from zs_env.envs.text_env import ZeroSearchEnv
+from zs_env.envs.text_vector_env import ZeroSearchVectorEnv
 
 MODES = [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED]
 

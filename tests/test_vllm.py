@@ -24,7 +24,7 @@ from tests.simulated_searches import (
 )
 from tests.vllm_server import ENVIRONMENT, vllm_server
 from zs_env import SearchFailure
-from zs_env.engines import answer_batch, load_engine
+from zs_env.engines import checked_search, load_engine
 from zs_env.llm import ChatRequest, Completion, Message, load_llm
 from zs_env.llm.transformers_local import TransformersLanguageModel
 
@@ -80,7 +80,7 @@ def engine_of(options):
 
 
 def texts_of(engine, requests):
-    results = answer_batch(engine, requests)
+    results = checked_search(engine, requests)
     assert [result.failure for result in results if result.failure] == []
     return [[document.text for document in result.documents] for result in results]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agents.tiny.tokenizer import make_tokenizer
 from zs_env import prompts
-from zs_env.rollout import TextEncoder
+from zs_env.tokens.encoder import TextEncoder
 from zs_env.world import load_world
 from zs_env.world.solver import HopByHopSolver
 from zs_env.world.text import corpus, vocabulary

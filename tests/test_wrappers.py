@@ -6,8 +6,8 @@ import gymnasium as gym
 import pytest
 
 from tests.helpers import EchoEngine, answer
-from zs_env.vector_env import ZeroSearchVectorEnv
-from zs_env.wrappers import EpisodeProgress, VectorEpisodeProgress
+from zs_env.envs.text_vector_env import ZeroSearchVectorEnv
+from zs_env.envs.wrappers import EpisodeProgress, VectorEpisodeProgress
 
 
 def test_episode_progress_counts_finished_episodes_up_to_one():

@@ -19,7 +19,7 @@ from tests.simulated_searches import (
     play_searches,
     search_requests,
 )
-from zs_env.engines import answer_batch
+from zs_env.engines import checked_search
 from zs_env.engines.simulated import SimulatedEngine
 from zs_env.errors import SearchFailure, ServiceError
 from zs_env.llm import ChatRequest, Message, load_llm
@@ -71,7 +71,7 @@ def documents(options: dict[str, Any]) -> dict[str, Any]:
     requests = search_requests(200)
 
     def ask(asked: list[Any]) -> list[list[str]]:
-        return [[d.text for d in result.documents] for result in answer_batch(engine, asked)]
+        return [[d.text for d in result.documents] for result in checked_search(engine, asked)]
 
     found = {
         "first": ask(requests),  # nothing has loaded the model: that happens in a worker thread

@@ -6,11 +6,11 @@ Importing this package registers its environments: ``gymnasium.make("ZeroSearch-
 from zs_env import actions, curriculum, errors, rewards
 from zs_env.documents import Document, SearchRequest, SearchResult
 from zs_env.engines import SearchEngine
+from zs_env.envs.pool import EpisodePool
+from zs_env.envs.registration import register_envs
 from zs_env.episode import Episode
 from zs_env.errors import SearchFailure, ZeroSearchError
-from zs_env.pool import EpisodePool
 from zs_env.questions import Question
-from zs_env.registration import register_envs
 from zs_env.rules import Rules
 
 __all__ = [

@@ -1,6 +1,6 @@
 """``python -m zs_env``: the command line."""
 
-from zs_env.cli import main
+from zs_env.commands.main import main
 
 if __name__ == "__main__":
     main()

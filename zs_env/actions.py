@@ -13,6 +13,9 @@ THINK, SEARCH, INFORMATION, ANSWER = "think", "search", "information", "answer"
 TAG_NAMES = (THINK, SEARCH, INFORMATION, ANSWER)
 POLICY_TAGS = tuple(f"<{s}{name}>" for name in (THINK, SEARCH, ANSWER) for s in ("", "/"))
 
+STOP = (f"</{SEARCH}>", f"</{ANSWER}>")
+"""Texts at which a sampler should stop: the tags that complete an action."""
+
 NO_ACTION = "there was no search and no answer"
 EMPTY_QUERY = "the query was empty"
 

@@ -6,7 +6,7 @@ A driver passes on what the policy wrote and what the search engine found::
     while not episode.finished:
         request = episode.act(policy(episode.transcript))
         if request is not None:
-            episode.observe(answer_batch(engine, [request])[0])
+            episode.observe(checked_search(engine, [request])[0])
 """
 
 from __future__ import annotations
@@ -35,6 +35,15 @@ class Role(str, Enum):
     POLICY = "policy"
     INFORMATION = "information"
     CORRECTION = "correction"
+
+
+class Termination(str, Enum):
+    """Why an episode ended."""
+
+    ANSWERED = "answered"
+    TURNS_SPENT = "turns_spent"
+    CONTEXT_EXCEEDED = "context_exceeded"
+    SEARCH_FAILED = "search_failed"
 
 
 class Segment(NamedTuple):
@@ -122,6 +131,17 @@ class Episode:
     def finished(self) -> bool:
         """True once the episode is terminated or truncated."""
         return self.terminated or self.truncated
+
+    @property
+    def termination(self) -> Termination | None:
+        """Why the episode ended; None while it runs."""
+        if self.terminated:
+            return Termination.ANSWERED
+        if not self.truncated:
+            return None
+        if self.search_failed:
+            return Termination.SEARCH_FAILED
+        return Termination.CONTEXT_EXCEEDED if self.context_exceeded else Termination.TURNS_SPENT
 
     @property
     def search_failed(self) -> bool:

@@ -53,7 +53,7 @@ class MissingDependencyError(ZeroSearchError, ImportError):
 
 
 class RolloutError(ZeroSearchError):
-    """A sampler or a tokenizer does not keep what `zs_env.rollout` needs."""
+    """A sampler or a tokenizer does not keep what `zs_env.tokens.rollout` needs."""
 
 
 class TrajectoryError(ZeroSearchError):

@@ -15,7 +15,8 @@ from zs_env.curriculum import noise_probability
 from zs_env.engines import SearchEngine, load_engine
 from zs_env.episode import Episode
 from zs_env.prompts import PROMPT, render_prompt
-from zs_env.questions import Question, QuestionSet, QuestionSource, load_questions
+from zs_env.question_sources import load_questions
+from zs_env.questions import Question, QuestionSet, QuestionSource
 from zs_env.rewards import RewardFunction
 from zs_env.rules import Rules
 
@@ -28,7 +29,7 @@ class EpisodeFactory:
     """Makes the episodes of an environment from its arguments. All drivers share it.
 
     Args:
-        questions: see `zs_env.questions.load_questions`.
+        questions: see `zs_env.question_sources.load_questions`.
         split: ``train`` or ``test``.
         engine: see `zs_env.engines.load_engine`.
         engine_options: keyword arguments of an engine given by name.

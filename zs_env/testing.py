@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 
 from zs_env.documents import SearchRequest, SearchResult
-from zs_env.engines import SearchEngine, answer, answer_batch
+from zs_env.engines import SearchEngine, checked_asearch, checked_search
 
 
 class SearchEngineContract:
@@ -41,7 +41,7 @@ class SearchEngineContract:
     def test_engine_batch_gets_one_result_for_each_request(self) -> None:
         """Results come in the order of the requests, with at most ``top_k`` documents each."""
         requests = self.make_requests()
-        results = answer_batch(self.make_engine(), requests)
+        results = checked_search(self.make_engine(), requests)
         for request, result in zip(requests, results, strict=True):
             assert result.failure is None, f"{request.query!r} failed: {result.failure}"
             found = len(result.documents)
@@ -49,15 +49,15 @@ class SearchEngineContract:
 
     def test_engine_empty_batch_gets_no_results(self) -> None:
         """No requests, no results, no error."""
-        results = answer_batch(self.make_engine(), [])
+        results = checked_search(self.make_engine(), [])
         assert results == [], f"expected no results, got {results}"
 
     def test_engine_result_does_not_depend_on_the_batch(self) -> None:
         """A request gets the same result alone, in a batch, and in a batch in another order."""
         engine, requests = self.make_engine(), self.make_requests()
-        together = answer_batch(engine, requests)
-        backwards = answer_batch(engine, requests[::-1])[::-1]
-        alone = [answer_batch(engine, [request])[0] for request in requests]
+        together = checked_search(engine, requests)
+        backwards = checked_search(engine, requests[::-1])[::-1]
+        alone = [checked_search(engine, [request])[0] for request in requests]
         for request, *results in zip(requests, together, backwards, alone, strict=True):
             assert results[0] == results[1] == results[2], f"{request} got {results}"
 
@@ -66,9 +66,9 @@ class SearchEngineContract:
         engine, requests = self.make_engine(), self.make_requests()
 
         async def gather() -> list[SearchResult]:
-            return list(await asyncio.gather(*(answer(engine, r) for r in requests)))
+            return list(await asyncio.gather(*(checked_asearch(engine, r) for r in requests)))
 
-        found, expected = asyncio.run(gather()), answer_batch(engine, requests)
+        found, expected = asyncio.run(gather()), checked_search(engine, requests)
         assert found == expected, f"asearch gave {found}, search {expected}"
 
     def test_engine_close_twice_is_harmless(self) -> None:

@@ -21,13 +21,13 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3.common.callbacks import CallbackList
 from stable_baselines3.common.logger import configure
 
-from agents.cli import run_main
 from agents.sb3.callbacks import EvaluationCallback, ProgressCallback
 from agents.sb3.cloning import clone, demonstrate
 from agents.sb3.evaluation import Evaluation, evaluate, make_test_env
 from agents.sb3.policy import TokenPolicy
 from agents.sb3.report import write_report
 from agents.sb3.vec_env import TokenVecEnv
+from agents.training.cli import run_main
 from zs_env.world import load_world
 from zs_env.world.blind import blind_scores, mean_score
 

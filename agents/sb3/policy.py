@@ -10,7 +10,7 @@ from sb3_contrib.common.maskable.policies import MaskableMultiInputActorCriticPo
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
-from zs_env.token_batch import TokenRole
+from zs_env.tokens.batch import TokenRole
 
 NEIGHBOURS = 4
 """A position is read together with the tokens before it, this many in all."""

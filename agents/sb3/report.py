@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agents.curves import draw
-from agents.metrics import Row
-from agents.report import write_page
 from agents.sb3.evaluation import Evaluation
+from agents.training.metrics import Row
+from zs_env.report.pages import write_page
+from zs_env.report.plots import draw
 
 TOKENS = "time/total_timesteps"
 BLIND = "never searching, at most"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from zs_env.token_vector_env import ZeroSearchTokenVectorEnv
+from zs_env.envs.token_vector_env import ZeroSearchTokenVectorEnv
 
 Indices = None | int | Iterable[int]
 Observations = dict[str, NDArray[Any]]
@@ -34,7 +34,7 @@ class TokenVecEnv(VecEnv):
     Args:
         num_envs: number of environments.
         bootstraps: whether SB3 is to value the last state of an episode that was cut off.
-        arguments: of `zs_env.token_env.ZeroSearchTokenEnv`.
+        arguments: of `zs_env.envs.token_env.ZeroSearchTokenEnv`.
     """
 
     def __init__(self, num_envs: int, *, bootstraps: bool = False, **arguments: Any) -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from zs_env.actions import ANSWER, SEARCH, THINK, tagged
 from zs_env.documents import Document, SearchResult
-from zs_env.engines import answer_batch
+from zs_env.engines import checked_search
 from zs_env.engines.world import WorldEngine
 from zs_env.episode import Episode, Role
 from zs_env.keyed_random import Stream
@@ -122,7 +122,7 @@ class _Crowd:
             if reads_pages and asked is not None:
                 episode.observe(self.read_pages(asked, draw))
             else:
-                [result] = answer_batch(self.engine, [request])
+                [result] = checked_search(self.engine, [request])
                 episode.observe(result)
         return frozenset(told)
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zs_env.engines.base import SearchEngine, answer, answer_batch
+from zs_env.engines.base import SearchEngine, checked_asearch, checked_search
 from zs_env.loading import make_by_name
 
-__all__ = ["ENGINES", "SearchEngine", "answer", "answer_batch", "load_engine"]
+__all__ = ["ENGINES", "SearchEngine", "checked_asearch", "checked_search", "load_engine"]
 
 ENGINES = {
     "world": "zs_env.engines.world:load",

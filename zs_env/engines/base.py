@@ -16,8 +16,8 @@ from zs_env.concurrency.event_loop import (
     run_to_end,
 )
 from zs_env.documents import SearchRequest, SearchResult
+from zs_env.engines.usage import Usage
 from zs_env.errors import EngineContractError, SearchFailure
-from zs_env.usage import Usage
 
 MAX_BATCH_SIZE = 256
 """Most requests that `SearchEngine.search` is given where single ones are collected."""
@@ -85,7 +85,7 @@ class SearchEngine:
             f"{type(self).__name__} must override `identity` to say what decides its answers."
         )
 
-    def deciding(self, request: SearchRequest) -> tuple[Hashable, ...]:
+    def cache_key(self, request: SearchRequest) -> tuple[Hashable, ...]:
         """What of ``request`` decides the answer: requests alike in it may share one."""
         return request if self.honours_noise else (request.query, request.top_k)
 
@@ -98,12 +98,12 @@ class SearchEngine:
 
     def _make_batcher(self) -> Batcher[SearchRequest, SearchResult]:
         async def ask(requests: Sequence[SearchRequest]) -> list[SearchResult]:
-            return await in_thread(answer_batch, self, requests)
+            return await in_thread(checked_search, self, requests)
 
         return Batcher(ask, max_size=MAX_BATCH_SIZE, max_in_flight=1)
 
 
-async def answer(engine: SearchEngine, request: SearchRequest) -> SearchResult:
+async def checked_asearch(engine: SearchEngine, request: SearchRequest) -> SearchResult:
     """Ask ``engine`` for one result, and hold it to its contract. What asynchronous drivers call.
 
     The engine runs on the loop of all engines, whatever loop this is awaited on.
@@ -131,7 +131,7 @@ async def _gather(engine: SearchEngine, requests: Sequence[SearchRequest]) -> li
     return [result for result, _ in outcomes if result is not None]
 
 
-def answer_batch(engine: SearchEngine, requests: Sequence[SearchRequest]) -> list[SearchResult]:
+def checked_search(engine: SearchEngine, requests: Sequence[SearchRequest]) -> list[SearchResult]:
     """Ask ``engine`` for a batch, and hold it to its contract. What drivers call.
 
     If `search` raises a failure for a batch, each request is asked alone.
@@ -145,7 +145,7 @@ def answer_batch(engine: SearchEngine, requests: Sequence[SearchRequest]) -> lis
         if len(requests) == 1:
             return [SearchResult(failure=failure)]
         # Whose failure it is shows when each is asked alone.
-        return [answer_batch(engine, [request])[0] for request in requests]
+        return [checked_search(engine, [request])[0] for request in requests]
     name = type(engine).__name__
     if not isinstance(results, list | tuple) or len(results) != len(requests):
         count = len(results) if isinstance(results, list | tuple) else type(results).__name__

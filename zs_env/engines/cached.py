@@ -14,10 +14,10 @@ from zs_env.concurrency.event_loop import PerLoop, run_to_end
 from zs_env.concurrency.single_flight import SingleFlight
 from zs_env.documents import Document, SearchRequest, SearchResult
 from zs_env.engines import load_engine
-from zs_env.engines.base import SearchEngine, answer
+from zs_env.engines.base import SearchEngine, checked_asearch
 from zs_env.engines.cache_store import CacheStore
+from zs_env.engines.usage import Usage
 from zs_env.errors import SearchFailure
-from zs_env.usage import Usage
 
 T = TypeVar("T")
 
@@ -31,8 +31,8 @@ class CachedEngine(SearchEngine):
     """Asks ``engine`` once for each answer, and keeps it in a folder that processes may share.
 
     An answer is found again by all that decides it: what `SearchEngine.identity` says of the engine
-    and what `SearchEngine.deciding` takes from the request. Failures are not kept. A damaged record
-    is asked for again.
+    and what `SearchEngine.cache_key` takes from the request. Failures are not kept. A damaged
+    record is asked for again.
 
     Args:
         engine: what is recorded.
@@ -86,9 +86,9 @@ class CachedEngine(SearchEngine):
         """That of the engine."""
         return self.engine.identity()
 
-    def deciding(self, request: SearchRequest) -> tuple[Hashable, ...]:
+    def cache_key(self, request: SearchRequest) -> tuple[Hashable, ...]:
         """As the engine."""
-        return self.engine.deciding(request)
+        return self.engine.cache_key(request)
 
     def check(self) -> None:
         """See whether the folder can be used, and the engine, if it is needed."""
@@ -112,7 +112,7 @@ class CachedEngine(SearchEngine):
         if stored is not None:
             self.num_replayed += 1
             return _result_of(stored)
-        result = await answer(self.engine, request)
+        result = await checked_asearch(self.engine, request)
         if result.failure is not None:
             return result
         self.num_recorded += 1
@@ -121,7 +121,7 @@ class CachedEngine(SearchEngine):
         return _result_of(await records.do(CacheStore.add, key, pages))
 
     def _key(self, request: SearchRequest) -> str:
-        decides = json.dumps([self._identity, self.engine.deciding(request)])
+        decides = json.dumps([self._identity, self.engine.cache_key(request)])
         return blake2b(decides.encode(), digest_size=16).hexdigest()
 
     def _open(self) -> _Records:

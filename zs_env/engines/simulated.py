@@ -13,11 +13,11 @@ from zs_env.concurrency.event_loop import PerLoop
 from zs_env.concurrency.single_flight import SingleFlight
 from zs_env.documents import Document, SearchRequest, SearchResult, clean_text
 from zs_env.engines.base import SearchEngine
+from zs_env.engines.usage import Usage
 from zs_env.errors import SearchFailure
 from zs_env.keyed_random import derive_key
 from zs_env.llm import ChatRequest, LanguageModel, Message, load_llm
 from zs_env.prompts import SIMULATION_TEMPLATES, check_simulation_template, render_simulation
-from zs_env.usage import Usage
 
 NUM_TRIES = 2
 """A model that writes too few documents is asked once more, with another seed."""
@@ -87,7 +87,7 @@ class SimulatedEngine(SearchEngine):
         self.usage.searches += 1
         try:
             flights = self._flights.get()
-            return await flights.run(self.deciding(request), lambda: self._simulate(request))
+            return await flights.run(self.cache_key(request), lambda: self._simulate(request))
         except SearchFailure:
             self.usage.failed_searches += 1
             raise
@@ -107,7 +107,7 @@ class SimulatedEngine(SearchEngine):
             **self._sampling,
         }
 
-    def deciding(self, request: SearchRequest) -> tuple[Any, ...]:
+    def cache_key(self, request: SearchRequest) -> tuple[Any, ...]:
         """All but the turn, which the model is not told."""
         return request._replace(turn=0)
 

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from zs_env.world.graph import World
+from zs_env.world.world import World
 
 
 class BlindScore(NamedTuple):

@@ -1,11 +1,11 @@
-"""The embedded world: entities, their names, and the facts that hold between them."""
+"""Facts of the embedded world: entities, their names, and what holds between them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,6 @@ from zs_env import keyed_random
 from zs_env.world import words
 from zs_env.world.relations import PERSON, YEAR, Relation
 from zs_env.world.sizes import NameForm, find_blueprint
-
-if TYPE_CHECKING:
-    from zs_env.world.questions import WorldQuestions
 
 TEST_SHARE = 0.3
 
@@ -29,8 +26,8 @@ class Fact(NamedTuple):
     object: int
 
 
-class World:
-    """A knowledge graph that follows from a seed and a size. Use `load_world`, which shares it.
+class FactGraph:
+    """A knowledge graph that follows from a seed and a size.
 
     Entities are numbered from 0, type by type in the order of the blueprint's counts; those that
     have no facts of their own, such as years, come last.
@@ -70,14 +67,6 @@ class World:
         self.facts = self._make_facts()
         draws = keyed_random.integers(1000, len(self.names), "split", seed)
         self.is_test = draws < 1000 * TEST_SHARE
-
-    def __reduce__(self) -> tuple[object, tuple[int, str]]:
-        """Pickle as seed and size: what is loaded is the process's shared copy."""
-        return load_world, (self.seed, self.size)
-
-    def __repr__(self) -> str:
-        """The call that makes this world."""
-        return f"World(seed={self.seed}, size={self.size!r})"
 
     @cached_property
     def num_entities(self) -> int:
@@ -146,12 +135,6 @@ class World:
         for entity in range(self.num_entities):
             yield from self.facts_of(entity)
 
-    def questions(self, split: str = "train") -> WorldQuestions:
-        """The questions of a split, ``train`` or ``test``."""
-        from zs_env.world.questions import make_questions
-
-        return make_questions(self, split)
-
     def _add_entities(self, entity_type: str, names: list[str]) -> None:
         start = len(self.names)
         self.names += names
@@ -175,16 +158,6 @@ class World:
             return objects.start + keyed_random.integers(len(objects), len(subjects), *source)
         steps = keyed_random.integers(len(objects) - 1, len(subjects), *source) + 1
         return objects.start + (np.arange(len(subjects)) + steps) % len(objects)
-
-
-def load_world(seed: int = 0, size: str = "small") -> World:
-    """The world of ``seed`` and ``size``, made once in a process and shared by all that ask."""
-    return _load_world(seed, size)
-
-
-@lru_cache(maxsize=4)
-def _load_world(seed: int, size: str) -> World:
-    return World(seed, size)
 
 
 def _make_names(entity_type: str, forms: tuple[NameForm, ...], count: int, seed: int) -> list[str]:

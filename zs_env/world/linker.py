@@ -9,7 +9,7 @@ from collections import Counter
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from zs_env.world.graph import Fact, World
+from zs_env.world.graph import Fact, FactGraph
 from zs_env.world.relations import (
     BAND,
     CITY,
@@ -96,7 +96,7 @@ class Reading(NamedTuple):
     bare: bool
 
 
-def read_query(world: World, query: str) -> Reading:
+def read_query(world: FactGraph, query: str) -> Reading:
     """Find the entities and facts that ``query`` means. Time is linear in its length."""
     words = _WORD.findall(query.lower())[:MAX_WORDS]
     entities, rest = _named_in_full(world, words)
@@ -111,7 +111,7 @@ def read_query(world: World, query: str) -> Reading:
     return Reading(entities, list(dict.fromkeys(asked)), named, bare)
 
 
-def _named_in_full(world: World, words: list[str]) -> tuple[list[int], list[str]]:
+def _named_in_full(world: FactGraph, words: list[str]) -> tuple[list[int], list[str]]:
     """The entities whose names stand in the query as they are, and the words left over."""
     entities: list[int] = []
     rest: list[str] = []
@@ -129,7 +129,7 @@ def _named_in_full(world: World, words: list[str]) -> tuple[list[int], list[str]
     return list(dict.fromkeys(entities))[:MAX_ENTITIES], rest
 
 
-def _named_in_pieces(world: World, words: list[str]) -> tuple[list[int], list[str]]:
+def _named_in_pieces(world: FactGraph, words: list[str]) -> tuple[list[int], list[str]]:
     """The entities all of whose words stand in the query, in any order and with gaps."""
     shared = _shared_words(world, words)
     entities = [
@@ -140,33 +140,33 @@ def _named_in_pieces(world: World, words: list[str]) -> tuple[list[int], list[st
     return entities, _without_names(world, words, entities)
 
 
-def _closest(world: World, words: list[str]) -> tuple[list[int], list[str]]:
+def _closest(world: FactGraph, words: list[str]) -> tuple[list[int], list[str]]:
     """The entities whose names share most words with the query."""
     shared = _shared_words(world, words).most_common(MAX_ENTITIES)
     entities = [entity for entity, count in shared if count == shared[0][1]]
     return entities, _without_names(world, words, entities)
 
 
-def _shared_words(world: World, words: list[str]) -> Counter[int]:
+def _shared_words(world: FactGraph, words: list[str]) -> Counter[int]:
     shared: Counter[int] = Counter()
     for word in dict.fromkeys(words):
         shared.update(world.by_word.get(word, ()))
     return shared
 
 
-def _without_names(world: World, words: list[str], entities: list[int]) -> list[str]:
+def _without_names(world: FactGraph, words: list[str], entities: list[int]) -> list[str]:
     used = {word for entity in entities for word in world.names[entity].lower().split()}
     return [word for word in words if word not in used]
 
 
-def _respelt(world: World, words: list[str]) -> list[str]:
+def _respelt(world: FactGraph, words: list[str]) -> list[str]:
     """``words``, the unknown ones among them put right if they seem to be misspelt names."""
     unknown = [word for word in dict.fromkeys(words) if len(word) >= 4 and not _known(world, word)]
     respelt = {word: _closest_word(world, word) for word in unknown[:MAX_RESPELT]}
     return [respelt.get(word, word) for word in words]
 
 
-def _known(world: World, word: str) -> bool:
+def _known(world: FactGraph, word: str) -> bool:
     return (
         word in world.by_word
         or word in _FUNCTION_WORDS
@@ -176,13 +176,13 @@ def _known(world: World, word: str) -> bool:
 
 
 @lru_cache(maxsize=65_536)
-def _closest_word(world: World, word: str) -> str:
+def _closest_word(world: FactGraph, word: str) -> str:
     """The word of a name that is most like ``word``, or ``word`` if none is like it."""
     alike = difflib.get_close_matches(word, world.by_word, n=1, cutoff=SPELLING)
     return alike[0] if alike else word
 
 
-def _asked_facts(world: World, entity: int, words: list[str]) -> list[Fact]:
+def _asked_facts(world: FactGraph, entity: int, words: list[str]) -> list[Fact]:
     """The facts about ``entity`` that the other words of the query ask for."""
     entity_type = world.types[entity]
     cues = _cues(world.blueprint)

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zs_env import keyed_random
 from zs_env.questions import SPLITS, Question
+from zs_env.world.graph import Fact, FactGraph
 from zs_env.world.relations import YEAR
 from zs_env.world.sizes import COMPARISON, Mixture
-
-if TYPE_CHECKING:
-    from zs_env.world.graph import Fact, World
 
 CACHED_QUESTIONS = 16_384
 """Rendered questions that are kept: the members of a group ask for the same one."""
@@ -45,14 +42,14 @@ class WorldQuestions:
         plans: what each question asks, shape (questions, 8), int64.
     """
 
-    def __init__(self, world: World, split: str, plans: _Plans) -> None:
+    def __init__(self, world: FactGraph, split: str, plans: _Plans) -> None:
         self.world = world
         self.split = split
         self._plans = plans
         self._cached = lru_cache(maxsize=CACHED_QUESTIONS)(self._render)
         self._prefix = f"world-{world.size}-{world.seed}-{split}-"
 
-    def __reduce__(self) -> tuple[object, tuple[World, str]]:
+    def __reduce__(self) -> tuple[object, tuple[FactGraph, str]]:
         """Pickle as world and split."""
         return make_questions, (self.world, self.split)
 
@@ -126,7 +123,7 @@ class WorldQuestions:
 
 
 @lru_cache(maxsize=8)
-def make_questions(world: World, split: str) -> WorldQuestions:
+def make_questions(world: FactGraph, split: str) -> WorldQuestions:
     """The questions of ``split``, each once, in random order, as the world's blueprint says.
 
     Drawn once for a world that is shared, however many environments ask for them.
@@ -142,13 +139,13 @@ def make_questions(world: World, split: str) -> WorldQuestions:
     return WorldQuestions(world, split, plans[order])
 
 
-def _in_split(world: World, split: str) -> NDArray[np.bool_]:
+def _in_split(world: FactGraph, split: str) -> NDArray[np.bool_]:
     """Whether each entity has facts of its own, and they are of ``split``."""
     in_split = world.is_test if split == "test" else ~world.is_test
     return in_split & (np.arange(len(in_split)) < world.num_entities)
 
 
-def _all_single_hops(world: World, split: str) -> _Plans:
+def _all_single_hops(world: FactGraph, split: str) -> _Plans:
     """Every fact of ``split``, asked in each phrasing of its relation."""
     rows = [
         (entity, phrasing, slot)
@@ -167,7 +164,7 @@ def _empty_plans(count: int) -> _Plans:
     return plans
 
 
-def _draw_mixture(world: World, split: str, mixture: Mixture) -> _Plans:
+def _draw_mixture(world: FactGraph, split: str, mixture: Mixture) -> _Plans:
     """Plans of all kinds, kind by kind."""
     total = mixture.num_test if split == "test" else mixture.num_train
     plans = [
@@ -177,7 +174,7 @@ def _draw_mixture(world: World, split: str, mixture: Mixture) -> _Plans:
     return np.concatenate(plans)
 
 
-def _draw_plans(world: World, split: str, kind: str, count: int) -> _Plans:
+def _draw_plans(world: FactGraph, split: str, kind: str, count: int) -> _Plans:
     """``count`` different plans of one kind, drawn at random among all that the split allows."""
     in_split = _in_split(world, split)
     plans = _empty_plans(0)
@@ -197,7 +194,11 @@ def _draw_plans(world: World, split: str, kind: str, count: int) -> _Plans:
 
 
 def _draw_chains(
-    world: World, in_split: NDArray[np.bool_], hops: int, size: int, source: tuple[int | str, ...]
+    world: FactGraph,
+    in_split: NDArray[np.bool_],
+    hops: int,
+    size: int,
+    source: tuple[int | str, ...],
 ) -> _Plans:
     """Random walks of ``hops`` facts that stay in the split, and whose end has no shortcut.
 
@@ -222,7 +223,7 @@ def _draw_chains(
 
 
 def _draw_comparisons(
-    world: World, in_split: NDArray[np.bool_], size: int, source: tuple[int | str, ...]
+    world: FactGraph, in_split: NDArray[np.bool_], size: int, source: tuple[int | str, ...]
 ) -> _Plans:
     """Pairs of one type and different years, and a relation on which the two differ."""
     codes = _type_codes(world)
@@ -249,7 +250,7 @@ def _draw_comparisons(
 
 
 def _draw_slots(
-    world: World, entity: NDArray[np.int64], source: tuple[int | str, ...]
+    world: FactGraph, entity: NDArray[np.int64], source: tuple[int | str, ...]
 ) -> NDArray[np.int64]:
     """For each entity one of its slots; for a year, which has none, slot 0, which is empty."""
     by_subject = world.blueprint.by_subject
@@ -259,14 +260,14 @@ def _draw_slots(
     return slots
 
 
-def _year_slots(world: World) -> NDArray[np.int64]:
+def _year_slots(world: FactGraph) -> NDArray[np.int64]:
     """For each entity type the slot of its year, -1 if it has none."""
     by_subject = world.blueprint.by_subject
     objects = [[r.object for r in by_subject.get(entity_type, ())] for entity_type in world.spans]
     return np.array([given.index(YEAR) if YEAR in given else -1 for given in objects])
 
 
-def _type_codes(world: World) -> NDArray[np.int64]:
+def _type_codes(world: FactGraph) -> NDArray[np.int64]:
     """Place of each entity's type among the types of ``world``."""
     sizes = [len(span) for span in world.spans.values()]
     return np.asarray(np.repeat(np.arange(len(sizes)), sizes), dtype=np.int64)

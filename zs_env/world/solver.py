@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from zs_env.actions import ANSWER, INFORMATION, SEARCH, THINK, tagged
-from zs_env.world.graph import World
+from zs_env.world.graph import FactGraph
 from zs_env.world.relations import Relation
 
 NOT_UNDERSTOOD = "I do not understand the question."
@@ -65,11 +65,11 @@ class Lookup:
     subject: int
     template: str | None = field(default=None, compare=False)
 
-    def phrase(self, world: World) -> str:
+    def phrase(self, world: FactGraph) -> str:
         """What is asked for, always in the same words."""
         return self.relation.phrases[0].format(s=world.names[self.subject])
 
-    def wordings(self, world: World) -> list[str]:
+    def wordings(self, world: FactGraph) -> list[str]:
         """The queries that ask for it: first as the question puts it, then noun phrases."""
         templates = (*self.relation.phrases, *self.relation.questions)
         own_first = sorted(templates, key=lambda template: template != self.template)
@@ -87,7 +87,7 @@ class HopByHopSolver:
         max_turns: turns of an episode; in the last one it answers, come what may.
     """
 
-    def __init__(self, world: World, max_turns: int = 5) -> None:
+    def __init__(self, world: FactGraph, max_turns: int = 5) -> None:
         self.world = world
         self.max_turns = max_turns
 
@@ -155,7 +155,7 @@ class HopByHopSolver:
         return entity if entity is not None and self.world.types[entity] == entity_type else None
 
 
-def parse_question(world: World, text: str) -> Hop | None:
+def parse_question(world: FactGraph, text: str) -> Hop | None:
     """How to find the answer to a question of ``world``; None if it is none of its questions."""
     for relation in world.relations:
         for template in relation.questions:
@@ -165,7 +165,7 @@ def parse_question(world: World, text: str) -> Hop | None:
     return None
 
 
-def _parse_hop(world: World, relation: Relation, template: str, text: str) -> Hop | None:
+def _parse_hop(world: FactGraph, relation: Relation, template: str, text: str) -> Hop | None:
     subject_text = _inside(template, "{s}", text)
     subject = _parse_phrase(world, subject_text) if subject_text else None
     if subject is None or _type_of(world, subject) != relation.subject:
@@ -173,7 +173,7 @@ def _parse_hop(world: World, relation: Relation, template: str, text: str) -> Ho
     return Hop(relation, subject, template)
 
 
-def _parse_phrase(world: World, text: str) -> Plan | None:
+def _parse_phrase(world: FactGraph, text: str) -> Plan | None:
     entity = world.find(text)
     if entity is not None:
         return entity
@@ -185,7 +185,7 @@ def _parse_phrase(world: World, text: str) -> Plan | None:
     return _parse_comparison(world, text)
 
 
-def _parse_comparison(world: World, text: str) -> Comparison | None:
+def _parse_comparison(world: FactGraph, text: str) -> Comparison | None:
     for relation in world.relations:
         for later, templates in enumerate((relation.earlier, relation.later)):
             for template in templates:
@@ -202,7 +202,7 @@ def _parse_comparison(world: World, text: str) -> Comparison | None:
     return None
 
 
-def _type_of(world: World, plan: Plan) -> str:
+def _type_of(world: FactGraph, plan: Plan) -> str:
     if isinstance(plan, int):
         return world.types[plan]
     if isinstance(plan, Hop):

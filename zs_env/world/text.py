@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from zs_env import actions, keyed_random, prompts
 from zs_env.world import solver
-from zs_env.world.graph import Fact, World
+from zs_env.world.graph import Fact, FactGraph
 from zs_env.world.sizes import Blueprint, find_blueprint
 
 PASSAGE_WORDS = 30
@@ -22,7 +22,7 @@ _TOKEN = re.compile(TOKEN_PATTERN)
 _FIELD = re.compile(r"\{[soab]\}")
 
 
-class Passage(NamedTuple):
+class PageSection(NamedTuple):
     """A piece of the corpus: part of the page of the entity called ``title``."""
 
     id: str
@@ -30,18 +30,18 @@ class Passage(NamedTuple):
     text: str
 
 
-def state(world: World, fact: Fact, phrasing: int) -> str:
+def state(world: FactGraph, fact: Fact, phrasing: int) -> str:
     """The sentence that states ``fact`` in one of its relation's phrasings, counted from 0."""
     template = fact.relation.statements[phrasing]
     return template.format(s=world.names[fact.subject], o=world.names[fact.object])
 
 
-def statements(world: World, fact: Fact) -> list[str]:
+def statements(world: FactGraph, fact: Fact) -> list[str]:
     """Every sentence that states ``fact``."""
     return [state(world, fact, phrasing) for phrasing in range(len(fact.relation.statements))]
 
 
-def corpus(world: World) -> Iterator[Passage]:
+def corpus(world: FactGraph) -> Iterator[PageSection]:
     """The pages of the world's entities, in passages. Each fact is stated once."""
     draws = keyed_random.integers(3, world.facts.size, "corpus", world.seed)
     phrasings = draws.reshape(world.facts.shape)
@@ -52,7 +52,7 @@ def corpus(world: World) -> Iterator[Passage]:
             for fact, phrasing in zip(facts, phrasings[entity].tolist(), strict=False)
         ]
         for number, text in enumerate(_packed(sentences)):
-            yield Passage(f"{entity}-{number}", world.names[entity], text)
+            yield PageSection(f"{entity}-{number}", world.names[entity], text)
 
 
 def _packed(sentences: list[str]) -> list[str]:

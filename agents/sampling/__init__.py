@@ -1,0 +1,1 @@
+"""The policy, and what plays episodes with it."""

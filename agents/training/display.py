@@ -1,0 +1,72 @@
+"""What a run shows in the terminal: a line an update, and a bar with the time left."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from agents.training.config import Config
+from agents.training.metrics import TIMING, Row
+
+SHOWN = {
+    "reward": "reward",
+    "searches": "searches",
+    "invalid_share": "invalid",
+    "noise_probability": "noise",
+    "entropy": "entropy",
+    "kl": "KL",
+}
+
+
+class Display:
+    """Shows rows of metrics as they come.
+
+    Args:
+        config: of the run.
+        updates_done: where it begins.
+    """
+
+    def __init__(self, config: Config, updates_done: int) -> None:
+        self._console = Console()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._progress.add_task(
+            str(config.folder), total=config.updates, completed=updates_done
+        )
+        self._progress.start()
+
+    def show(self, row: Row) -> None:
+        """One line, and the bar moves on."""
+        cells = [f"{label} {row[name]:.3f}" for name, label in SHOWN.items() if name in row]
+        cells += [
+            f"test F1 {name.split('/')[1]} {value:.3f}"
+            for name, value in row.items()
+            if name.startswith("test/") and name.endswith("/f1")
+        ]
+        seconds = row.get(TIMING + "update")
+        cells += [f"{seconds:.1f} s"] if seconds is not None else []
+        self.say(f"update {row['update']:>4.0f}  " + "  ".join(cells))
+        self._progress.update(self._task, completed=row["update"])
+
+    def say(self, text: str) -> None:
+        """A line of text."""
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._progress.stop()

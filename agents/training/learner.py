@@ -1,0 +1,152 @@
+"""Gradient steps: minibatches over all processes, accumulated by token count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from agents.sampling.policy import Policy, PolicyOutput
+from agents.training.batch import Batch
+from agents.training.distributed import Processes
+from agents.training.errors import TrainingError
+from zs_env import keyed_random
+
+if TYPE_CHECKING:
+    from agents.training.config import Config
+
+LossFunction = Callable[[PolicyOutput, Batch], tuple[Tensor, dict[str, Tensor]]]
+"""(what the policy says now, the batch) -> loss of each token and figures of each token, (B, T)."""
+
+
+class Learner:
+    """Trains ``policy``.
+
+    Args:
+        policy: what is trained.
+        config: learning rates, minibatches, limits.
+        processes: who takes part.
+
+    Attributes:
+        optimizer: AdamW with a learning rate for the policy and one for the value head.
+    """
+
+    def __init__(self, policy: Policy, config: Config, processes: Processes) -> None:
+        self.policy = policy
+        self.config = config
+        self.processes = processes
+        self._module = processes.wrap(policy)
+        head = [] if policy.value_head is None else list(policy.value_head.parameters())
+        body = [p for p in policy.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": body, "lr": config.learning_rate},
+                {"params": head, "lr": config.critic_learning_rate},
+            ],
+            weight_decay=config.weight_decay,
+        )
+
+    def autocast(self) -> torch.autocast | nullcontext[None]:
+        """The precision to compute in."""
+        if self.config.uses_bfloat16(self.processes.device):
+            return torch.autocast(self.processes.device.type, torch.bfloat16)
+        return nullcontext()
+
+    @torch.no_grad()
+    def score(self, batch: Batch, policy: Policy | None = None) -> PolicyOutput:
+        """What ``policy`` (the trained one by default) says of the masked tokens, (B, T) each."""
+        policy = self.policy if policy is None else policy
+        policy.eval()
+        columns = [torch.zeros(batch.mask.shape) for _ in range(3)]
+        for rows in batch.micro_batches(self.config.micro_batch_tokens):
+            part = batch.rows(rows).to(self.processes.device)
+            with self.autocast():
+                output = policy(part.token_ids, part.mask)
+            for column, values in zip(columns, output, strict=True):
+                column[rows, : values.shape[1]] = values.float().cpu()
+        return PolicyOutput(*columns)
+
+    def learn(self, batch: Batch, loss_function: LossFunction, update: int) -> dict[str, float]:
+        """Go over this process's ``batch`` in minibatches, a gradient step for each.
+
+        ``update`` is counted from 0: learning rates fall with it.
+
+        Returns:
+            Means over all tokens and processes of what ``loss_function`` reports, and of ``loss``
+            and ``gradient_norm``.
+
+        Raises:
+            TrainingError: the loss or the gradient is no number; nothing was changed by it.
+        """
+        self.policy.train()
+        share = 1.0 - self.config.learning_rate_decay * update / self.config.updates
+        for group in self.optimizer.param_groups:
+            group["lr"] = share * group.setdefault("initial_lr", group["lr"])
+        totals: dict[str, float] = {}
+        all_tokens = 0.0
+        for epoch in range(self.config.epochs):
+            order = torch.from_numpy(
+                keyed_random.permutation(len(batch), "minibatches", self.config.seed, update, epoch)
+            )
+            for rows in order.tensor_split(self.config.minibatches):
+                minibatch = batch.rows(rows)
+                num_tokens = float(self.processes.sum(minibatch.mask.sum().double()))
+                if num_tokens == 0:
+                    continue
+                all_tokens += num_tokens
+                for name, value in self._step(minibatch, loss_function, num_tokens).items():
+                    totals[name] = totals.get(name, 0.0) + value * num_tokens
+        return {name: total / all_tokens for name, total in totals.items()}
+
+    def close(self) -> None:
+        """Free what belongs to the processes' group, which must outlive it."""
+        self._module = self.policy
+
+    def _step(
+        self, batch: Batch, loss_function: LossFunction, num_tokens: float
+    ) -> dict[str, float]:
+        """One gradient step on the minibatch of which all processes hold parts."""
+        self.optimizer.zero_grad()
+        sums = self._accumulate(batch, loss_function, num_tokens)
+        names = sorted(sums)
+        means = self.processes.sum(torch.tensor([sums[n] for n in names], dtype=torch.float64))
+        figures = dict(zip(names, (means / num_tokens).tolist(), strict=True))
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_grad_norm)
+        figures["gradient_norm"] = float(norm)
+        for name in ("loss", "gradient_norm"):
+            if not torch.isfinite(torch.tensor(figures[name])):
+                raise TrainingError(
+                    f"the {name.replace('_', ' ')} became {figures[name]}. The weights of the last "
+                    "checkpoint are untouched: start a new run from them (`model`) with a lower "
+                    "`learning_rate`, a lower `max_grad_norm`, or in float32."
+                )
+        self.optimizer.step()
+        return figures
+
+    def _accumulate(
+        self, batch: Batch, loss_function: LossFunction, num_tokens: float
+    ) -> dict[str, float]:
+        """Add up gradients of the mean loss over ``num_tokens``; the sums of all figures."""
+        sums: dict[str, float] = {}
+        batch = batch if len(batch) else batch.padding()  # all processes must join in
+        parts = list(batch.micro_batches(self.config.micro_batch_tokens))
+        for number, rows in enumerate(parts, start=1):
+            part = batch.rows(rows).to(self.processes.device)
+            with self._synchronised(number == len(parts)), self.autocast():
+                loss, figures = loss_function(self._module(part.token_ids, part.mask), part)
+                # Gradients are averaged over the processes, and should be summed.
+                (loss.where(part.mask, 0.0).sum() * self.processes.size / num_tokens).backward()
+            for name, values in {"loss": loss, **figures}.items():
+                total = values.detach().where(part.mask, 0.0).double().sum().item()
+                sums[name] = sums.get(name, 0.0) + total
+        return sums
+
+    def _synchronised(self, now: bool) -> AbstractContextManager[None]:
+        """Average gradients over processes only in the last part of a minibatch."""
+        if now or not isinstance(self._module, DistributedDataParallel):
+            return nullcontext()
+        return self._module.no_sync()

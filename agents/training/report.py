@@ -1,0 +1,85 @@
+"""The page of a run: before and after, and the curves between."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from agents.training.metrics import TIMING, Row, read_metrics
+from zs_env.report.pages import write_page
+from zs_env.report.plots import draw
+
+BEFORE_AFTER = {
+    "f1": "F1",
+    "exact_match": "exact match",
+    "searches": "searches an episode",
+    "turns": "turns an episode",
+    "invalid_share": "invalid turns",
+    "response_length": "policy tokens an episode",
+}
+
+# File -> title, and the figures it shows with their labels.
+CURVES: dict[str, tuple[str, dict[str, str]]] = {
+    "reward": ("Reward of the episodes played", {"reward": "mean"}),
+    "turns": ("Turns and searches an episode", {"turns": "turns", "searches": "searches"}),
+    "noise": (
+        "Noisy searches",
+        {"noise_probability": "probability", "noisy_share": "share drawn"},
+    ),
+    "invalid": ("Invalid turns", {"invalid_share": "share"}),
+    "length": ("Tokens an episode", {"response_length": "by the policy", "length": "all"}),
+    "kl": ("KL divergence, nats a token", {"kl": "from the base", "approx_kl": "of the update"}),
+    "entropy": ("Entropy of the policy, nats a token", {"entropy": "mean"}),
+    "clip_fraction": ("Tokens that were clipped", {"clip_fraction": "share"}),
+}
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``folder/report.md`` and its pictures from the run's metrics; return the page."""
+    rows = read_metrics(folder)
+    config = json.loads((folder / "config.json").read_text())
+    engines = list(config["test_engines"])
+    pictures = [_draw_test(folder, rows, engines)]
+    pictures += [draw(folder / f"{name}.png", rows, *CURVES[name]) for name in CURVES]
+    lines = [*_summary(rows, config), "", *comparison(rows, engines)]
+    return write_page(folder, lines, pictures, config)
+
+
+def _summary(rows: Sequence[Row], config: dict[str, object]) -> list[str]:
+    trained = [row for row in rows if row["update"] > 0]
+    seconds = sum(value for row in rows for name, value in row.items() if name == TIMING + "update")
+    seconds += sum(row.get(TIMING + "evaluation", 0.0) for row in rows)
+    episodes = sum(row["episodes"] for row in trained)
+    return [
+        f"{len(trained)} of {config['updates']} updates, {episodes:,.0f} episodes, "
+        f"{seconds / 60:.1f} minutes, of which evaluation took "
+        f"{sum(row.get(TIMING + 'evaluation', 0.0) for row in rows) / 60:.1f}. Searches get "
+        f"{config['top_k']} documents of about {config['document_words']} words "
+        "(the paper: 5 of 30).",
+    ]
+
+
+def comparison(rows: Sequence[Row], engines: Sequence[str]) -> list[str]:
+    """Lines of a table: greedy play on held-out questions, before the first update and after."""
+    tested = [row for row in rows if f"test/{engines[0]}/f1" in row] if engines else []
+    if not tested:
+        return ["No evaluation was made."]
+    first, last = tested[0], tested[-1]
+    lines = [
+        "Held-out questions, greedy, no noise:",
+        "",
+        f"| engine | | before | after {last['update']:.0f} updates |",
+        "|---|---|---|---|",
+    ]
+    for engine in engines:
+        for name, label in BEFORE_AFTER.items():
+            key = f"test/{engine}/{name}"
+            lines.append(f"| {engine} | {label} | {first[key]:.3f} | {last[key]:.3f} |")
+    return lines
+
+
+def _draw_test(folder: Path, rows: Sequence[Row], engines: Sequence[str]) -> Path | None:
+    series = {f"test/{engine}/f1": engine for engine in engines}
+    title = "F1 on held-out questions, greedy, no noise"
+    return draw(folder / "test_f1.png", rows, title, series, marker=".")

@@ -1,0 +1,1 @@
+"""The command line ``zs-env``: one subcommand a file."""

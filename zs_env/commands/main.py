@@ -1,0 +1,37 @@
+"""The command line: ``zs-env COMMAND``, or ``python -m zs_env COMMAND``.
+
+A command is a module with ``NAME``, ``DESCRIPTION``, ``add_arguments(parser)`` and
+``run(options)``, which imports what it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from zs_env.commands import index, search, serve_retrieval
+from zs_env.errors import ZeroSearchError
+
+COMMANDS = (search, index, serve_retrieval)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command that ``arguments`` name; by default, those the program was started with.
+
+    What the user can mend is printed as one line, and ends the program with status 1.
+    """
+    parser = argparse.ArgumentParser(prog="zs-env", description="Train and serve search agents.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        subparser = commands.add_parser(
+            command.NAME, help=command.DESCRIPTION, description=command.DESCRIPTION
+        )
+        subparser.set_defaults(run=command.run)
+        command.add_arguments(subparser)
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (ZeroSearchError, ValueError, TypeError, OSError) as error:
+        raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None  # what a shell reports of a program that Ctrl-C ended

@@ -1,0 +1,116 @@
+"""``zs-env search``: one query to any engine, to see what a policy would read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import Any
+
+from zs_env.documents import SearchRequest, clean_documents, clean_text
+from zs_env.engines import ENGINES, checked_search, load_engine
+from zs_env.prompts import render_information
+from zs_env.rules import DOCUMENT_SLACK
+
+NAME = "search"
+DESCRIPTION = "Send one query to an engine, and print what a policy would read."
+
+EXAMPLES = """\
+examples:
+  zs-env search "birthplace of Ada Blake"
+  zs-env search --engine passages.jsonl "capital of Peru"
+  zs-env search --engine simulated -o base_url=http://127.0.0.1:8000/v1 -o model=qwen \\
+      --question "What is the capital of Peru?" --answer Lima --noisy "capital of Peru"
+  zs-env search --engine google -o provider=serpapi "capital of Peru"
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    parser.add_argument("query", help="what to search for")
+    parser.add_argument(
+        "--engine",
+        default="world",
+        help=f"{', '.join(ENGINES)}, the path of a .jsonl corpus, or module:Class; "
+        "default: %(default)s",
+    )
+    parser.add_argument(
+        "-o",
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the engine, as JSON or as text; may be repeated",
+    )
+    parser.add_argument("--question", help="what the searcher wants to know; default: the query")
+    parser.add_argument(
+        "--answer", action="append", default=[], help="a golden answer; may be repeated"
+    )
+    parser.add_argument("--noisy", action="store_true", help="ask for documents that do not help")
+    parser.add_argument(
+        "--top-k", type=_positive, default=5, help="documents; default: %(default)s"
+    )
+    parser.add_argument(
+        "--document-words", type=_positive, default=30, help="words of each; default: %(default)s"
+    )
+    parser.add_argument("--key", type=int, default=0, help="what random choices follow from")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Search, and print the documents as a policy reads them; what it took goes to stderr.
+
+    Raises:
+        SearchFailure: the engine gave up.
+    """
+    sys.path.append("")  # for an engine of one's own in this folder
+    engine = load_engine(options.engine, parse_options(options.option))
+    request = SearchRequest(
+        query=clean_text(options.query),
+        question=options.question or options.query,
+        golden_answers=tuple(options.answer),
+        noisy=options.noisy,
+        top_k=options.top_k,
+        document_words=options.document_words,
+        key=options.key,
+    )
+    if options.noisy and not engine.honours_noise:
+        print(f"{options.engine} is a real engine and ignores --noisy", file=sys.stderr)
+    start = time.perf_counter()
+    try:
+        [result] = checked_search(engine, [request])
+    finally:
+        engine.close()
+    if result.failure is not None:
+        raise result.failure
+    documents = clean_documents(result.documents, DOCUMENT_SLACK * request.document_words)
+    print(render_information(documents).strip())
+    took = f"{len(documents)} documents in {time.perf_counter() - start:.2f} s"
+    print(took if engine.usage is None else f"{took}; {engine.usage}", file=sys.stderr)
+
+
+def parse_options(given: list[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` texts as a dict; a value that is no JSON is a text.
+
+    Raises:
+        ValueError: there is no ``=``.
+    """
+    options: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"`--option` must be NAME=VALUE, got {text!r}.")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    return options
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number

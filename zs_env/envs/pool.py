@@ -1,0 +1,258 @@
+"""Stepping without a barrier: whoever has its documents goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium.error import ResetNeeded
+from numpy.typing import NDArray
+
+from zs_env.concurrency.event_loop import caught, engine_loop
+from zs_env.documents import SearchRequest, SearchResult
+from zs_env.engines import checked_asearch
+from zs_env.envs.gym_interface import (
+    check_action,
+    check_observation,
+    check_options,
+    check_progress,
+    observation_of,
+    reset_info,
+)
+from zs_env.episode import Episode
+from zs_env.factory import EpisodeStream, as_key, make_factory
+
+
+class Ready(NamedTuple):
+    """Episodes that wait for an action, or are over. M is their number.
+
+    Attributes:
+        episode_ids: which they are, ascending, shape (M,), int64.
+        observations: M strings, as `ZeroSearchEnv` gives them.
+        rewards: shape (M,), float64.
+        terminations: who has answered, shape (M,), bool.
+        truncations: who was cut off, shape (M,), bool.
+        infos: M dicts, as `ZeroSearchEnv` gives them.
+    """
+
+    episode_ids: NDArray[np.int64]
+    observations: tuple[str, ...]
+    rewards: NDArray[np.float64]
+    terminations: NDArray[np.bool_]
+    truncations: NDArray[np.bool_]
+    infos: tuple[dict[str, Any], ...]
+
+
+class EpisodePool:
+    """``num_episodes`` episodes under way at once, stepped as their documents come.
+
+    As in EnvPool, `send` takes actions and returns at once, and `recv` gives whoever is ready. The
+    engine is asked meanwhile, on an event loop in a thread of its own. Episode i of a pool that was
+    reset with seed s is in all it returns the single environment of seed s + i, in whatever order
+    documents come.
+
+    Example:
+        >>> pool = EpisodePool(64)
+        >>> pool.reset(seed=0)
+        >>> while pool.num_running:
+        ...     ready = pool.recv(min_ready=16)
+        ...     over = ready.terminations | ready.truncations
+        ...     texts = [f"<answer>{len(text)}</answer>" for text in ready.observations]
+        ...     pool.send(ready.episode_ids[~over], [t for t, o in zip(texts, over) if not o])
+
+    Args:
+        num_episodes: episodes at a time.
+        observation: ``transcript`` or ``delta``.
+        arguments: the other arguments of `zs_env.envs.text_env.ZeroSearchEnv`.
+
+    Raises:
+        ValueError: an argument is out of its range; see also `zs_env.factory.EpisodeFactory`.
+    """
+
+    def __init__(
+        self, num_episodes: int, *, observation: str = "transcript", **arguments: Any
+    ) -> None:
+        if num_episodes < 1:
+            raise ValueError(f"`num_episodes` must be at least 1, got {num_episodes}.")
+        self.num_episodes = num_episodes
+        self.factory = make_factory(arguments)
+        self.observation = check_observation(observation)
+        self._streams: list[EpisodeStream | None] = [None] * num_episodes
+        self._episodes: list[Episode | None] = [None] * num_episodes
+        self._infos: dict[int, dict[str, Any]] = {}  # of those that are ready
+        self._searching: dict[int, Episode] = {}
+        self._acting: set[int] = set()  # those that recv has given out
+        self._found: queue.SimpleQueue[Found] = queue.SimpleQueue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.set_progress(0.0)
+
+    @property
+    def num_running(self) -> int:
+        """Episodes that are not over, and such whose end `recv` has not given out yet."""
+        return len(self._infos) + len(self._searching) + len(self._acting)
+
+    def set_progress(self, progress: float) -> None:
+        """Say how far training is, in [0, 1]: sets the noise probability of later episodes."""
+        self.progress = check_progress(progress)
+        self.noise_probability = self.factory.noise_probability(self.progress)
+
+    def episode(self, episode_id: int) -> Episode:
+        """The running or just finished episode of that id."""
+        episode = self._episodes[self._check_id(episode_id)]
+        if episode is None:
+            raise ResetNeeded(f"Call reset() first: there is no episode {episode_id} yet.")
+        return episode
+
+    def reset(
+        self,
+        episode_ids: Iterable[int] | None = None,
+        *,
+        seed: int | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Begin episodes, which `recv` then gives with their prompts. Drops what was running.
+
+        Args:
+            episode_ids: which; by default all.
+            seed: episode i follows from ``seed + i``; without one, it goes on with its questions.
+            options: ``progress``, ``question`` and ``key``, as for `ZeroSearchEnv`.
+        """
+        checked = check_options(options, ("progress", "question", "key"))
+        question, key = self.factory.find(checked.get("question")), as_key(checked.get("key"))
+        self.set_progress(checked.get("progress", self.progress))
+        ids = range(self.num_episodes) if episode_ids is None else episode_ids
+        for i in [self._check_id(i) for i in ids]:
+            stream = self._stream(i, seed)
+            self._searching.pop(i, None)
+            self._acting.discard(i)
+            episode = stream.next(self.noise_probability, question, key)
+            self._episodes[i] = episode
+            self._infos[i] = reset_info(episode, self.progress)
+
+    def send(self, episode_ids: Sequence[int] | NDArray[Any], actions: Sequence[str]) -> None:
+        """Take a turn of each of ``episode_ids``, and ask for the documents of those that search.
+
+        Raises:
+            ResetNeeded: an episode is over, or `recv` has not given it out.
+            gymnasium.error.InvalidAction: an action is no string.
+        """
+        if isinstance(actions, str) or len(actions) != len(episode_ids):
+            raise ValueError(
+                f"`actions` must be {len(episode_ids)} strings, one for each of `episode_ids`, "
+                f"got {type(actions).__name__} of length {len(actions)}."
+            )
+        if len({int(i) for i in episode_ids}) != len(episode_ids):
+            raise ValueError(f"`episode_ids` must differ from each other, got {episode_ids}.")
+        turns = [
+            (self._check_turn(i), check_action(action))
+            for i, action in zip(episode_ids, actions, strict=True)
+        ]
+        requests: list[tuple[int, Episode, SearchRequest]] = []
+        try:
+            for i, action in turns:
+                self._acting.remove(i)
+                episode = self.episode(i)
+                request = episode.act(action)
+                if request is None:
+                    self._infos[i] = episode.info()
+                else:
+                    self._searching[i] = episode
+                    requests.append((i, episode, request))
+        finally:  # if a reward raises, those before it go on
+            if requests:
+                engine_loop().call_soon_threadsafe(self._ask, requests)
+
+    def recv(self, min_ready: int = 1) -> Ready:
+        """Wait until ``min_ready`` episodes are ready, or all that are searching; give all ready.
+
+        An episode that is over is given once; `reset` begins the next in its place.
+
+        Raises:
+            ResetNeeded: no episode is searching or ready, so there is nothing to wait for.
+            Exception: whatever the engine raised; failures of searches are not raised.
+        """
+        if not self._infos and not self._searching:
+            raise ResetNeeded("no episode is under way: call reset() or send() before recv().")
+        while self._searching and (len(self._infos) < min_ready or not self._found.empty()):
+            self._observe(self._found.get())
+        ids = sorted(self._infos)
+        infos = tuple(self._infos.pop(i) for i in ids)
+        episodes = [self.episode(i) for i in ids]
+        self._acting.update(
+            i for i, episode in zip(ids, episodes, strict=True) if not episode.finished
+        )
+        return Ready(
+            episode_ids=np.array(ids, dtype=np.int64),
+            observations=tuple(observation_of(episode, self.observation) for episode in episodes),
+            rewards=np.array([episode.reward for episode in episodes], dtype=np.float64),
+            terminations=np.array([episode.terminated for episode in episodes], dtype=np.bool_),
+            truncations=np.array([episode.truncated for episode in episodes], dtype=np.bool_),
+            infos=infos,
+        )
+
+    def close(self) -> None:
+        """Stop waiting for documents, and close the engine, if the pool made it."""
+        self._searching.clear()
+        engine_loop().call_soon_threadsafe(self._cancel)
+        self.factory.close()
+
+    def _ask(self, requests: Sequence[tuple[int, Episode, SearchRequest]]) -> None:
+        """On the engines' loop: ask for the documents of all at once."""
+        loop = asyncio.get_running_loop()
+        for i, episode, request in requests:
+            task = loop.create_task(self._answer(i, episode, request))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, i: int, episode: Episode, request: SearchRequest) -> None:
+        result, error = await caught(checked_asearch(self.factory.search_engine, request))
+        self._found.put(Found(i, episode, result, error))
+
+    def _cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    def _observe(self, found: Found) -> None:
+        """Show an episode its documents, unless it was reset while it waited for them."""
+        if self._searching.get(found.episode_id) is not found.episode:
+            return
+        del self._searching[found.episode_id]
+        if found.error is not None:
+            raise found.error
+        if found.result is not None:
+            found.episode.observe(found.result)
+        self._infos[found.episode_id] = found.episode.info()
+
+    def _stream(self, i: int, seed: int | None) -> EpisodeStream:
+        stream = self._streams[i]
+        if seed is not None or stream is None:
+            start = int(np.random.default_rng().integers(2**62)) if seed is None else seed
+            stream = self._streams[i] = EpisodeStream(self.factory, start + i)
+        return stream
+
+    def _check_id(self, episode_id: Any) -> int:
+        i = int(episode_id)
+        if not 0 <= i < self.num_episodes:
+            raise ValueError(f"episode ids are 0 to {self.num_episodes - 1}, got {episode_id}.")
+        return i
+
+    def _check_turn(self, episode_id: Any) -> int:
+        i = self._check_id(episode_id)
+        if i not in self._acting:
+            raise ResetNeeded(
+                f"episode {i} waits for no action: send() takes those that recv() gave and that "
+                "are not over."
+            )
+        return i
+
+
+class Found(NamedTuple):
+    """The documents of a search of ``episode``, or what the engine raised."""
+
+    episode_id: int
+    episode: Episode
+    result: SearchResult | None
+    error: BaseException | None

@@ -1,0 +1,152 @@
+"""The token environment: one action is one token of the policy."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.error import ResetNeeded
+from numpy.typing import NDArray
+
+from zs_env.envs.episode_env import EpisodeEnv
+from zs_env.envs.token_setup import TokenSetup
+from zs_env.episode import Episode
+
+Observation = dict[str, NDArray[Any]]
+
+
+class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
+    """Answer a question token by token: `ZeroSearchEnv` for agents that know nothing of text.
+
+    ## Description
+    The same episodes as those of `zs_env.envs.text_env.ZeroSearchEnv`: thoughts, searches, documents, an
+    answer. Here one step appends one token of the policy. When a token completes a search, the
+    tokens of the documents are appended in the same step: they are observations, never actions.
+
+    ## Action Space
+    `Discrete(V)`: the next token. `action_masks()`, and `info["action_mask"]` (int8, a copy), say
+    which tokens may be written; at least one always may.
+
+    | `masking`      | allows                                                                     |
+    |----------------|----------------------------------------------------------------------------|
+    | `"tags"`       | what keeps a turn to the template: a thought, then one search or answer that is not blank; complete before the turn is full; no token with a part of a tag |
+    | `"vocabulary"` | all but padding, other special tokens and the tags of documents            |
+    | `"none"`       | all                                                                        |
+
+    A masked token is written all the same, and counted in `info["num_masked"]`; with
+    `masked_action="error"` it is an error. A turn ends at the token that completes a search or an
+    answer (outside of an open thought), at end-of-text, or after `max_turn_tokens`. The tags are
+    recognised in the text, also where a tokenizer splits them.
+
+    ## Observation Space
+    `Dict`, where C is `context_length`:
+
+    | key      | space                          | meaning                                         |
+    |----------|--------------------------------|-------------------------------------------------|
+    | `tokens` | `Box(0, V - 1, (C,), int32)`   | the transcript so far, then padding             |
+    | `length` | `Box(0, C, (1,), int32)`       | its tokens                                      |
+    | `roles`  | `Box(0, 4, (C,), int8)`        | who wrote each: 0 padding, 1 prompt, 2 policy, 3 documents, 4 correction |
+
+    ## Starting State
+    As `ZeroSearchEnv`, options of `reset` included: the prompt and nothing else.
+
+    ## Rewards
+    0.0 until the episode ends; then as `ZeroSearchEnv`. For a reward on the way see
+    `zs_env.envs.shaping.PotentialShaping`.
+
+    ## Episode End
+    As `ZeroSearchEnv`. There is always room for a whole turn of `max_turn_tokens`: where there is
+    not, the episode is truncated after the turn before. An episode that is truncated has earned 0.0
+    for good: an algorithm that bootstraps there, as those of Stable-Baselines3 do, comes to value
+    never answering (`agents.sb3.TokenVecEnv` keeps them from it).
+
+    ## Information
+    `action_mask` always; what `ZeroSearchEnv` gives, in the step that ends a turn; `num_masked` at
+    the end: tokens that the mask forbade.
+
+    ## Arguments
+    | argument          | default   | meaning                                                      |
+    |-------------------|-----------|--------------------------------------------------------------|
+    | `tokenizer`       | `"world"` | `"world"`: the closed vocabulary of the embedded world (V = 1,036, or 123 with `world_size="tiny"`); name or folder of a tokenizer of Hugging Face; or an object |
+    | `context_length`  | `1024`    | C: tokens of an episode                                      |
+    | `max_turn_tokens` | `64`      | tokens of a turn                                             |
+    | `masking`         | `"tags"`  | see above                                                    |
+    | `answer_last`     | `False`   | whether `masking="tags"` allows only an answer in the last of `max_turns`, in which a search is never sent; where `context_length` ends an episode sooner, it does not |
+    | `masked_action`   | `"count"` | or `"error"`                                                 |
+    | `render_mode`     | `None`    | `"ansi"` or `"human"`: the transcript in colour              |
+
+    and those of `ZeroSearchEnv`, but for `observation`. `max_context_chars` has no effect, and
+    `max_action_chars` no default: `max_turn_tokens` limits a turn. With
+    `tokenizer="world"` the default of `prompt_template` is the prompt whose words the vocabulary
+    has: `prompts.TINY_PROMPT` with `world_size="tiny"`.
+
+    ## Version History
+    * v0: Initial version.
+    """  # noqa: E501  (the rows of a table cannot be broken)
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["human", "ansi"], "render_fps": 4}  # type: ignore[misc]  # class-level in Gymnasium too
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Any = "world",
+        context_length: int = 1024,
+        max_turn_tokens: int = 64,
+        masking: str = "tags",
+        answer_last: bool = False,
+        masked_action: str = "count",
+        render_mode: str | None = None,
+        **arguments: Any,
+    ) -> None:
+        self.setup = TokenSetup(
+            tokenizer,
+            context_length,
+            max_turn_tokens,
+            masking,
+            answer_last,
+            masked_action,
+            arguments,
+        )
+        super().__init__(self.setup.factory, render_mode)
+        self.action_space = self.setup.action_space
+        self.observation_space = self.setup.observation_space
+        self._tokens = self.setup.make_batch(1)
+
+    @property
+    def episode(self) -> Episode:
+        """The running or just finished episode, with all its details."""
+        episode = self._tokens.episodes[0]
+        if episode is None:
+            raise ResetNeeded("Call reset() first: there is no episode yet.")
+        return episode
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which tokens may be written next, shape (V,), bool."""
+        masks: NDArray[np.bool_] = self._tokens.action_masks()[0].view(np.bool_)
+        return masks
+
+    def step(self, action: np.int64) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Append one token; if it ends the turn, take the turn and answer its search."""
+        if self._tokens.episodes[0] is None or self.episode.finished:
+            raise ResetNeeded("Call reset() before step(): no episode is running.")
+        row = np.zeros(1, dtype=np.int64)
+        tokens = self.setup.check(self._tokens, np.asarray(action).reshape(-1), row)
+        ended = self._tokens.step(tokens, row, self.factory.search_engine)
+        episode = self.episode
+        info = episode.info() if ended else {}
+        if episode.finished:
+            info["num_masked"] = int(self._tokens.num_masked[0])
+        return self._result(info)
+
+    def _show_new(self, episode: Episode) -> None:
+        self._tokens.begin(0, episode)
+
+    def _observation(self) -> Observation:
+        return {
+            "tokens": self._tokens.tokens[0].copy(),
+            "length": self._tokens.lengths.copy(),
+            "roles": self._tokens.roles[0].copy(),
+        }
+
+    def _info(self, info: dict[str, Any]) -> dict[str, Any]:
+        return {**info, "action_mask": self._tokens.action_masks()[0]}

@@ -1,0 +1,1 @@
+"""Pages and plots: they take figures, and know no trainer."""

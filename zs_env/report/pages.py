@@ -1,0 +1,37 @@
+"""Pages of Markdown that a run leaves in its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def write_page(
+    folder: Path,
+    lines: Sequence[str],
+    pictures: Sequence[Path | None],
+    options: Mapping[str, Any],
+) -> Path:
+    """Write ``folder/report.md``: ``lines``, the pictures that there are, the options."""
+    page = folder / "report.md"
+    page.write_text(
+        "\n".join(
+            [
+                f"# {folder.name}",
+                "",
+                *lines,
+                "",
+                *(f"![{picture.stem}]({picture.name})" for picture in pictures if picture),
+                "",
+                "## Options",
+                "",
+                "```json",
+                json.dumps(options, indent=1, default=str),
+                "```",
+                "",
+            ]
+        )
+    )
+    return page

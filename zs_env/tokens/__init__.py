@@ -1,0 +1,1 @@
+"""Everything about token ids: encoders, masks, trajectories, rollouts."""
