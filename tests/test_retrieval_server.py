@@ -20,8 +20,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from zs_env import Document, SearchRequest, retrieval_server
-from zs_env.engines import checked_search, load_engine
+from zs_env import Document, SearchRequest
+from zs_env.engines import checked_search, load_engine, retrieval_server
 from zs_env.engines.bm25 import BM25Engine, load
 from zs_env.engines.retrieval_server import MAX_BODY_BYTES, MAX_QUERIES, MAX_QUERY_CHARS, make_app
 
