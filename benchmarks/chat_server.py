@@ -42,7 +42,7 @@ class Reply:
         headers: HTTP headers.
         body: body to send in place of a completion.
         cut: whether to announce the whole body, send half of it, and close the connection.
-        hang: whether never to reply.
+        hang: never answer.
     """
 
     text: str = ""

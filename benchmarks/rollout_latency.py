@@ -292,8 +292,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sizes", type=int, nargs="*", default=[64, 256, 1024])
-    parser.add_argument("--fault-sizes", type=int, nargs="*", default=[256])
+    parser.add_argument(
+        "--sizes", type=int, nargs="*", default=[64, 256, 1024], help="numbers of episodes"
+    )
+    parser.add_argument(
+        "--fault-sizes", type=int, nargs="*", default=[256], help="the same, with faulty replies"
+    )
     parser.add_argument("--runs", type=int, default=NUM_RUNS, help="runs of each client")
     options = parser.parse_args()
     plans = [(size, 0.0, 1.10) for size in options.sizes]
