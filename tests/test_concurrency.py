@@ -423,7 +423,7 @@ def test_what_was_not_closed_is_freed_at_the_end_of_the_program():
         "from zs_env.engines import *\n"
         "with running(ChatServer().app()) as url:\n"
         "    options = {'base_url': url + '/v1', 'model': MODEL}\n"
-        "    engine = load_engine('simulated', options)\n"
+        "    engine = load_engine({'name': 'simulated', **options})\n"
         "    print(len(checked_search(engine, [zs_env.SearchRequest('q', '?', ('a',))])))\n"
     )
     result = subprocess.run(
