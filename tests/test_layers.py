@@ -26,7 +26,8 @@ zs_env: evaluation adapters testing
 zs_env: simulation report
 zs_env: commands
 zs_env: __init__ __main__
-agents: __init__ objectives sampling tiny
+agents: __init__ objectives tiny
+agents: sampling
 agents: training
 agents: sb3 sft ppo grpo reinforce evaluate
 studies examples benchmarks
