@@ -9,11 +9,12 @@ from dataclasses import replace
 from gymnasium import logger
 
 from agents.objectives.losses import kl_k3
-from agents.sampling.player import Assignment, Player, token_rules
+from agents.sampling.player import Player, token_rules
 from agents.sampling.policy import Policy
 from agents.training.batch import Batch, make_batch
 from agents.training.learner import Learner
 from agents.training.metrics import TIMING, Row, record_of, summarise
+from zs_env.episode import Assignment
 from zs_env.factory import QuestionOrder
 from zs_env.keyed_random import derive_key
 from zs_env.tokens.trajectory import Trajectory
@@ -46,7 +47,7 @@ class Collector:
                 f"{longest} tokens."
             )
         rules = token_rules(self.factory.rules, config.max_context, config.max_turn_tokens)
-        self.player = Player(policy, self.factory.search_engine, rules, config.rollout_rows)
+        self.player = Player(policy, self.factory.search_engine, rules, config.concurrent_episodes)
         self.player.check_room(self.factory.source)
 
     def collect(self, update: int) -> tuple[Batch, Row]:

@@ -83,7 +83,7 @@ class Config:
     """Questions of a round."""
     group_size: int = 1
     """Episodes for each question."""
-    rollout_rows: int = 256
+    concurrent_episodes: int = 256
     """Episodes that a process plays at the same time."""
     temperature: float = 1.0
     """Of sampling and of the trained distribution."""
@@ -122,7 +122,7 @@ class Config:
     def __post_init__(self) -> None:
         """Check the values."""
         positive = (
-            "updates questions_per_update group_size rollout_rows epochs minibatches "
+            "updates questions_per_update group_size concurrent_episodes epochs minibatches "
             "micro_batch_tokens max_context max_turn_tokens evaluate_every save_every "
             "keep_checkpoints num_test_questions temperature learning_rate critic_learning_rate "
             "max_grad_norm max_kl"

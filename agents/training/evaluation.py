@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from agents.sampling.player import Assignment, Player, token_rules
+from agents.sampling.player import Player, token_rules
 from agents.sampling.policy import Policy
 from agents.training.config import Config
 from agents.training.distributed import Processes
 from agents.training.metrics import Row, record_of
+from zs_env.episode import Assignment
 from zs_env.factory import EpisodeFactory
 from zs_env.keyed_random import derive_key
 
@@ -31,7 +32,7 @@ def evaluate(
     noise = noise if factory.search_engine.honours_noise else 0.0
     count = min(config.num_test_questions, len(factory.source))
     questions = processes.share([factory.source[number] for number in range(count)])
-    player = Player(policy, factory.search_engine, rules, config.rollout_rows, greedy=greedy)
+    player = Player(policy, factory.search_engine, rules, config.concurrent_episodes, greedy=greedy)
     trajectories = player.play(
         [
             Assignment(q, derive_key("test", q.id), derive_key("test sample", q.id), noise)
