@@ -136,9 +136,7 @@ def _scan(text: str) -> tuple[Action, int]:
     return Invalid(NO_ACTION), len(text)
 
 
-def _tags_outside_thoughts(
-    text: str, thoughts: list[tuple[int, int]]
-) -> Iterator[re.Match[str]]:
+def _tags_outside_thoughts(text: str, thoughts: list[tuple[int, int]]) -> Iterator[re.Match[str]]:
     """Yield the tags of searches and answers, with groups slash and name.
 
     The spans of the closed thoughts before each tag are appended to ``thoughts``.

@@ -88,7 +88,9 @@ def play(
     if max_episodes is not None and max_episodes < 1:
         raise ValueError(f"`max_episodes` must be at least 1, got {max_episodes}.")
     if _on_engine_loop():
-        raise RuntimeError("play() waits for searches, so it cannot run on the loop of all engines.")
+        raise RuntimeError(
+            "play() waits for searches, so it cannot run on the loop of all engines."
+        )
 
     def begin(assignment: Assignment) -> TokenEpisode:
         episode = Episode(

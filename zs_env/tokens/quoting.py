@@ -53,9 +53,7 @@ class QuotingEncoder:
             for token in (self._encode_quotation(piece) if quoted else self._encode_frame(piece))
         )
 
-    def _is_sound(
-        self, ids: Sequence[int], text: str, pieces: Sequence[tuple[str, bool]]
-    ) -> bool:
+    def _is_sound(self, ids: Sequence[int], text: str, pieces: Sequence[tuple[str, bool]]) -> bool:
         """Whether all markup in ``ids``, those of ``text``, comes from the frame."""
         quotations = [piece for piece, quoted in pieces if quoted]
         if not quotations:
@@ -106,7 +104,7 @@ class QuotingEncoder:
         if unknown & {getattr(tokenizer, name, None) for name in ENDS}:
             unknown = set()  # it has another meaning, as for GPT-2
         special -= {None, *unknown}
-        added = getattr(tokenizer, "get_added_vocab", dict)()
+        added: dict[str, int] = getattr(tokenizer, "get_added_vocab", dict)()
         texts = {token: tokenizer.decode([token]) for token in special}
         texts |= {token: text for text, token in added.items() if not _WORDS.fullmatch(text)}
         return {

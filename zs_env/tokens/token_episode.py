@@ -9,7 +9,7 @@ import numpy as np
 
 from zs_env.actions import STOP
 from zs_env.documents import SearchRequest, SearchResult
-from zs_env.episode import Episode, Role, Termination
+from zs_env.episode import Episode, Role
 from zs_env.errors import RolloutError
 from zs_env.tokens.encoder import TextEncoder
 from zs_env.tokens.trajectory import SearchRecord, TokenSegment, Trajectory
@@ -66,7 +66,7 @@ class TokenEpisode:
         self, episode: Episode, encoder: TextEncoder, *, max_turn_tokens: int | None = None
     ) -> None:
         if episode.turn:
-            raise ValueError(f"whole episodes are played, and this one is in turn {episode.turn}.")
+            raise ValueError(f"expected whole episodes, and this one is in turn {episode.turn}.")
         reserve = episode.rules.turn_reserve
         self._max_turn_tokens = reserve if max_turn_tokens is None else max_turn_tokens
         if not 0 < self._max_turn_tokens <= reserve:

@@ -74,7 +74,7 @@ def read_tokenizer(path: str | Path) -> Any:
         # Some model types bring a class that ignores how the tokenizer in the folder splits text.
         named = get_tokenizer_config(path).get("tokenizer_class")
         cls = PreTrainedTokenizerFast if named in GENERIC_TOKENIZERS else AutoTokenizer
-        tokenizer = cls.from_pretrained(path)
+        tokenizer: Any = cls.from_pretrained(path)
     except (OSError, ValueError, KeyError) as error:
         raise TokenizerError(
             "expected the name or folder of a tokenizer of Hugging Face, or of a model with one, "
