@@ -44,6 +44,7 @@ autodoc_default_options = {
     "ignore-module-all": True,  # what a package only passes on has its entry where it is made
 }
 autodoc_mock_imports = ["vllm"]  # lives in an environment of its own
+autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 default_role = "py:obj"
 napoleon_use_ivar = True
