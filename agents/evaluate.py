@@ -42,9 +42,7 @@ class EvaluateConfig:
     checkpoint: str
     """Folder of a checkpoint, or any causal language model."""
     engine: str = "world"
-    """world, bm25, the path of a .jsonl corpus, or module:Class."""
-    engine_options: str = "{}"
-    """Arguments of the engine, as JSON."""
+    """Engine to evaluate with, options included, as in training."""
     noise: float = 0.0
     """Share of searches that get noisy documents."""
     questions: str | None = None
@@ -122,15 +120,14 @@ def main(options: EvaluateConfig) -> None:
     config = replace(
         config,
         **chosen,
-        engine=options.engine,
-        engine_options=options.engine_options,
         num_test_questions=options.num_questions,
     )
     processes = Processes(options.device)
     policy = load_policy(options.checkpoint, temperature=config.temperature).to(processes.device)
-    factory = config.make_test_factory(options.engine)
+    limits = config.limits(policy.encoder)
+    source = config.make_test_source(options.engine, limits)
     records = evaluate(
-        policy, factory, config, processes, noise=options.noise, greedy=not options.sample
+        policy, source, config, processes, noise=options.noise, greedy=not options.sample
     )
     if processes.is_main:
         title = f"{options.checkpoint}: engine {options.engine}, noise {options.noise}"

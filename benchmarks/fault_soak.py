@@ -24,7 +24,8 @@ from benchmarks.rollout_latency import body_of, policy
 from zs_env import Episode
 from zs_env.engines import SearchEngine, checked_search, load_engine
 from zs_env.envs.pool import EpisodePool
-from zs_env.factory import EpisodeFactory
+from zs_env.episodes import EpisodeSource
+from zs_env.settings import TextSettings
 
 FAULTS = "500,429,cut,malformed,html,no choice,hang"
 NUM_EPISODES = 256
@@ -136,15 +137,13 @@ class Soak:
 
 def count_wrong(transcripts: dict[tuple[str, int], int]) -> int:
     """Episodes that are not what they are without faults."""
-    engine = load_engine(
-        "simulated", {"llm": "scripted", "script": lambda request: documents(body_of(request))}
-    )
-    factory = EpisodeFactory(engine=engine)
+    script = lambda request: documents(body_of(request))  # noqa: E731
+    engine = load_engine({"name": "simulated", "llm": "scripted", "script": script})
+    settings = TextSettings(engine=engine)
+    source = EpisodeSource(settings, settings.limits)
     wrong = 0
     for (question_id, key), seen in transcripts.items():
-        question = factory.find(question_id)
-        assert question is not None
-        episode = factory.make(question, key, 0.0)
+        episode = source.make(source.find(question_id), key, 0.0)
         while not episode.finished:
             request = episode.act(policy(episode))
             if request is not None:
@@ -164,7 +163,8 @@ def main() -> None:
     spinner = subprocess.Popen([sys.executable, "-c", SPIN])
     try:
         limits = {"timeout_s": 1.0, "deadline_s": 20.0, "max_attempts": 8}
-        engine = load_engine("simulated", {"base_url": servers.urls(), "model": MODEL, **limits})
+        server = {"base_url": servers.urls(), "model": MODEL}
+        engine = load_engine({"name": "simulated", **server, **limits})
         soak = Soak(engine, servers, options.searches)
         start = time.perf_counter()
         soak.run()

@@ -30,8 +30,9 @@ from zs_env import Episode, SearchEngine, keyed_random
 from zs_env.engines import checked_search, load_engine
 from zs_env.envs.pool import EpisodePool
 from zs_env.envs.text_vector_env import ZeroSearchVectorEnv
-from zs_env.factory import EpisodeFactory, EpisodeStream
+from zs_env.episodes import EpisodeSource, EpisodeStream
 from zs_env.llm import ChatRequest
+from zs_env.settings import TextSettings
 from zs_env.tokens.rollout import rollout
 
 ANSWER = "<think>I know enough.</think><answer>Lima</answer>"
@@ -69,8 +70,9 @@ def policy(episode: Episode) -> str:
 
 def begin(setting: Setting) -> list[Episode]:
     """The episodes, before their first turn: those of environments with seeds 0, 1, …."""
-    factory = EpisodeFactory(engine=setting.engine)
-    return [EpisodeStream(factory, seed).next(0.0) for seed in range(setting.num_episodes)]
+    settings = TextSettings(engine=setting.engine)
+    source = EpisodeSource(settings, settings.limits)
+    return [EpisodeStream(source, seed).next(0.0) for seed in range(setting.num_episodes)]
 
 
 def results_of(episodes: Sequence[Episode]) -> Results:
@@ -157,7 +159,7 @@ def record_bodies(num_episodes: int) -> list[list[dict[str, Any]]]:
         asked[request.messages[0].content + str(request.seed)] = request
         return "\n".join(f"Doc {i}: page" for i in range(1, 6))
 
-    engine = load_engine("simulated", {"llm": "scripted", "script": note})
+    engine = load_engine({"name": "simulated", "llm": "scripted", "script": note})
     bodies: list[list[dict[str, Any]]] = []
     for episode in begin(Setting(num_episodes, "", engine)):
         asked.clear()
@@ -245,8 +247,13 @@ class Comparison:
     def run(self, num_runs: int) -> None:
         """Let the clients take turns; the reference's way, which takes long, has one."""
         with server(0.0) as good_url, server(self.fault_rate) as url:
-            options = {"base_url": url, "model": MODEL, "max_concurrency": 2048}
-            setting = Setting(self.num_episodes, url, load_engine("simulated", options))
+            options = {
+                "name": "simulated",
+                "base_url": url,
+                "model": MODEL,
+                "max_concurrency": 2048,
+            }
+            setting = Setting(self.num_episodes, url, load_engine(options))
             ground = setting._replace(base_url=good_url)
             for run in range(num_runs):
                 self._measure(FLOOR, ground, lambda _: floor(ground, self.bodies))

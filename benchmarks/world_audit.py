@@ -147,7 +147,7 @@ def wordings(world: World, fact: Fact) -> list[str]:
 
 def search(world: World, query: str, question: Question, noisy: bool, key: int = 0) -> list[str]:
     """The texts that the engine ``world`` writes for ``query``."""
-    engine = load_engine("world", {}, world.seed, world.size)
+    engine = load_engine("world", world.seed, world.size)
     request = SearchRequest(query, question.text, question.golden_answers, noisy=noisy, key=key)
     return [document.text for document in engine.search([request])[0].documents]
 

@@ -370,8 +370,8 @@ def test_interrupt_ends_a_program_that_waits_for_a_server(server, number):
     server.plan = lambda body, attempt: Reply(hang=True)
     program = (
         "import gymnasium, zs_env\n"
-        f"options = {{'base_url': '{server.url}', 'model': '{MODEL}'}}\n"
-        "env = gymnasium.make('ZeroSearch-v0', engine='simulated', engine_options=options)\n"
+        f"engine = 'simulated,base_url={server.url},model={MODEL}'\n"
+        "env = gymnasium.make('ZeroSearch-v0', engine=engine)\n"
         "env.reset(seed=0)\n"
         "print('waits', flush=True)\n"
         "env.step('<search>a</search>')\n"

@@ -130,7 +130,7 @@ def test_vec_env_refuses_what_would_touch_other_environments_too(call, message):
 
 def test_vec_env_options_are_those_of_the_next_reset_alone():
     env = TokenVecEnv(3, noise_end=1.0, **TINY)
-    source = env.envs.factory.source
+    source = env.envs.source.questions
     ids = [source[i].id for i in (5, 2, 9)]
     env.seed(0)
     env.set_options([{"question": q, "key": 4, "progress": 1.0} for q in ids])
@@ -173,8 +173,8 @@ def test_evaluation_plays_each_test_question_once():
             return self.unwritten[i].pop()
 
     test = make_test_env(**TASK)
-    assert test.num_envs == len(test.envs.factory.source) == 264
-    questions = [test.envs.factory.source[i] for i in range(264)]
+    assert test.num_envs == len(test.envs.source.questions) == 264
+    questions = [test.envs.source.questions[i] for i in range(264)]
     expected = np.mean([f1_score("bell", question.golden_answers) for question in questions])
     f1, searches = evaluate(Searcher(test), test)
     assert f1 == pytest.approx(expected) and 0.0 < f1 < 0.2

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from numbers import Real
 
 from zs_env import keyed_random
+from zs_env.checks import suggestion
 
 
 def _exponential(progress: float, base: float) -> float:
@@ -53,9 +54,11 @@ def noise_probability(
     Raises:
         ValueError: an argument is out of its range.
     """
-    if schedule not in _SHAPES:
+    if schedule not in SCHEDULES:
+        near = suggestion(schedule, SCHEDULES)
         raise ValueError(
-            f"the noise schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}."
+            f"`noise`, the noise schedule, must be one of {', '.join(SCHEDULES)}, "
+            f"got {schedule!r}{near}."
         )
     for name, value in (("progress", progress), ("start", start), ("end", end)):
         if not (isinstance(value, Real) and 0.0 <= value <= 1.0):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -10,6 +12,24 @@ from zs_env.rewards import RewardFunction, check_reward
 
 DOCUMENT_SLACK = 4
 """Engines aim at `document_words`; a document is only cut where it is this many times as long."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long an episode may get, and in which unit that is measured.
+
+    Attributes:
+        max_context: most that the transcript may measure.
+        turn_reserve: room kept free for the policy's next turn.
+        max_action_chars: characters of one turn that are read.
+        measure: length of a text, such as its characters (the default) or a
+            `zs_env.tokens.encoder.TextEncoder`, which counts tokens.
+    """
+
+    max_context: int
+    turn_reserve: int
+    max_action_chars: int = sys.maxsize
+    measure: Callable[[str], int] = len
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from zs_env.errors import MissingDependencyError
+from zs_env.tokens.encoder import TextEncoder
 
 disable_progress_bar()
 
@@ -61,6 +62,8 @@ class Policy(nn.Module):
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
+        # One sequence decodes to one text, which its types do not say.
+        self.encoder = TextEncoder(tokenizer)  # type: ignore[arg-type]
         self.temperature = temperature
         self.value_head = ValueHead(model.config.hidden_size) if with_values else None
         self._plain_head = _has_plain_head(model)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from typing import Any
 
 from zs_env.documents import SearchRequest, clean_documents, clean_text
 from zs_env.engines import ENGINES, checked_search, load_engine
@@ -20,9 +18,9 @@ EXAMPLES = """\
 examples:
   zs-env search "birthplace of Ada Blake"
   zs-env search --engine passages.jsonl "capital of Peru"
-  zs-env search --engine simulated -o base_url=http://127.0.0.1:8000/v1 -o model=qwen \\
+  zs-env search --engine simulated,base_url=http://127.0.0.1:8000/v1,model=qwen \\
       --question "What is the capital of Peru?" --answer Lima --noisy "capital of Peru"
-  zs-env search --engine google -o provider=serpapi "capital of Peru"
+  zs-env search --engine google,provider=serpapi "capital of Peru"
 """
 
 
@@ -34,16 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine",
         default="world",
-        help=f"{', '.join(ENGINES)}, the path of a .jsonl corpus, or module:Class; "
-        "default: %(default)s",
-    )
-    parser.add_argument(
-        "-o",
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an option of the engine, as JSON or as text; may be repeated",
+        help=f"{', '.join(ENGINES)}, or module:Class, with options as in "
+        "bm25,corpus=passages.jsonl or as a JSON object with `name`; or the path of a .jsonl "
+        "corpus; default: %(default)s",
     )
     parser.add_argument("--question", help="what the searcher wants to know; default: the query")
     parser.add_argument(
@@ -66,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
         SearchFailure: the engine gave up.
     """
     sys.path.append("")  # for an engine of one's own in this folder
-    engine = load_engine(options.engine, parse_options(options.option))
+    engine = load_engine(options.engine)
     request = SearchRequest(
         query=clean_text(options.query),
         question=options.question or options.query,
@@ -89,24 +80,6 @@ def run(options: argparse.Namespace) -> None:
     print(render_information(documents).strip())
     took = f"{len(documents)} documents in {time.perf_counter() - start:.2f} s"
     print(took if engine.usage is None else f"{took}; {engine.usage}", file=sys.stderr)
-
-
-def parse_options(given: list[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` texts as a dict; a value that is no JSON is a text.
-
-    Raises:
-        ValueError: there is no ``=``.
-    """
-    options: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise ValueError(f"`--option` must be NAME=VALUE, got {text!r}.")
-        try:
-            options[name] = json.loads(value)
-        except ValueError:
-            options[name] = value
-    return options
 
 
 def _positive(text: str) -> int:

@@ -11,10 +11,11 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from zs_env.envs.gym_interface import check_options, check_progress, reset_info
+from zs_env.checks import as_integer
 from zs_env.envs.render import render_episode
+from zs_env.envs.streams import RESET_OPTIONS, EpisodeStreams, check_options, spread
 from zs_env.episode import Episode
-from zs_env.factory import EpisodeFactory, EpisodeStream, as_key
+from zs_env.episodes import EpisodeSource
 
 Bools = NDArray[np.bool_]
 Observations = TypeVar("Observations")
@@ -28,7 +29,7 @@ class EpisodeVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
 
     Args:
         num_envs: number of environments.
-        factory: makes the episodes.
+        source: makes the episodes.
         autoreset_mode: see `zs_env.envs.text_vector_env.ZeroSearchVectorEnv`.
         render_mode: None or ``ansi``.
         metadata: of the single environment.
@@ -40,19 +41,18 @@ class EpisodeVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
     def __init__(
         self,
         num_envs: int,
-        factory: EpisodeFactory,
+        source: EpisodeSource,
         autoreset_mode: str | AutoresetMode,
         render_mode: str | None,
         metadata: Mapping[str, Any],
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"`num_envs` must be at least 1, got {num_envs}.")
+        num_envs = as_integer("num_envs", num_envs, 1)
         if render_mode not in (None, "ansi"):
             raise ValueError(
                 f"`render_mode` of the vector environment must be None or 'ansi', got "
                 f"{render_mode!r}; vectorization_mode='sync' has the others."
             )
-        self.factory = factory
+        self.source = source
         self.render_mode = render_mode
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {
@@ -61,9 +61,7 @@ class EpisodeVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
             "autoreset_mode": self.autoreset_mode,
         }
         self.num_envs = num_envs
-        self._progress = [0.0] * num_envs
-        self._noise = [self.factory.noise_probability(0.0)] * num_envs
-        self._streams: list[EpisodeStream | None] = [None] * num_envs
+        self._streams = EpisodeStreams(source, num_envs, vector=True)
         self._episodes: list[Episode] = []
 
     @property
@@ -74,11 +72,11 @@ class EpisodeVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
     @property
     def progress(self) -> NDArray[np.float64]:
         """How far training is, by environment: shape (num_envs,), float64."""
-        return np.array(self._progress, dtype=np.float64)
+        return np.array(self._streams.progress, dtype=np.float64)
 
     def set_progress(self, progress: float) -> None:
         """Say how far training is, in [0, 1]: sets the noise probability of later episodes."""
-        self._set_progress(range(self.num_envs), progress)
+        self._streams.set_progress(progress)
 
     def reset(
         self,
@@ -89,22 +87,14 @@ class EpisodeVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
         """Begin an episode in every environment, or in those of ``options["reset_mask"]``."""
         if isinstance(seed, int | np.integer):
             super().reset(seed=int(seed))
-        checked = check_options(options, ("progress", "question", "key", "reset_mask"))
-        chosen = self._check_mask(checked.get("reset_mask"))
+        checked = dict(check_options(options, (*RESET_OPTIONS, "reset_mask")))
+        chosen = self._check_mask(checked.pop("reset_mask", None))
         seeds = self._check_seeds(seed)
-        questions = [
-            self.factory.find(q) for q in self._spread(checked.get("question"), "question")
-        ]
-        keys = [as_key(key) for key in self._spread(checked.get("key"), "key")]
-        if "progress" in checked:
-            self._set_progress(chosen, checked["progress"])
-        begun = {
-            i: self._stream(i, seeds[i]).next(self._noise[i], questions[i], keys[i]) for i in chosen
-        }
+        begun = self._streams.reset({i: seeds[i] for i in chosen}, checked, self._fresh_seed)
         self._episodes = [begun.get(i) or self._episodes[i] for i in range(self.num_envs)]
         for i in begun:
             self._show_new(i)
-        infos = {i: reset_info(episode, self._progress[i]) for i, episode in begun.items()}
+        infos = {i: self._streams.reset_info(i, episode) for i, episode in begun.items()}
         return self._observations(), self._batch(infos)
 
     def render(self) -> tuple[str, ...] | None:
@@ -115,7 +105,7 @@ class EpisodeVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the engine, if the environment made it."""
-        self.factory.close()
+        self.source.close()
 
     @abstractmethod
     def _observations(self) -> Observations:
@@ -155,9 +145,9 @@ class EpisodeVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
 
     def _begin_next(self, i: int) -> dict[str, Any]:
         """Begin the next episode of environment i; its reset info."""
-        self._episodes[i] = self._stream(i, None).next(self._noise[i])
+        episode = self._episodes[i] = self._streams.next(i, self._fresh_seed)
         self._show_new(i)
-        return reset_info(self._episodes[i], self._progress[i])
+        return self._streams.reset_info(i, episode)
 
     def _begin_at_once(
         self, over: Iterable[int], infos: dict[int, dict[str, Any]]
@@ -180,19 +170,8 @@ class EpisodeVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
             "_final_info": mask.copy(),
         }
 
-    def _set_progress(self, chosen: Iterable[int], progress: float) -> None:
-        progress = check_progress(progress)
-        noise = self.factory.noise_probability(progress)
-        for i in chosen:
-            self._progress[i] = progress
-            self._noise[i] = noise
-
-    def _stream(self, i: int, seed: int | None) -> EpisodeStream:
-        stream = self._streams[i]
-        if seed is not None or stream is None:
-            seed = int(self.np_random.integers(2**63)) if seed is None else seed
-            stream = self._streams[i] = EpisodeStream(self.factory, seed)
-        return stream
+    def _fresh_seed(self) -> int:
+        return int(self.np_random.integers(2**63))
 
     def _check_running(self) -> None:
         """Refuse a step before the first reset, or of what is over and not reset."""
@@ -222,17 +201,7 @@ class EpisodeVectorEnv(VectorEnv[Observations, Actions, NDArray[Any]]):
     def _check_seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
         if isinstance(seed, int | np.integer):
             return [int(seed) + i for i in range(self.num_envs)]
-        return self._spread(seed, "seed")
-
-    def _spread(self, value: Any, name: str) -> list[Any]:
-        """One value for each environment."""
-        if value is None or isinstance(value, int | str | np.integer):
-            return [value] * self.num_envs
-        if len(value) != self.num_envs:
-            raise ValueError(
-                f"`{name}` must be one value or a list of {self.num_envs}, got {len(value)}."
-            )
-        return list(value)
+        return spread("seed", seed, self.num_envs)
 
 
 def batch_infos(infos: Iterable[tuple[int, Mapping[str, Any]]], num_envs: int) -> dict[str, Any]:
@@ -257,7 +226,7 @@ def batch_infos(infos: Iterable[tuple[int, Mapping[str, Any]]], num_envs: int) -
         for key, values in zip(keys, zip(*rows, strict=True), strict=True):
             if key not in batched:
                 kind = type(values[0])
-                number = kind in (int, float, bool)
+                number = kind in (int, float, bool) or issubclass(kind, np.number)
                 batched[key] = np.zeros(num_envs, kind) if number else np.full(num_envs, None)
                 batched[f"_{key}"] = np.zeros(num_envs, dtype=np.bool_)
             batched[key][index] = np.array(values, dtype=batched[key].dtype)

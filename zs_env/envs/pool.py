@@ -5,25 +5,22 @@ from __future__ import annotations
 import asyncio
 import queue
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
+from zs_env.checks import as_integer
 from zs_env.concurrency.event_loop import caught, engine_loop
 from zs_env.documents import SearchRequest, SearchResult
 from zs_env.engines import checked_asearch
-from zs_env.envs.gym_interface import (
-    check_action,
-    check_observation,
-    check_options,
-    check_progress,
-    observation_of,
-    reset_info,
-)
+from zs_env.envs.gym_interface import check_action, check_actions, observation_of
+from zs_env.envs.streams import EpisodeStreams
 from zs_env.episode import Episode
-from zs_env.factory import EpisodeStream, as_key, make_factory
+from zs_env.episodes import EpisodeSource
+from zs_env.settings import TextArguments, TextSettings, make_settings
 
 
 class Ready(NamedTuple):
@@ -65,29 +62,42 @@ class EpisodePool:
 
     Args:
         num_episodes: episodes at a time.
-        observation: ``transcript`` or ``delta``.
-        arguments: the other arguments of `zs_env.envs.text_env.ZeroSearchEnv`.
+        arguments: of `zs_env.envs.text_env.ZeroSearchEnv`.
 
     Raises:
-        ValueError: an argument is out of its range; see also `zs_env.factory.EpisodeFactory`.
+        ValueError: an argument is out of its range; see also `zs_env.episodes.EpisodeSource`.
     """
 
-    def __init__(
-        self, num_episodes: int, *, observation: str = "transcript", **arguments: Any
-    ) -> None:
-        if num_episodes < 1:
-            raise ValueError(f"`num_episodes` must be at least 1, got {num_episodes}.")
-        self.num_episodes = num_episodes
-        self.factory = make_factory(arguments)
-        self.observation = check_observation(observation)
-        self._streams: list[EpisodeStream | None] = [None] * num_episodes
-        self._episodes: list[Episode | None] = [None] * num_episodes
+    def __init__(self, num_episodes: int, **arguments: Unpack[TextArguments]) -> None:
+        self.num_episodes = as_integer("num_episodes", num_episodes, 1)
+        settings = make_settings(TextSettings, arguments)
+        self.source = EpisodeSource(settings, settings.limits)
+        self.observation = settings.observation
+        self._streams = EpisodeStreams(self.source, self.num_episodes, vector=True)
+        self._episodes: list[Episode | None] = [None] * self.num_episodes
         self._infos: dict[int, dict[str, Any]] = {}  # of those that are ready
         self._searching: dict[int, Episode] = {}
         self._acting: set[int] = set()  # those that recv has given out
         self._found: queue.SimpleQueue[Found] = queue.SimpleQueue()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.set_progress(0.0)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied or pickled: searches may be under way.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("an EpisodePool cannot be copied or pickled: make another one instead.")
+
+    @property
+    def progress(self) -> float:
+        """How far training is, in [0, 1]."""
+        return self._streams.progress[0]
+
+    @property
+    def noise_probability(self) -> float:
+        """Noise probability of the episodes that begin next."""
+        return self._streams.noise[0]
 
     @property
     def num_running(self) -> int:
@@ -96,8 +106,7 @@ class EpisodePool:
 
     def set_progress(self, progress: float) -> None:
         """Say how far training is, in [0, 1]: sets the noise probability of later episodes."""
-        self.progress = check_progress(progress)
-        self.noise_probability = self.factory.noise_probability(self.progress)
+        self._streams.set_progress(progress)
 
     def episode(self, episode_id: int) -> Episode:
         """The running or just finished episode of that id."""
@@ -118,19 +127,25 @@ class EpisodePool:
         Args:
             episode_ids: which; by default all.
             seed: episode i follows from ``seed + i``; without one, it goes on with its questions.
-            options: ``progress``, ``question`` and ``key``, as for `ZeroSearchEnv`.
+            options: as for `ZeroSearchEnv`; all but ``progress`` may be lists with one value for
+                each of the pool's episodes.
+
+        Raises:
+            ValueError: an id or an option is out of its range, or an id comes twice.
+            TypeError: an id, the seed or an option has the wrong type.
         """
-        checked = check_options(options, ("progress", "question", "key"))
-        question, key = self.factory.find(checked.get("question")), as_key(checked.get("key"))
-        self.set_progress(checked.get("progress", self.progress))
-        ids = range(self.num_episodes) if episode_ids is None else episode_ids
-        for i in [self._check_id(i) for i in ids]:
-            stream = self._stream(i, seed)
+        ids = range(self.num_episodes) if episode_ids is None else self._check_ids(episode_ids)
+        start = None if seed is None else as_integer("seed", seed, 0)
+        seeds = {i: None if start is None else start + i for i in ids}
+        progress = (options or {}).get("progress")
+        begun = self._streams.reset(seeds, options, self._fresh_seed)
+        if progress is not None:  # it is the whole pool's
+            self.set_progress(progress)
+        for i, episode in begun.items():
             self._searching.pop(i, None)
             self._acting.discard(i)
-            episode = stream.next(self.noise_probability, question, key)
             self._episodes[i] = episode
-            self._infos[i] = reset_info(episode, self.progress)
+            self._infos[i] = self._streams.reset_info(i, episode)
 
     def send(self, episode_ids: Sequence[int] | NDArray[Any], actions: Sequence[str]) -> None:
         """Take a turn of each of ``episode_ids``, and ask for the documents of those that search.
@@ -139,16 +154,11 @@ class EpisodePool:
             ResetNeeded: an episode is over, or `recv` has not given it out.
             gymnasium.error.InvalidAction: an action is no string.
         """
-        if isinstance(actions, str) or len(actions) != len(episode_ids):
-            raise ValueError(
-                f"`actions` must be {len(episode_ids)} strings, one for each of `episode_ids`, "
-                f"got {type(actions).__name__} of length {len(actions)}."
-            )
-        if len({int(i) for i in episode_ids}) != len(episode_ids):
-            raise ValueError(f"`episode_ids` must differ from each other, got {episode_ids}.")
+        ids = self._check_ids(episode_ids)
+        check_actions(actions, len(ids), f"{len(ids)} strings, one for each of `episode_ids`")
         turns = [
             (self._check_turn(i), check_action(action))
-            for i, action in zip(episode_ids, actions, strict=True)
+            for i, action in zip(ids, actions, strict=True)
         ]
         requests: list[tuple[int, Episode, SearchRequest]] = []
         try:
@@ -174,6 +184,7 @@ class EpisodePool:
             ResetNeeded: no episode is searching or ready, so there is nothing to wait for.
             Exception: whatever the engine raised; failures of searches are not raised.
         """
+        min_ready = as_integer("min_ready", min_ready)
         if not self._infos and not self._searching:
             raise ResetNeeded("no episode is under way: call reset() or send() before recv().")
         while self._searching and (len(self._infos) < min_ready or not self._found.empty()):
@@ -197,7 +208,7 @@ class EpisodePool:
         """Stop waiting for documents, and close the engine, if the pool made it."""
         self._searching.clear()
         engine_loop().call_soon_threadsafe(self._cancel)
-        self.factory.close()
+        self.source.close()
 
     def _ask(self, requests: Sequence[tuple[int, Episode, SearchRequest]]) -> None:
         """On the engines' loop: ask for the documents of all at once."""
@@ -208,7 +219,7 @@ class EpisodePool:
             task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, i: int, episode: Episode, request: SearchRequest) -> None:
-        result, error = await caught(checked_asearch(self.factory.search_engine, request))
+        result, error = await caught(checked_asearch(self.source.engine, request))
         self._found.put(Found(i, episode, result, error))
 
     def _cancel(self) -> None:
@@ -226,15 +237,19 @@ class EpisodePool:
             found.episode.observe(found.result)
         self._infos[found.episode_id] = found.episode.info()
 
-    def _stream(self, i: int, seed: int | None) -> EpisodeStream:
-        stream = self._streams[i]
-        if seed is not None or stream is None:
-            start = int(np.random.default_rng().integers(2**62)) if seed is None else seed
-            stream = self._streams[i] = EpisodeStream(self.factory, start + i)
-        return stream
+    def _fresh_seed(self) -> int:
+        return int(np.random.default_rng().integers(2**62))
+
+    def _check_ids(self, episode_ids: Any) -> list[int]:
+        if isinstance(episode_ids, str) or not isinstance(episode_ids, Iterable):
+            raise TypeError(f"`episode_ids` must be a sequence of integers, got {episode_ids!r}.")
+        ids = [self._check_id(episode_id) for episode_id in episode_ids]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"`episode_ids` must differ from each other, got {ids}.")
+        return ids
 
     def _check_id(self, episode_id: Any) -> int:
-        i = int(episode_id)
+        i = as_integer("episode_ids", episode_id)
         if not 0 <= i < self.num_episodes:
             raise ValueError(f"episode ids are 0 to {self.num_episodes - 1}, got {episode_id}.")
         return i

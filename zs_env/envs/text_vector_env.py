@@ -9,13 +9,15 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
 from zs_env.engines import checked_search
 from zs_env.envs.episode_vector_env import Bools, EpisodeVectorEnv
-from zs_env.envs.gym_interface import check_action, check_observation, observation_of
+from zs_env.envs.gym_interface import check_action, check_actions, observation_of
 from zs_env.envs.spaces import UnicodeText
 from zs_env.envs.text_env import ZeroSearchEnv
-from zs_env.factory import make_factory
+from zs_env.episodes import EpisodeSource
+from zs_env.settings import TextArguments, TextSettings, make_settings
 
 StepResult = tuple[tuple[str, ...], NDArray[np.float64], Bools, Bools, dict[str, Any]]
 
@@ -27,9 +29,9 @@ class ZeroSearchVectorEnv(EpisodeVectorEnv[tuple[str, ...], Sequence[str]]):
     Observations are a tuple of ``num_envs`` strings, actions a sequence of as many.
 
     `reset` takes one seed or a list of seeds, and in ``options`` those of `ZeroSearchEnv`, where
-    ``question`` and ``key`` may be one value or a list with one for each environment (None: as
-    without the option), and ``reset_mask``, a bool array of shape (num_envs,): which environments
-    to reset.
+    ``question``, ``key`` and ``noise_probability`` may be one value or a list with one for each
+    environment (None: as without the option), and ``reset_mask``, a bool array of shape
+    (num_envs,): which environments to reset.
 
     Args:
         num_envs: number of environments.
@@ -37,12 +39,11 @@ class ZeroSearchVectorEnv(EpisodeVectorEnv[tuple[str, ...], Sequence[str]]):
             action; ``SameStep``: the step that ends an episode begins the next, and what ended is
             in ``final_obs`` and ``final_info``, which wastes no action; ``Disabled``: finished
             environments must be reset with ``reset_mask``.
-        observation: ``transcript`` or ``delta``.
         render_mode: None or ``ansi``.
         arguments: the other arguments of `ZeroSearchEnv`.
 
     Raises:
-        ValueError: an argument is out of its range; see also `zs_env.factory.EpisodeFactory`.
+        ValueError: an argument is out of its range; see also `zs_env.episodes.EpisodeSource`.
     """
 
     def __init__(
@@ -50,15 +51,15 @@ class ZeroSearchVectorEnv(EpisodeVectorEnv[tuple[str, ...], Sequence[str]]):
         num_envs: int = 1,
         *,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
-        observation: str = "transcript",
         render_mode: str | None = None,
-        **arguments: Any,
+        **arguments: Unpack[TextArguments],
     ) -> None:
-        factory = make_factory(arguments)
-        super().__init__(num_envs, factory, autoreset_mode, render_mode, ZeroSearchEnv.metadata)
-        self.observation = check_observation(observation)
-        self.single_action_space = UnicodeText(self.factory.max_action_chars)
-        self.single_observation_space = UnicodeText(self.factory.max_context_chars)
+        settings = make_settings(TextSettings, arguments)
+        source = EpisodeSource(settings, settings.limits)
+        super().__init__(num_envs, source, autoreset_mode, render_mode, ZeroSearchEnv.metadata)
+        self.observation = settings.observation
+        self.single_action_space = UnicodeText(settings.max_action_chars)
+        self.single_observation_space = UnicodeText(settings.max_context_chars)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
 
@@ -81,7 +82,7 @@ class ZeroSearchVectorEnv(EpisodeVectorEnv[tuple[str, ...], Sequence[str]]):
                 askers.append(episode)
         if requests:
             episodes, self._episodes = self._episodes, []  # nothing to go on with if this raises
-            results = checked_search(self.factory.search_engine, requests)
+            results = checked_search(self.source.engine, requests)
             self._episodes = episodes
             for episode, result in zip(askers, results, strict=True):
                 episode.observe(result)
@@ -93,11 +94,9 @@ class ZeroSearchVectorEnv(EpisodeVectorEnv[tuple[str, ...], Sequence[str]]):
         return observation_of(self._episodes[i], self.observation)
 
     def _check_step(self, actions: Sequence[str]) -> None:
-        if self._episodes and (isinstance(actions, str) or len(actions) != self.num_envs):
-            raise ValueError(
-                f"`actions` must be a sequence of {self.num_envs} strings, one for each "
-                f"environment, got {type(actions).__name__} of length {len(actions)}."
-            )
+        if self._episodes:
+            expected = f"a sequence of {self.num_envs} strings, one for each environment"
+            check_actions(actions, self.num_envs, expected)
         for action, episode in zip(actions, self._episodes, strict=False):
             if not episode.finished:
                 check_action(action)

@@ -7,14 +7,17 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
 from zs_env.envs.episode_env import EpisodeEnv
 from zs_env.envs.token_setup import TokenSetup
 from zs_env.episode import Episode
+from zs_env.settings import TokenArguments, TokenSettings, documented
 
 Observation = dict[str, NDArray[Any]]
 
 
+@documented(TokenSettings)
 class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
     """Answer a question token by token: `ZeroSearchEnv` for agents that know nothing of text.
 
@@ -65,20 +68,12 @@ class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
     the end: tokens that the mask forbade.
 
     ## Arguments
-    | argument          | default   | meaning                                                      |
-    |-------------------|-----------|--------------------------------------------------------------|
-    | `tokenizer`       | `"world"` | `"world"`: the closed vocabulary of the embedded world (V = 1,036, or 123 with `world_size="tiny"`); name or folder of a tokenizer of Hugging Face; or an object |
-    | `context_length`  | `1024`    | C: tokens of an episode                                      |
-    | `max_turn_tokens` | `64`      | tokens of a turn                                             |
-    | `masking`         | `"tags"`  | see above                                                    |
-    | `answer_last`     | `False`   | whether `masking="tags"` allows only an answer in the last of `max_turns`, in which a search is never sent; where `context_length` ends an episode sooner, it does not |
-    | `masked_action`   | `"count"` | or `"error"`                                                 |
-    | `render_mode`     | `None`    | `"ansi"` or `"human"`: the transcript in colour              |
+    `render_mode` (None, `"ansi"` or `"human"`: the transcript in colour), and
 
-    and those of `ZeroSearchEnv`, but for `observation`. `max_context_chars` has no effect, and
-    `max_action_chars` no default: `max_turn_tokens` limits a turn. With
-    `tokenizer="world"` the default of `prompt_template` is the prompt whose words the vocabulary
-    has: `prompts.TINY_PROMPT` with `world_size="tiny"`.
+    {arguments}
+
+    With `tokenizer="world"` the default of `prompt_template` is the prompt whose words the
+    vocabulary has: `prompts.TINY_PROMPT` with `world_size="tiny"`.
 
     ## Version History
     * v0: Initial version.
@@ -89,25 +84,11 @@ class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
     def __init__(
         self,
         *,
-        tokenizer: Any = "world",
-        context_length: int = 1024,
-        max_turn_tokens: int = 64,
-        masking: str = "tags",
-        answer_last: bool = False,
-        masked_action: str = "count",
         render_mode: str | None = None,
-        **arguments: Any,
+        **arguments: Unpack[TokenArguments],
     ) -> None:
-        self.setup = TokenSetup(
-            tokenizer,
-            context_length,
-            max_turn_tokens,
-            masking,
-            answer_last,
-            masked_action,
-            arguments,
-        )
-        super().__init__(self.setup.factory, render_mode)
+        self.setup = TokenSetup(arguments)
+        super().__init__(self.setup.source, render_mode)
         self.action_space = self.setup.action_space
         self.observation_space = self.setup.observation_space
         self._tokens = self.setup.make_batch(1)
@@ -131,7 +112,7 @@ class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
             raise ResetNeeded("Call reset() before step(): no episode is running.")
         row = np.zeros(1, dtype=np.int64)
         tokens = self.setup.check(self._tokens, np.asarray(action).reshape(-1), row)
-        ended = self._tokens.step(tokens, row, self.factory.search_engine)
+        ended = self._tokens.step(tokens, row, self.source.engine)
         episode = self.episode
         info = episode.info() if ended else {}
         if episode.finished:

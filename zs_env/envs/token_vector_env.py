@@ -9,10 +9,12 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
 from zs_env.envs.episode_vector_env import Bools, EpisodeVectorEnv
 from zs_env.envs.token_env import Observation, ZeroSearchTokenEnv
 from zs_env.envs.token_setup import TokenSetup
+from zs_env.settings import TokenArguments
 
 StepResult = tuple[Observation, NDArray[np.float64], Bools, Bools, dict[str, Any]]
 
@@ -27,12 +29,6 @@ class ZeroSearchTokenVectorEnv(EpisodeVectorEnv[Observation, NDArray[np.int64]])
     Args:
         num_envs: number of environments.
         autoreset_mode: as for `zs_env.envs.text_vector_env.ZeroSearchVectorEnv`.
-        tokenizer: as for `ZeroSearchTokenEnv`.
-        context_length: as for `ZeroSearchTokenEnv`.
-        max_turn_tokens: as for `ZeroSearchTokenEnv`.
-        masking: as for `ZeroSearchTokenEnv`.
-        answer_last: as for `ZeroSearchTokenEnv`.
-        masked_action: as for `ZeroSearchTokenEnv`.
         render_mode: None or ``ansi``.
         arguments: the other arguments of `ZeroSearchTokenEnv`.
 
@@ -45,26 +41,12 @@ class ZeroSearchTokenVectorEnv(EpisodeVectorEnv[Observation, NDArray[np.int64]])
         num_envs: int = 1,
         *,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
-        tokenizer: Any = "world",
-        context_length: int = 1024,
-        max_turn_tokens: int = 64,
-        masking: str = "tags",
-        answer_last: bool = False,
-        masked_action: str = "count",
         render_mode: str | None = None,
-        **arguments: Any,
+        **arguments: Unpack[TokenArguments],
     ) -> None:
-        self.setup = TokenSetup(
-            tokenizer,
-            context_length,
-            max_turn_tokens,
-            masking,
-            answer_last,
-            masked_action,
-            arguments,
-        )
+        self.setup = TokenSetup(arguments)
         metadata = ZeroSearchTokenEnv.metadata
-        super().__init__(num_envs, self.setup.factory, autoreset_mode, render_mode, metadata)
+        super().__init__(num_envs, self.setup.source, autoreset_mode, render_mode, metadata)
         self.single_action_space = self.setup.action_space
         self.single_observation_space = self.setup.observation_space
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -83,7 +65,7 @@ class ZeroSearchTokenVectorEnv(EpisodeVectorEnv[Observation, NDArray[np.int64]])
         tokens = self.setup.check(self._tokens, actions, running)
         begun = self._begin_finished()
         episodes, self._episodes = self._episodes, []  # nothing to go on with if this raises
-        ended = self._tokens.step(tokens, running, self.factory.search_engine)
+        ended = self._tokens.step(tokens, running, self.source.engine)
         self._episodes = episodes
         infos = begun | {i: self._info(i) for i in ended}
         return self._result(infos)
