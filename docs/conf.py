@@ -47,6 +47,7 @@ autodoc_mock_imports = ["vllm"]  # lives in an environment of its own
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 default_role = "py:obj"
+napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 python_maximum_signature_line_length = 88
 

@@ -14,16 +14,22 @@ import gymnasium
 from sphinx.application import Sphinx
 
 from zs_env.envs.registration import ENV_IDS
+from zs_env.settings import Settings
 
-BEFORE_NAPOLEON = 400
+BEFORE_NAPOLEON, AFTER_NAPOLEON = 400, 600
 ROW = re.compile(r"(\s*)\|(.*)\|\s*$")
 RULE = re.compile(r"\s*\|[\s|:-]+\|\s*$")
 CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+
+_prepared: dict[str, list[str]] = {}
+"""The docstrings that Napoleon is given, by name."""
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the changes to autodoc's events."""
     app.connect("autodoc-process-docstring", prepare, priority=BEFORE_NAPOLEON)
+    app.connect("autodoc-process-docstring", keep_attribute, priority=AFTER_NAPOLEON)
+    app.connect("autodoc-process-signature", shorten_signature)
     app.connect("autodoc-skip-member", skip_field_of_named_tuple)
     return {"parallel_read_safe": True}
 
@@ -40,6 +46,30 @@ def prepare(
     if what == "module":
         lines[:] = _literal_blocks(lines)
     lines[:] = _list_tables(_spaced_lists(lines))
+    _prepared[name] = list(lines)
+
+
+def keep_attribute(
+    app: Sphinx, what: str, name: str, documented: object, options: object, lines: list[str]
+) -> None:
+    """Undo what Napoleon did to an attribute: it takes the words before a colon for a type."""
+    prepared = _prepared.pop(name)
+    if what == "attribute":
+        lines[:] = prepared
+
+
+def shorten_signature(
+    app: Sphinx,
+    what: str,
+    name: str,
+    documented: object,
+    options: object,
+    signature: str | None,
+    returned: str | None,
+) -> tuple[str, None] | None:
+    """Leave out the signature of settings, whose fields are listed below it one by one."""
+    is_settings = isinstance(documented, type) and issubclass(documented, Settings)
+    return ("(**settings)", None) if is_settings else None
 
 
 def skip_field_of_named_tuple(
