@@ -34,6 +34,7 @@ html_static_path = ["_static"]
 html_css_files = ["tables.css"]
 html_copy_source = False
 highlight_language = "text"
+smartquotes_action = "D"  # quotes are often code
 
 myst_heading_anchors = 3
 

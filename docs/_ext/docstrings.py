@@ -19,7 +19,8 @@ from zs_env.settings import Settings
 BEFORE_NAPOLEON, AFTER_NAPOLEON = 400, 600
 ROW = re.compile(r"(\s*)\|(.*)\|\s*$")
 RULE = re.compile(r"\s*\|[\s|:-]+\|\s*$")
-CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+CODE = re.compile(r"(?<![`:])`([^`]+)`(?!`)")
+NAME = re.compile(r"[A-Za-z_][\w.]*")
 
 _prepared: dict[str, list[str]] = {}
 """The docstrings that Napoleon is given, by name."""
@@ -45,7 +46,7 @@ def prepare(
         ]
     if what == "module":
         lines[:] = _literal_blocks(lines)
-    lines[:] = _list_tables(_spaced_lists(lines))
+    lines[:] = [CODE.sub(_code, line) for line in _list_tables(_spaced_lists(lines))]
     _prepared[name] = list(lines)
 
 
@@ -77,6 +78,11 @@ def skip_field_of_named_tuple(
 ) -> bool | None:
     """Leave out the fields of a named tuple, which its class documents."""
     return True if (documented.__doc__ or "").startswith("Alias for field number") else None
+
+
+def _code(match: re.Match[str]) -> str:
+    """Keep a name, which becomes a link, as it is; make a literal of anything else."""
+    return match[0] if NAME.fullmatch(match[1]) else f"`{match[0]}`"
 
 
 def _environment_of(name: str) -> str | None:
@@ -134,6 +140,5 @@ def _list_tables(lines: list[str]) -> list[str]:
             in_table = True
             for number, cell in enumerate(cells):
                 bullet = "* -" if number == 0 else "  -"
-                text = CODE.sub(r"``\1``", cell)
-                result.append(f"{indent}   {bullet} {text}")
+                result.append(f"{indent}   {bullet} {cell}")
     return result

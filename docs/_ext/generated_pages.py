@@ -75,7 +75,7 @@ def module_pages(package: str) -> Iterator[tuple[str, str]]:
         if not module.name.startswith("_")
     ]
     rows = [f"| `{name}` | {summary_of(name)} |" for name, _ in children]
-    listing = "\n".join(name for name, _ in children)
+    listing = "\n".join(f"{name.rpartition('.')[2]} <{name}>" for name, _ in children)
     contents = f"\n```{{toctree}}\n:hidden:\n\n{listing}\n```\n" if children else ""
     table = "\n".join(["| module | |", "|---|---|", *rows, ""]) if children else ""
     yield f"api/{package}.md", f"{automodule(package)}\n{table}{contents}"
