@@ -1,12 +1,12 @@
-r"""256 episodes under way at once, on any engine: whoever has its documents goes on.
+r"""256 concurrent episodes on any engine: each goes on as soon as its documents are there.
 
     python -m examples.many_episodes
     python -m examples.many_episodes --engine bm25
     python -m examples.many_episodes \
         --engine simulated,base_url=http://127.0.0.1:8000/v1,model=Qwen/Qwen2.5-7B-Instruct
 
-Takes a second with the embedded engine. Prints how many episodes have ended while it goes on, and
-at last the mean reward, searches a second, and what a simulation LLM has used.
+Takes a second with the embedded engine. Prints the number of episodes that have ended, then the
+mean reward, searches per second, and the usage of a simulation LLM.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from zs_env.world.solver import HopByHopSolver
 
 def main() -> None:
     """Play one episode in each place of a pool."""
-    parser = argparse.ArgumentParser(description="256 episodes under way at once.")
+    parser = argparse.ArgumentParser(description="256 concurrent episodes.")
     parser.add_argument("--engine", default="world", help="engine: name,option=value,…")
-    parser.add_argument("--episodes", type=int, default=256, help="how many")
+    parser.add_argument("--episodes", type=int, default=256, help="number of episodes")
     arguments = parser.parse_args()
 
     pool = EpisodePool(arguments.episodes, split="test", engine=arguments.engine)
@@ -32,7 +32,7 @@ def main() -> None:
     start = time.perf_counter()
     pool.reset(seed=0)
     while pool.num_running:
-        ready = pool.recv()  # whoever is ready; recv(min_ready=32) for a policy that likes batches
+        ready = pool.recv()  # recv(min_ready=32) suits a policy that is faster on batches
         over = ready.terminations | ready.truncations
         rewards += ready.rewards[over].tolist()
         ended = [info for info, is_over in zip(ready.infos, over, strict=True) if is_over]

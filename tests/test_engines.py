@@ -200,6 +200,7 @@ def test_engine_asynchronous_keeps_one_event_loop_over_batches():
     assert engine.most == 2
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_engine_asynchronous_works_in_a_fork():
     checked_search(AsyncEchoEngine(), requests("before"))  # the parent has a loop
     context = multiprocessing.get_context("fork")

@@ -146,6 +146,7 @@ def make_env(env_id):
 
 
 @every_env
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_async_vector_env_with_shared_memory_returns_the_right_text(env_id, context):
     envs = AsyncVectorEnv([lambda: make_env(env_id)] * 2, shared_memory=True, context=context)

@@ -57,7 +57,7 @@ def test_parse_spec_text_mapping_and_json_say_the_same(options):
         ("bm25,=x", ValueError, "must be written as name,option=value"),
         ("cached,folder=a,b", ValueError, "a value that holds a comma needs a mapping"),
         ("a,b=1,b=2", ValueError, "has the option 'b' twice"),
-        ('{"name": "x"', ValueError, "is not the JSON object that it begins as"),
+        ('{"name": "x"', ValueError, "begins with { but is not a JSON object"),
         ({"corpus": "x"}, TypeError, "must hold `name`.* got the keys 'corpus'"),
         ({"name": 3}, TypeError, "must hold `name`"),
         ({"name": "x", 3: 4}, TypeError, "options by name"),

@@ -97,7 +97,7 @@ def test_defect_6_a_server_that_fails_at_once_is_asked_a_few_times_over_few_conn
         env.reset(seed=0)
         start = time.monotonic()
         truncated, info = env.step(search("a"))[3:]
-        assert time.monotonic() - start < 4.0
+        assert time.monotonic() - start < 10.0
         env.close()
     assert truncated and info["search_failed"]
     assert 2 <= server.num_requests <= 6

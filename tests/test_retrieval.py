@@ -161,8 +161,8 @@ def test_deadline_counts_what_a_query_waits_for_others(wire):
     options = {"timeout_s": 30.0, "deadline_s": 0.5, "max_concurrency": 2, "max_batch_size": 1}
     with engine_of(RetrievalServer(fault), wire, **options) as engine:
         start = time.monotonic()
-        found = checked_search(engine, requests(*[f"bad {i}" for i in range(12)]))
-        assert time.monotonic() - start < 3.0
+        found = checked_search(engine, requests(*[f"bad {i}" for i in range(60)]))
+        assert time.monotonic() - start < 10.0, "15 s if each began to count when it was sent"
     assert all("deadline of 0.5 s" in str(result.failure) for result in found)
 
 

@@ -126,28 +126,28 @@ def weights(run):
     return {name: tensor.tolist() for name, tensor in policy.state_dict().items()}
 
 
+@pytest.mark.slow
 def test_run_killed_at_any_moment_resumes_to_the_same_metrics(tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    arguments = [
-        "--updates", "6", "--questions-per-update", "8",
-        "--num-test-questions", "6", "--test-engines", "world", "--minibatches", "2",
-        "--max-turns", "3", "--max-turn-tokens", "40", "--max-context", "400",
-        "--evaluate-every", "2", "--save-every", "1",
-    ]  # fmt: skip
-    command = [sys.executable, "-m", "agents.ppo", *arguments]
-    subprocess.run([*command, "--folder", str(whole)], check=True, capture_output=True)
+    whole, parts = (options(tmp_path / name, updates=6) for name in ("whole", "parts"))
+    train_ppo(PPOConfig(**whole))
+    command = [sys.executable, "-m", "agents.ppo", *arguments(parts), "--resume"]
     for rows_before_kill in (2, 5):
-        process = subprocess.Popen(
-            [*command, "--folder", str(parts), "--resume"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        while len(read_metrics(parts)) < rows_before_kill and process.poll() is None:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while len(read_metrics(parts["folder"])) < rows_before_kill and process.poll() is None:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
-        process.wait()
-    subprocess.run([*command, "--folder", str(parts), "--resume"], check=True, capture_output=True)
-    assert rows_of(parts) == rows_of(whole)
+        assert process.wait() == -signal.SIGKILL
+    train_ppo(PPOConfig(**parts, resume=True))
+    assert rows_of(parts["folder"]) == rows_of(whole["folder"])
+
+
+def arguments(options):
+    """``options`` as they are typed."""
+    words = []
+    for name, value in options.items():
+        values = value if isinstance(value, tuple) else [str(value)]
+        words += ["--" + name.replace("_", "-"), *values]
+    return words
 
 
 def test_run_with_failing_engine_leaves_failed_searches_out(tmp_path):

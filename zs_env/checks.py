@@ -1,4 +1,4 @@
-"""Checks of arguments: what was expected, what came."""
+"""Checks of arguments, whose messages say what was expected and what was given."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 
 
 def as_integer(name: str, value: Any, least: int | None = None) -> int:
-    """Return ``value`` as a Python int, so that equal numbers of any type draw alike.
+    """Return ``value`` as a Python int: random keys must not depend on its integer type.
 
     Args:
-        name: the argument's name, for messages.
-        value: what came.
-        least: the smallest value allowed; None allows all.
+        name: name of the argument, for messages.
+        value: value to check.
+        least: smallest value allowed; None for no bound.
 
     Raises:
-        TypeError: it is not an integer.
-        ValueError: it is less than ``least``.
+        TypeError: ``value`` is not an integer.
+        ValueError: ``value`` is less than ``least``.
     """
     try:
-        if isinstance(value, bool):
+        if isinstance(value, bool):  # `operator.index` would accept it
             raise TypeError
         number = operator.index(value)
     except TypeError:
@@ -36,10 +36,10 @@ def as_share(name: str, value: Any) -> float:
     """Return ``value`` as a float in [0, 1].
 
     Raises:
-        TypeError: it is not a number.
-        ValueError: it is outside of [0, 1].
+        TypeError: ``value`` is not a number.
+        ValueError: ``value`` is outside [0, 1].
     """
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if not isinstance(value, Real) or isinstance(value, bool):  # a bool is a Real too
         raise TypeError(f"`{name}` must be a number in [0, 1], got {value!r}.")
     share = float(value)
     if not 0.0 <= share <= 1.0:
@@ -48,18 +48,18 @@ def as_share(name: str, value: Any) -> float:
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
-    """Refuse ``value`` unless it is one of ``choices``.
+    """Check that ``value`` is one of ``choices``.
 
     Raises:
-        ValueError: it is not; the message names the nearest choice.
+        ValueError: it is none of them; the message names the nearest.
     """
     listed = list(choices)
-    if not (isinstance(value, str) and value in listed):
+    if not (isinstance(value, str) and value in listed):  # `in` fails on arrays
         near = suggestion(value, listed)
         raise ValueError(f"`{name}` must be one of {', '.join(listed)}, got {value!r}{near}.")
 
 
 def suggestion(name: object, known: Iterable[str]) -> str:
-    """Return " (did you mean …?)" for the nearest of ``known``, or nothing if none is near."""
+    """Return " (did you mean …?)" for the nearest of ``known``, or "" if none is near."""
     near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
     return f" (did you mean {near[0]!r}?)" if near else ""

@@ -1,4 +1,4 @@
-"""The episodes that settings stand for: what every driver and trainer asks for episodes."""
+"""Episodes made from settings, for every driver and trainer."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from zs_env.rules import Limits, Rules
 from zs_env.settings import Settings
 
 SAMPLE_SIZE = 100
-"""Questions that are checked at construction where not all of them are in memory."""
+"""Number of questions checked at construction, if not all of them are in memory."""
 
 KEY_LIMIT = 2**64
+"""Bound of keys, which have 64 bits."""
 
 
 class EpisodeSource:
-    """Makes episodes: finds the questions and the engine of ``settings``, and applies the rules.
+    """Source of episodes, with the questions, the engine and the rules of ``settings``.
 
     Args:
-        settings: what the user asked for.
+        settings: arguments of the driver or trainer.
         limits: lengths of turns and transcripts, and their unit.
 
     Raises:
@@ -39,7 +40,7 @@ class EpisodeSource:
     Attributes:
         questions: the questions.
         engine: the search engine.
-        rules: the limits and the reward of every episode.
+        rules: limits and reward of every episode.
     """
 
     def __init__(self, settings: Settings, limits: Limits) -> None:
@@ -56,24 +57,24 @@ class EpisodeSource:
             prompt_template=settings.prompt_template,
         )
         world = (settings.world_seed, settings.world_size)
-        self._noise(0.0)  # refuses a schedule before anything is loaded
+        self._noise(0.0)  # a bad schedule is refused before anything is loaded
         self.questions = load_questions(settings.questions, settings.split, *world)
         self.engine: SearchEngine = load_engine(settings.engine, *world)
         try:
             self._check_questions()
         except BaseException:
-            self.close()
+            self.close()  # the engine may hold threads and connections
             raise
 
     def __reduce__(self) -> tuple[type[EpisodeSource], tuple[Settings, Limits]]:
-        """Pickle as the arguments."""
+        """Pickle the arguments: a copy loads its own questions and engine."""
         return type(self), (self.settings, self.limits)
 
     def noise_probability(self, progress: float) -> float:
-        """Return the share of noisy searches at ``progress``, in [0, 1]; 0.0 for a real engine.
+        """Return the noise probability at ``progress``, in [0, 1]; 0.0 for a real engine.
 
         Raises:
-            ValueError: ``progress`` is outside of [0, 1].
+            ValueError: ``progress`` is outside [0, 1].
         """
         noise = self._noise(progress)
         return noise if self.engine.honours_noise else 0.0
@@ -102,20 +103,21 @@ class EpisodeSource:
         member: int = 0,
         noise_probability: float | None = None,
     ) -> Assignment:
-        """Say which episode a trainer plays, from nothing but numbers: alike on every worker.
+        """Return which episode a trainer plays: it follows from the arguments on every worker.
 
-        The members of a group share question, noise labels and documents; what the policy draws
-        differs from member to member.
+        The members of a group share the question, the noise labels and the documents; the tokens
+        that the policy samples differ.
 
         Args:
-            question: a number, the question drawn as that one, from 0 on without end, in the
-                random order of ``seed``; or the id of a question, for trainers that order
-                questions themselves, whose key then depends on ``step`` too.
-            seed: of the run.
-            step: of training, from 0.
-            total_steps: of the whole training; progress is ``step / total_steps``, at most 1.
+            question: number or id of the question. Numbers count from 0, without end, in the random
+                order of ``seed``. Ids are for trainers that order questions themselves; the
+                episode's key then depends on ``step`` too.
+            seed: seed of the run.
+            step: training step, from 0.
+            total_steps: number of training steps; progress is ``step / total_steps``, at most 1.
             member: number of the episode in its group, from 0.
-            noise_probability: of its searches, in [0, 1], instead of the curriculum's.
+            noise_probability: noise probability of the episode, in [0, 1], instead of the
+                curriculum's.
 
         Raises:
             ValueError: no question has that id, or a number is out of its range.
@@ -144,15 +146,15 @@ class EpisodeSource:
         """Return the question called ``question_id``.
 
         Raises:
-            ValueError: there is no question of that id.
+            ValueError: no question has that id.
         """
         try:
             return self.questions.get(question_id)
-        except (KeyError, AttributeError):
+        except (KeyError, AttributeError):  # the latter if the id is no string
             raise ValueError(f"there is no question with the id {question_id!r}.") from None
 
     def close(self) -> None:
-        """Close the engine, unless it came as an object."""
+        """Close the engine, unless it was given as an object."""
         if not isinstance(self.settings.engine, SearchEngine):
             self.engine.close()
 
@@ -171,6 +173,7 @@ class EpisodeSource:
             raise ValueError("`questions` must hold at least one question, got none.")
         self._check_longest()
         asked = self.settings.questions
+        # A likely mistake: questions from a file, and the default engine.
         from_file = isinstance(self.questions, QuestionSet) and isinstance(asked, str | Path)
         if from_file and knows_only_the_world(self.settings.engine):
             logger.warn(
@@ -179,31 +182,32 @@ class EpisodeSource:
             )
 
     def _check_longest(self) -> None:
-        """Make the episode of the longest question, which refuses what does not fit."""
+        """Check that the longest question fits: making its episode raises if it does not."""
         in_memory = isinstance(self.questions, QuestionSet)
         num_checked = len(self.questions) if in_memory else min(len(self.questions), SAMPLE_SIZE)
         checked = [self.questions[index] for index in range(num_checked)]
         longest = max(checked, key=lambda question: _num_bytes(question.text))
         prompt = render_prompt(self.rules.prompt_template, longest.text)
-        # A token takes a byte at least. Only where that leaves a doubt are all questions measured.
+        # A token has at least one byte, so the number of bytes bounds that of tokens. Counting the
+        # tokens of all questions is slow, and needed only if the bytes exceed the limit.
         if _num_bytes(prompt) + self.rules.turn_reserve > self.rules.max_context:
             longest = max(checked, key=lambda question: self.limits.measure(question.text))
         self.make(longest, 0, 0.0)
 
 
 class EpisodeStream:
-    """The episodes of one environment, one after the other, fixed by a seed.
+    """Episodes of one environment, one after the other, fixed by a seed.
 
-    The questions come in a random order of the whole source, each once before any comes again; a
-    question that is asked for by name does not disturb it.
+    The questions come in a random order of the whole source, each once before any repeats; an
+    episode of a given question leaves the order as it is.
 
     Args:
-        source: makes them.
-        seed: what the order of questions and the episodes' keys follow from.
+        source: source of the episodes.
+        seed: seed of the order of questions and of the episodes' keys.
 
     Raises:
         TypeError: the seed is not an integer.
-        ValueError: it is negative.
+        ValueError: the seed is negative.
     """
 
     __slots__ = ("_num_begun", "_num_drawn", "_order", "_seed", "_source")
@@ -213,7 +217,7 @@ class EpisodeStream:
         self._seed = as_integer("seed", seed, 0)
         self._order = QuestionOrder(source.questions, self._seed)
         self._num_begun = 0
-        self._num_drawn = 0
+        self._num_drawn = 0  # without the episodes of a given question
 
     def next(
         self,
@@ -224,9 +228,9 @@ class EpisodeStream:
         """Make the next episode.
 
         Args:
-            noise_probability: of its searches, in [0, 1].
-            question: what to ask instead of the next in order.
-            key: what random choices follow from, instead of seed and count.
+            noise_probability: noise probability of the episode, in [0, 1].
+            question: question to ask, instead of the next in order.
+            key: key of the random choices, instead of one from seed and count.
         """
         if question is None:
             question = self._order[self._num_drawn]
@@ -238,11 +242,11 @@ class EpisodeStream:
 
 
 def as_key(key: Any) -> int:
-    """Return a key as a Python int in [0, 2**64).
+    """Check a key, and return it as a Python int in [0, 2**64).
 
     Raises:
-        TypeError: it is not an integer.
-        ValueError: it is out of its range.
+        TypeError: the key is not an integer.
+        ValueError: the key is out of its range.
     """
     number = as_integer("key", key, 0)
     if number >= KEY_LIMIT:
@@ -251,14 +255,14 @@ def as_key(key: Any) -> int:
 
 
 def advance(episode: Episode, engine: SearchEngine, text: str) -> None:
-    """Take one turn of ``episode``: act on ``text``, and answer its search by ``engine``.
+    """Take one turn of ``episode``: act on ``text``, and have ``engine`` answer its search.
 
     For drivers and trainers that hold text; see `zs_env.tokens.rollout` for tokens.
 
     Args:
-        episode: running.
-        engine: answers the search, if the turn is one.
-        text: what the policy wrote in this turn.
+        episode: running episode.
+        engine: search engine, called if the turn is a search.
+        text: text that the policy wrote in this turn.
 
     Raises:
         RuntimeError: the episode is finished.

@@ -1,8 +1,8 @@
-"""Makes what users name: one written form for a thing with options.
+"""Objects made by name: one written form for a thing with options.
 
     bm25                                    a name
     bm25,corpus=passages.jsonl              a name with options
-    my_package.engines:MyEngine,depth=3     a class or function of the user's
+    my_package.engines:MyEngine,depth=3     a class or function of your own
     {"name": "bm25", "corpus": "a,b.jsonl"} the same as a mapping, or as JSON text
 
 A value is JSON where it parses as JSON (``3``, ``true``, ``null``), else text. A colon in the name
@@ -23,11 +23,11 @@ from zs_env.checks import suggestion
 T = TypeVar("T")
 
 Spec = str | Path | Mapping[str, Any]
-"""A thing with options, in the written form."""
+"""Written form of a thing with options."""
 
 
 class Named(NamedTuple):
-    """A name, or ``module:Class``, and the options that came with it."""
+    """A name, or ``module:Class``, and its options."""
 
     name: str
     options: dict[str, Any]
@@ -37,7 +37,7 @@ def parse_spec(kind: str, spec: Spec) -> Named:
     """Read the written form of a thing with options.
 
     Args:
-        kind: the argument's name, for messages.
+        kind: name of the argument, for messages.
         spec: ``"name,option=value"``, a mapping with ``name``, the same as JSON text, or a path.
 
     Raises:
@@ -66,21 +66,22 @@ def make_by_name(
     """Make the object that ``named`` stands for.
 
     Args:
-        kind: the argument's name, for messages.
+        kind: name of the argument, for messages.
         named: the written form of a thing with options, or an object of type ``wanted``.
-        options: more keyword arguments; those in ``named`` come before them.
-        known: name -> ``module:function``.
-        wanted: what it must be.
+        options: more keyword arguments; those in ``named`` take precedence.
+        known: ``module:function`` by name.
+        wanted: type that the result must have.
 
     Raises:
         ValueError: the name is unknown, or options come with an object that is already made.
-        TypeError: an option is unknown, or what was named is not a ``wanted``.
+        TypeError: an option is unknown, or the result is not a ``wanted``.
     """
+    # A mapping is always a written form, although it has the methods of a `QuestionSource`.
     if not isinstance(named, str | Path | Mapping) and isinstance(named, wanted):
         if options:
             raise ValueError(
-                f"options are for an `{kind}` given by name, got {', '.join(options)} with a "
-                f"{type(named).__name__} that is already made."
+                f"`{kind}` takes options only if it is given by name, got {', '.join(options)} "
+                f"with a {type(named).__name__} that is already made."
             )
         return named
     expected = f"`{kind}` must be one of {', '.join(known)}, 'module:Class' or a {wanted.__name__}"
@@ -117,7 +118,7 @@ def _parse_text(kind: str, spec: str) -> Named:
 def _read_value(text: str) -> Any:
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # the latter from JSON nested too deeply
         return text
 
 
@@ -125,12 +126,12 @@ def _parse_json(kind: str, text: str) -> Mapping[str, Any]:
     try:
         mapping: Mapping[str, Any] = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"`{kind}` is not the JSON object that it begins as: {error}.") from None
+        raise ValueError(f"`{kind}` begins with {{ but is not a JSON object: {error}.") from None
     return mapping
 
 
 def _check_options(what: str, maker: Callable[..., Any], options: Mapping[str, Any]) -> None:
-    """Refuse unknown and missing options before anything is made."""
+    """Check that no option is unknown or missing, before anything is made."""
     signature = inspect.signature(maker)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     known = [
@@ -138,14 +139,14 @@ def _check_options(what: str, maker: Callable[..., Any], options: Mapping[str, A
         for n, p in signature.parameters.items()
         if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
     ]
-    for option in options:
+    for option in options:  # before `bind`, whose error names no alternative
         if option not in known and not takes_any:
             raise TypeError(
                 f"wrong options for {what}: {option!r} is unknown{suggestion(option, known)}; "
                 f"expected some of {', '.join(known) or 'none'}."
             )
     try:
-        signature.bind(**options)
+        signature.bind(**options)  # raises for missing options
     except TypeError as error:
         raise TypeError(f"wrong options for {what}: {error}.") from None
 

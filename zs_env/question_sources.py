@@ -1,4 +1,4 @@
-"""Where questions come from: the embedded world, a file, or the user's own objects."""
+"""Sources of questions: the embedded world, a file, or the user's own objects."""
 
 from __future__ import annotations
 
@@ -28,21 +28,22 @@ def load_questions(
     world_seed: int = 0,
     world_size: str = "small",
 ) -> QuestionSource:
-    """Find the questions that ``questions`` stands for.
+    """Return the questions that ``questions`` names or holds.
 
     Args:
         questions: ``"world"``, the embedded world; the path of a ``.jsonl`` or ``.parquet`` file
             with the columns ``question``, ``answers`` or ``golden_answers``, and optionally
             ``id`` (other columns become metadata); ``"module:Class"``; a sequence of `Question`;
             or a `QuestionSource`.
-        split: ``train`` or ``test``, of the embedded world. A file or an object is one split.
+        split: split of the embedded world, ``train`` or ``test``; a file or an object has only one.
         world_seed: seed of the embedded world.
         world_size: size of the embedded world.
 
     Raises:
         ValueError: the name or the split is unknown.
         TypeError: an option is unknown, or ``questions`` is none of these.
-        QuestionSourceError: a file is missing or broken, an id is there twice, nothing is there.
+        QuestionSourceError: a file is missing or broken, two questions share an id, or there is no
+            question.
     """
     check_choice("split", split, SPLITS)
     if isinstance(questions, str | Path | Mapping):
@@ -55,14 +56,14 @@ def load_questions(
 
 
 class QuestionOrder:
-    """The questions of ``source`` without end, in random orders that follow from ``seed``.
+    """Endless sequence of the questions of ``source``, in random orders that follow from ``seed``.
 
-    Each question comes once before any comes again. Any place can be asked for at once, so a run
-    that goes on needs to remember nothing but how many questions it has drawn.
+    Each question comes once before any repeats. Any position can be read directly, so a run that
+    resumes needs to know only how many questions it has drawn.
 
     Args:
         source: the questions.
-        seed: what the order follows from.
+        seed: seed of the orders.
     """
 
     __slots__ = ("_epoch", "_key", "_seed", "_source")
@@ -74,12 +75,12 @@ class QuestionOrder:
         self._key = 0
 
     def __getitem__(self, number: int) -> Question:
-        """Return the question drawn as ``number``, from 0."""
+        """Return question ``number`` of the sequence, from 0."""
         if number < 0:
             raise IndexError(f"questions are counted from 0, got {number}.")
         size = len(self._source)
         epoch, position = divmod(number, size)
-        if epoch != self._epoch:
+        if epoch != self._epoch:  # the key is hashed once an epoch
             self._key = keyed_random.derive_key("order", self._seed, epoch)
             self._epoch = epoch
         return self._source[keyed_random.shuffled_index(position, size, self._key)]
@@ -96,6 +97,7 @@ def _load_named(spec: Spec, split: str, world_seed: int, world_size: str) -> Que
             )
         world |= options
         return load_world(world["world_seed"], world["world_size"]).questions(world["split"])
+    # The path of a file may hold a colon, too.
     if ":" in name and Path(name).suffix not in FILE_SUFFIXES:
         return make_by_name(
             "questions",
@@ -119,7 +121,10 @@ def _load_file(path: Path) -> QuestionSet:
 
 @lru_cache(maxsize=8)
 def _read_file(path: Path, modified_ns: int) -> QuestionSet:
-    """Read and check a file once, however many environments ask for it."""
+    """Read and check a file, once for all environments.
+
+    ``modified_ns`` is part of the cache's key, so that a changed file is read again.
+    """
     jsonl = path.suffix == ".jsonl"
     rows = read_jsonl(path, QuestionSourceError) if jsonl else _read_parquet(path)
     questions: list[Question] = []

@@ -1,8 +1,8 @@
-"""What an environment takes: names, types, defaults and documentation, once for all drivers.
+"""Arguments of the environments: names, types, defaults and documentation, once for all drivers.
 
 A new option is a field of a settings class, with its documentation below it, and a line in the
-`typing.TypedDict` beside it, which lets editors complete and type checkers check the keyword
-arguments of the drivers. Tables in docstrings and the command line of ``agents`` follow.
+`typing.TypedDict` beside it, from which editors and type checkers know the keyword arguments of the
+drivers. Tables in docstrings and the command line of ``agents`` follow.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ C = TypeVar("C", bound=type)
 
 @dataclass(frozen=True)
 class Settings:
-    """What every driver and trainer takes."""
+    """Arguments of every driver and trainer."""
 
     questions: Questions = "world"
     """Questions: `"world"`, those of the embedded world; the path of a `.jsonl` or `.parquet` file with `question` and `answers` (or `golden_answers`); `"module:Class"`; in Python also `Question` objects."""  # noqa: E501
@@ -51,7 +51,7 @@ class Settings:
     top_k: int = 5
     """Documents for each search."""
     document_words: int = 30
-    """Number of words of a document, approximately; one is cut at four times as many."""
+    """Words of a document, approximately; it is cut at four times as many."""
     reward: Score | RewardFunction = "f1"
     """Reward of the answer: `"f1"`, `"exact_match"`, `"substring_match"`, in Python also a function (prediction, golden_answers) -> float."""  # noqa: E501
     noise: Schedule = "exponential"
@@ -67,7 +67,7 @@ class Settings:
     world_size: WorldSize = "small"
     """Size of the embedded world: `"small"` (2,000 entities), `"medium"` (20,000), `"large"` (100,000), or `"tiny"` (144 people, 1-hop questions, few words)."""  # noqa: E501
     prompt_template: str = field(default=PROMPT, metadata={"shown": "prompts.PROMPT"})
-    """Template of the first observation; holds `{question}`."""
+    """Template of the first observation, which must hold `{question}`."""
 
 
 class Arguments(TypedDict, total=False):
@@ -91,7 +91,7 @@ class Arguments(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class TextSettings(Settings):
-    """What drivers take whose actions are texts.
+    """Arguments of the drivers whose actions are texts.
 
     Raises:
         ValueError: ``observation`` is unknown.
@@ -102,7 +102,7 @@ class TextSettings(Settings):
     max_action_chars: int = 4096
     """Characters of one turn that are read."""
     max_context_chars: int = 32768
-    """Characters of a transcript, at most."""
+    """Largest length of the transcript, in characters."""
 
     def __post_init__(self) -> None:
         """Check the values that no other class checks."""
@@ -110,7 +110,7 @@ class TextSettings(Settings):
 
     @property
     def limits(self) -> Limits:
-        """Lengths, in characters."""
+        """Limits of an episode, in characters."""
         return Limits(
             max_context=self.max_context_chars,
             turn_reserve=self.max_action_chars,
@@ -128,7 +128,7 @@ class TextArguments(Arguments, total=False):
 
 @dataclass(frozen=True)
 class TokenSettings(Settings):
-    """What drivers take whose actions are tokens.
+    """Arguments of the drivers whose actions are tokens.
 
     Raises:
         ValueError: a value is out of its range.
@@ -136,19 +136,19 @@ class TokenSettings(Settings):
     """
 
     tokenizer: Any = "world"
-    """Tokenizer: `"world"`, the closed vocabulary of the embedded world (V = 1,036, or 123 with `world_size="tiny"`); the name or folder of a tokenizer of Hugging Face; or an object."""  # noqa: E501
+    """Tokenizer: `"world"`, the closed vocabulary of the embedded world (V = 1,036, or 123 with `world_size="tiny"`); the name or folder of a Hugging Face tokenizer; or an object."""  # noqa: E501
     context_length: int = 1024
-    """Tokens of an episode, C."""
+    """Largest length of the transcript, in tokens: C."""
     max_turn_tokens: int = 64
-    """Tokens of a turn, at most."""
+    """Largest length of a turn, in tokens."""
     masking: Masking = "tags"
     """Action masks: `"tags"`, `"vocabulary"` or `"none"`, see Action Space."""
     answer_last: bool = False
-    """Whether `masking="tags"` allows only an answer in the last of `max_turns`, in which a search is never sent; where `context_length` ends an episode sooner, it does not."""  # noqa: E501
+    """Whether `masking="tags"` allows only an answer in the last of `max_turns`, where a search would not be sent; it has no effect on an episode that `context_length` ends sooner."""  # noqa: E501
     masked_action: MaskedAction = "count"
     """Treatment of a masked token: `"count"` or `"error"`."""
     max_action_chars: int = field(default=sys.maxsize, metadata={"shown": "no limit"})
-    """Characters of one turn that are read; `max_turn_tokens` limits it anyway."""
+    """Characters of one turn that are read; `max_turn_tokens` limits them anyway."""
 
     def __post_init__(self) -> None:
         """Check the values that no other class checks."""
@@ -171,6 +171,7 @@ class TokenArguments(Arguments, total=False):
     max_action_chars: int
 
 
+# Fields that all drivers share are in here too, but are never unknown to a driver.
 _ELSEWHERE = {
     **{f.name: "the token environments (ZeroSearchToken-v0)" for f in fields(TokenSettings)},
     **{f.name: "the text environments (ZeroSearch-v0, EpisodePool)" for f in fields(TextSettings)},
@@ -179,14 +180,14 @@ _ELSEWHERE = {
     "num_episodes": "EpisodePool",
     "render_mode": "the Gymnasium environments",
 }
-"""Argument -> the drivers that take it, for those that do not."""
+"""Drivers that take an argument, by its name: for the error of the other drivers."""
 
 
 def make_settings(kind: type[S], arguments: Mapping[str, Any]) -> S:
     """Make the settings of a driver from its keyword arguments.
 
     Raises:
-        TypeError: an argument is unknown, or is one of another driver; the message says which.
+        TypeError: an argument is unknown, or belongs to another driver; the message says which.
     """
     known = [f.name for f in fields(kind)]
     for name in arguments:
@@ -203,8 +204,9 @@ def make_settings(kind: type[S], arguments: Mapping[str, Any]) -> S:
 
 def describe(kind: type[Settings]) -> dict[str, str]:
     """Return the documentation of each field of a settings class, read from its source."""
+    # A string below a field is its documentation; only the source has it, the class does not.
     documentation: dict[str, str] = {}
-    for cls in reversed(kind.__mro__[:-1]):
+    for cls in reversed(kind.__mro__[:-1]):  # base classes first, without `object`
         body = ast.parse(inspect.getsource(cls)).body[0]
         assert isinstance(body, ast.ClassDef)
         for statement, below in zip(body.body, body.body[1:], strict=False):
@@ -216,7 +218,7 @@ def describe(kind: type[Settings]) -> dict[str, str]:
 
 
 def documented(kind: type[Settings]) -> Callable[[C], C]:
-    """Fill in ``{arguments}`` in a class docstring: a table of the fields of ``kind``."""
+    """Replace ``{arguments}`` in a class docstring by a table of the fields of ``kind``."""
 
     def fill(cls: C) -> C:
         if cls.__doc__ and "{arguments}" in cls.__doc__:
@@ -233,7 +235,7 @@ def _table(kind: type[Settings]) -> str:
         return f"The fields of `{kind.__module__}.{kind.__qualname__}`."
     lines = ["| argument | default | meaning |", "|---|---|---|"]
     lines += [f"| `{f.name}` | {_default(f)} | {documentation[f.name]} |" for f in fields(kind)]
-    return "\n    ".join(lines)
+    return "\n    ".join(lines)  # indented as the docstring is
 
 
 def _default(declared: Field[Any]) -> str:

@@ -25,10 +25,10 @@ examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
+    """Add the arguments of the command to ``parser``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
-    parser.add_argument("query", help="what to search for")
+    parser.add_argument("query", help="query to search for")
     parser.add_argument(
         "--engine",
         default="world",
@@ -36,27 +36,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "bm25,corpus=passages.jsonl or as a JSON object with `name`; or the path of a .jsonl "
         "corpus; default: %(default)s",
     )
-    parser.add_argument("--question", help="what the searcher wants to know; default: the query")
+    parser.add_argument("--question", help="question that the query is for; default: the query")
     parser.add_argument(
         "--answer", action="append", default=[], help="a golden answer; may be repeated"
     )
     parser.add_argument("--noisy", action="store_true", help="ask for documents that do not help")
     parser.add_argument(
-        "--top-k", type=_positive, default=5, help="documents; default: %(default)s"
+        "--top-k", type=_positive, default=5, help="number of documents; default: %(default)s"
     )
     parser.add_argument(
-        "--document-words", type=_positive, default=30, help="words of each; default: %(default)s"
+        "--document-words",
+        type=_positive,
+        default=30,
+        help="words of a document, approximately; default: %(default)s",
     )
-    parser.add_argument("--key", type=int, default=0, help="what random choices follow from")
+    parser.add_argument("--key", type=int, default=0, help="key of the random choices")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Search, and print the documents as a policy reads them; what it took goes to stderr.
+    """Search, and print the documents as a policy reads them; time and usage go to stderr.
 
     Raises:
         SearchFailure: the engine gave up.
     """
-    sys.path.append("")  # for an engine of one's own in this folder
+    sys.path.append("")  # module:Class may be in the current folder
     engine = load_engine(options.engine)
     request = SearchRequest(
         query=clean_text(options.query),

@@ -1,4 +1,4 @@
-"""What the single environments share: episodes that begin, are rendered and end."""
+"""Base of the single environments: reset, rendering and the results of steps."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Action = TypeVar("Action")
 
 
 class EpisodeEnv(gym.Env[Observation, Action]):
-    """One episode after another, of a stream that follows from the seed.
+    """Environment that plays the episodes of one stream, which follows from the seed.
 
-    Subclasses say what the running episode is (`episode`, `_show_new`), what the policy sees of it
-    (`_observation`), and step.
+    Subclasses hold the running episode (`episode`, `_show_new`), show it to the policy
+    (`_observation`), and implement `step`.
 
     Args:
-        source: makes the episodes.
+        source: source of the episodes.
         render_mode: None, ``ansi`` or ``human``.
     """
 
@@ -41,7 +41,7 @@ class EpisodeEnv(gym.Env[Observation, Action]):
 
     @property
     def progress(self) -> float:
-        """How far training is, in [0, 1]."""
+        """Progress of training, in [0, 1]."""
         return self._streams.progress[0]
 
     @property
@@ -50,14 +50,14 @@ class EpisodeEnv(gym.Env[Observation, Action]):
         return self._streams.noise[0]
 
     def set_progress(self, progress: float) -> None:
-        """Say how far training is, in [0, 1]: sets the noise probability of later episodes."""
+        """Set the progress of training, in [0, 1]; later episodes get its noise probability."""
         self._streams.set_progress(progress)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin an episode; see "Starting State" for the options."""
-        super().reset(seed=seed)
+        super().reset(seed=seed)  # seeds `np_random`, which seeds a stream without a seed
         episode = self._streams.reset({0: seed}, options, self._fresh_seed)[0]
         self._show_new(episode)
         self._num_printed = 0
@@ -65,7 +65,7 @@ class EpisodeEnv(gym.Env[Observation, Action]):
         return self._observation(), self._info(self._streams.reset_info(0, episode))
 
     def render(self) -> str | None:
-        """The turns taken so far as text with ANSI colours, for render mode ``ansi``."""
+        """Return the transcript so far with ANSI colours (``ansi``), or print it (``human``)."""
         if self.render_mode is None:
             gym.logger.warn(
                 "render() was called without a render mode: make the environment with "
@@ -86,16 +86,16 @@ class EpisodeEnv(gym.Env[Observation, Action]):
 
     @abstractmethod
     def _observation(self) -> Observation:
-        """What the policy sees of the running episode."""
+        """Return what the policy sees of the running episode."""
 
     def _info(self, info: dict[str, Any]) -> dict[str, Any]:
-        """``info``, with what every step's info has."""
+        """Return ``info`` with the entries that every info has."""
         return info
 
     def _result(
         self, info: dict[str, Any]
     ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """What a step returns; prints what it has added, for render mode ``human``."""
+        """Return what a step returns; for render mode ``human``, print what it has added."""
         self._print_news()
         episode = self.episode
         return (
@@ -110,7 +110,7 @@ class EpisodeEnv(gym.Env[Observation, Action]):
         return int(self.np_random.integers(2**63))
 
     def _print_news(self) -> None:
-        """For render mode ``human``: print what has been added to the transcript."""
+        """Print what has been added to the transcript, for render mode ``human``."""
         if self.render_mode != "human":
             return
         colour = sys.stdout.isatty()

@@ -1,4 +1,4 @@
-"""How an episode is shown to Gymnasium, and what actions may be."""
+"""Observations of episodes, and checks of actions, as Gymnasium has them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def observation_of(episode: Episode, observation: str) -> str:
 
 
 def check_action(action: Any) -> str:
-    """Return ``action`` if it is a string, however odd.
+    """Check that ``action`` is a string, and return it.
 
     Raises:
-        InvalidAction: it is not.
+        InvalidAction: it is not a string.
     """
     if not isinstance(action, str):
         raise InvalidAction(
@@ -28,10 +28,10 @@ def check_action(action: Any) -> str:
 
 
 def check_actions(actions: Any, count: int, expected: str) -> None:
-    """Refuse ``actions`` unless they are a sequence of ``count`` values, of whatever types.
+    """Check that ``actions`` are a sequence of ``count`` values, of any types.
 
     Raises:
-        ValueError: they are not; the message says what was ``expected``.
+        ValueError: they are not; the message names what was ``expected``.
     """
     sized = hasattr(actions, "__len__")
     if isinstance(actions, str) or not sized or len(actions) != count:

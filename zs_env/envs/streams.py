@@ -1,4 +1,4 @@
-"""How episodes begin, for all drivers: seeds, reset options, the progress of training."""
+"""Beginning of episodes, for all drivers: seeds, reset options, the progress of training."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from zs_env.questions import Question
 RESET_OPTIONS = ("progress", "noise_probability", "question", "key")
 
 Fresh = Callable[[], int]
-"""Draws a seed for a stream that was given none."""
+"""Function that draws a seed for a stream without one."""
 
 
 class EpisodeStreams:
-    """``count`` places in which episodes follow one another, each with a stream of its own.
+    """Places in which episodes follow one another, each with a stream of its own.
 
     Args:
-        source: makes the episodes.
-        count: number of places.
+        source: source of the episodes.
+        count: number of places: 1, or the environments of a vector.
         vector: whether reset options may be lists, with a value for each place.
 
     Attributes:
-        progress: how far training is, in [0, 1], by place.
+        progress: progress of training, in [0, 1], by place.
         noise: noise probability of the episodes that begin next, by place.
     """
 
@@ -39,15 +39,15 @@ class EpisodeStreams:
         self._streams: list[EpisodeStream | None] = [None] * count
 
     def set_progress(self, progress: float, places: Iterable[int] | None = None) -> None:
-        """Say how far training is: sets the noise probability of the episodes that begin later.
+        """Set the progress of training, and so the noise probability of later episodes.
 
         Args:
-            progress: in [0, 1].
-            places: where; by default everywhere.
+            progress: progress, in [0, 1].
+            places: places to set; by default all.
 
         Raises:
             TypeError: ``progress`` is not a number.
-            ValueError: it is outside of [0, 1]; nothing has changed then.
+            ValueError: ``progress`` is outside [0, 1]; then nothing has changed.
         """
         progress = as_share("progress", progress)
         noise = self.source.noise_probability(progress)
@@ -64,19 +64,20 @@ class EpisodeStreams:
         """Begin an episode in each place of ``seeds``.
 
         Args:
-            seeds: place -> seed of its stream; None goes on with the stream there is.
-            options: ``progress``; ``noise_probability``, ``question`` and ``key`` of these
-                episodes alone: one value, or in a vector a list with one for every place (None: as
-                without).
+            seeds: seed of the stream by place; None continues the stream of the place.
+            options: ``progress``; and for these episodes alone ``noise_probability``, ``question``
+                and ``key``, each one value or, in a vector, a list with a value for every place
+                (None: as without the option).
             fresh: draws a seed where there is neither a seed nor a stream.
 
         Returns:
             The episodes by place.
 
         Raises:
-            ValueError: an option is unknown or out of its range; nothing has begun then.
+            ValueError: an option is unknown or out of its range; then no episode has begun.
             TypeError: an option has the wrong type.
         """
+        # All checks come first, so that an error leaves everything as it was.
         options = check_options(options, RESET_OPTIONS)
         questions = [self._find(one) for one in self._spread("question", options)]
         keys = [None if one is None else as_key(one) for one in self._spread("key", options)]
@@ -100,7 +101,7 @@ class EpisodeStreams:
         """Return the info of a reset that began ``episode`` in place ``i``."""
         return {
             "question_id": episode.question.id,
-            "key": np.uint64(episode.key),  # a Python int would not fit into the infos of a vector
+            "key": np.uint64(episode.key),  # int64, NumPy's default, would be too small
             "progress": self.progress[i],
             "noise_probability": episode.noise_probability,
         }
@@ -118,7 +119,7 @@ class EpisodeStreams:
         if noise is None:
             return None
         noise = as_share("noise_probability", noise)
-        return noise if self.source.engine.honours_noise else 0.0
+        return noise if self.source.engine.honours_noise else 0.0  # a real engine has no noise
 
     def _spread(self, name: str, options: Mapping[str, Any]) -> list[Any]:
         value, count = options.get(name), len(self.noise)
@@ -126,10 +127,10 @@ class EpisodeStreams:
 
 
 def spread(name: str, value: Any, count: int) -> list[Any]:
-    """Return one value for each of ``count`` places, from one for all or a list of as many.
+    """Return a list of ``count`` values, from one value for all places or a list with one for each.
 
     Raises:
-        ValueError: there are not as many.
+        ValueError: the list has another length.
     """
     if value is None or isinstance(value, str) or np.ndim(value) == 0:
         return [value] * count
@@ -139,10 +140,10 @@ def spread(name: str, value: Any, count: int) -> list[Any]:
 
 
 def check_options(options: Mapping[str, Any] | None, allowed: Sequence[str]) -> Mapping[str, Any]:
-    """Return ``options``, or none.
+    """Check the names of reset options, and return the options; an empty mapping for None.
 
     Raises:
-        ValueError: one is not ``allowed``; the message names the nearest.
+        ValueError: a name is not one of ``allowed``; the message names the nearest.
     """
     options = options or {}
     if unknown := [name for name in options if name not in allowed]:

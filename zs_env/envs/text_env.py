@@ -17,7 +17,7 @@ from zs_env.settings import TextArguments, TextSettings, documented, make_settin
 
 @documented(TextSettings)
 class ZeroSearchEnv(EpisodeEnv[str, str]):
-    """Answer a question by thinking, searching and answering, as in ZeroSearch.
+    """Question answering with a search engine, as in ZeroSearch.
 
     ## Description
     The agent (the *policy LLM*) reads a question and writes text. Each turn it thinks, and then
@@ -25,18 +25,18 @@ class ZeroSearchEnv(EpisodeEnv[str, str]):
     search engine is played by a *simulation LLM*, which can be told to write documents that do
     not help; a *curriculum* makes such noisy documents more frequent as training goes on.
 
-    By default nothing is needed but Python: questions and documents come from an embedded world of
-    made-up facts, and the search engine that writes about it is a program. Train and test
+    By default no model and no download are needed: questions and documents come from an embedded
+    world of made-up facts, and the search engine that writes about it is a program. Train and test
     questions are about different facts, so nothing can be answered from memory.
 
     ## Action Space
-    `UnicodeText(max_action_chars)`: what the policy writes in one turn, such as
+    `UnicodeText(max_action_chars)`: the text that the policy writes in one turn, such as
 
         <think>I need the birthplace first.</think><search>birthplace of Ada Blake</search>
         <think>It is Jarrow Corvale.</think><answer>Jarrow Corvale</answer>
 
     Closed `<think>` blocks are ignored. In what remains, the first complete `<search>` or
-    `<answer>` is the action; what stands after it is cut. An empty query, or no action, is
+    `<answer>` is the action; text after it is cut. An empty query, or no action, is
     *invalid*: it costs the turn and gets a short correction. Any string is accepted.
 
     ## Observation Space
@@ -45,25 +45,25 @@ class ZeroSearchEnv(EpisodeEnv[str, str]):
     | `observation`  | at reset   | after a step                                              |
     |----------------|------------|-----------------------------------------------------------|
     | `"transcript"` | the prompt | all text so far: prompt, turns, documents, corrections    |
-    | `"delta"`      | the prompt | what the environment just added; empty once it is over    |
+    | `"delta"`      | the prompt | what the environment just added; empty after the end      |
 
-    The documents of a search stand between `<information>` and `</information>`, one a line, and
-    can neither open nor close a tag. Where the context runs short they are shortened; the question
+    The documents of a search stand between `<information>` and `</information>`, one per line, and
+    can neither open nor close a tag. If the context runs short, they are shortened; the question
     never is.
 
     ## Starting State
     The prompt, with the next question of a random order that follows from the seed: each question
-    once, before any comes again. `reset(options=...)` takes
+    once, before any repeats. `reset(options=...)` takes
 
-    - `"progress"`: as `set_progress`, from this episode on;
-    - `"noise_probability"`: that of this episode alone;
-    - `"question"`: the id of the question to ask;
-    - `"key"`: an integer that fixes the noise labels and what the engine draws. Episodes that
-      share it and the question, such as a GRPO group, are treated alike.
+    - `"progress"`: progress of training, from this episode on, as `set_progress` does;
+    - `"noise_probability"`: noise probability of this episode alone;
+    - `"question"`: id of the question to ask;
+    - `"key"`: an integer in `[0, 2**64)` that fixes the noise labels and the engine's random
+      choices. Episodes with the same key and question, such as a GRPO group, share both.
 
     ## Rewards
-    0.0 until the episode ends; then the F1 of the answer (or `reward`), in [0, 1]. Without an
-    answer, 0.0.
+    0.0 until the episode ends; then the F1 of the answer, or the score that `reward` selects, in
+    [0, 1]. Without an answer, 0.0.
 
     ## Episode End
     - Termination: the policy answers.
@@ -71,8 +71,8 @@ class ZeroSearchEnv(EpisodeEnv[str, str]):
       cannot hold another turn, or the engine failed.
 
     ## Information
-    After reset: `question_id`, `key` (give it to another reset, with the question, to play the
-    same episode again), `progress` (of training, 0 to 1), `noise_probability`.
+    After reset: `question_id`, `key` (pass both to another reset to play the same episode again),
+    `progress` (of training, 0 to 1), `noise_probability`.
 
     After a step:
 
@@ -81,14 +81,14 @@ class ZeroSearchEnv(EpisodeEnv[str, str]):
     | `turn`                  | always  | turns taken                                             |
     | `num_searches`          | always  | searches sent to the engine                             |
     | `num_invalid`           | always  | turns without an action                                 |
-    | `query`                 | search  | what the engine was asked                               |
+    | `query`                 | search  | query sent to the engine                                |
     | `noisy`                 | search  | whether the engine was told to write noisy documents    |
     | `num_documents`         | search  | documents returned                                      |
-    | `invalid`               | invalid | why the turn was invalid                                |
+    | `invalid`               | invalid | reason why the turn was invalid                         |
     | `answer`                | end     | the answer, or None                                     |
     | `f1`, `exact_match`, `substring_match` | end | scores of the answer, whatever `reward` is   |
     | `search_failed`         | end     | the engine failed: leave this episode out of the loss   |
-    | `failure`               | end     | why it failed, or None                                  |
+    | `failure`               | end     | reason of the failure, or None                          |
     | `context_exceeded`      | end     | the context ran out                                     |
     | `golden_answer_seen`    | end     | a document that was shown contained a golden answer     |
     | `cut_chars`             | end     | characters of the policy's text that were cut           |
@@ -128,7 +128,7 @@ class ZeroSearchEnv(EpisodeEnv[str, str]):
         if episode is None or episode.finished:
             raise ResetNeeded("Call reset() before step(): no episode is running.")
         check_action(action)
-        self._episode = None  # if the engine raises, there is nothing to go on with
+        self._episode = None  # if the engine raises, the episode cannot go on
         advance(episode, self.source.engine, action)
         self._episode = episode
         return self._result(episode.info())

@@ -1,4 +1,4 @@
-"""Many text environments in one: their searches go to the engine as one batch a step."""
+"""Text vector environment: the searches of a step go to the engine as one batch."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ StepResult = tuple[tuple[str, ...], NDArray[np.float64], Bools, Bools, dict[str,
 
 
 class ZeroSearchVectorEnv(EpisodeVectorEnv[tuple[str, ...], Sequence[str]]):
-    """``num_envs`` copies of `ZeroSearchEnv` that ask the engine once a step.
+    """Vector environment of ``num_envs`` copies of `ZeroSearchEnv`, with one engine call a step.
 
-    Environment i, reset with seed s, is in all it returns the single environment of seed s + i.
-    Observations are a tuple of ``num_envs`` strings, actions a sequence of as many.
+    Environment i of a vector reset with seed s returns what the single environment returns after
+    its reset with seed s + i. Observations are a tuple of ``num_envs`` strings, actions a sequence
+    of ``num_envs`` strings.
 
-    `reset` takes one seed or a list of seeds, and in ``options`` those of `ZeroSearchEnv`, where
-    ``question``, ``key`` and ``noise_probability`` may be one value or a list with one for each
-    environment (None: as without the option), and ``reset_mask``, a bool array of shape
-    (num_envs,): which environments to reset.
+    `reset` takes one seed or a list of seeds. Its ``options`` are those of `ZeroSearchEnv`, of
+    which ``question``, ``key`` and ``noise_probability`` may be one value or a list with one for
+    each environment (None: as without the option), and ``reset_mask``, a bool array of shape
+    (num_envs,) that says which environments to reset.
 
     Args:
         num_envs: number of environments.
-        autoreset_mode: ``NextStep``: a step after the end begins an episode and ignores the
-            action; ``SameStep``: the step that ends an episode begins the next, and what ended is
-            in ``final_obs`` and ``final_info``, which wastes no action; ``Disabled``: finished
-            environments must be reset with ``reset_mask``.
+        autoreset_mode: ``NextStep``: the step after the end begins an episode and ignores the
+            action; ``SameStep``: the step that ends an episode begins the next, and the last
+            observation and info are in ``final_obs`` and ``final_info``, so no action is wasted;
+            ``Disabled``: finished environments must be reset with ``reset_mask``.
         render_mode: None or ``ansi``.
         arguments: the other arguments of `ZeroSearchEnv`.
 
@@ -66,7 +67,7 @@ class ZeroSearchVectorEnv(EpisodeVectorEnv[tuple[str, ...], Sequence[str]]):
     def step(self, actions: Sequence[str]) -> StepResult:
         """Take a turn in every environment, with one call of the engine for all that search."""
         self._check_step(actions)
-        infos = self._begin_finished()
+        infos = self._begin_finished()  # these environments ignore their action
         self._take_turns(actions, skip=infos)
         for i, episode in enumerate(self._episodes):
             if i not in infos:
@@ -81,13 +82,14 @@ class ZeroSearchVectorEnv(EpisodeVectorEnv[tuple[str, ...], Sequence[str]]):
                 requests.append(request)
                 askers.append(episode)
         if requests:
-            episodes, self._episodes = self._episodes, []  # nothing to go on with if this raises
+            episodes, self._episodes = self._episodes, []  # if the engine raises, they cannot go on
             results = checked_search(self.source.engine, requests)
             self._episodes = episodes
             for episode, result in zip(askers, results, strict=True):
                 episode.observe(result)
 
     def _observations(self) -> tuple[str, ...]:
+        # A list first, for the benchmark env_overhead: a generator is slower.
         return tuple([observation_of(episode, self.observation) for episode in self._episodes])
 
     def _observation(self, i: int) -> str:
@@ -97,6 +99,7 @@ class ZeroSearchVectorEnv(EpisodeVectorEnv[tuple[str, ...], Sequence[str]]):
         if self._episodes:
             expected = f"a sequence of {self.num_envs} strings, one for each environment"
             check_actions(actions, self.num_envs, expected)
+        # There are no episodes before the first reset: `_check_running` then raises.
         for action, episode in zip(actions, self._episodes, strict=False):
             if not episode.finished:
                 check_action(action)

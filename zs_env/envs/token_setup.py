@@ -1,4 +1,4 @@
-"""What the arguments of the token environments stand for."""
+"""Set-up of the token environments: episodes, masks and spaces from their arguments."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from zs_env.world.sizes import SIZES
 
 
 class TokenSetup:
-    """The source of episodes, the masks and the spaces of token environments.
+    """Source of episodes, masks and spaces of token environments.
 
     Args:
-        arguments: of `zs_env.settings.TokenSettings`.
+        arguments: arguments of the environment, see `zs_env.settings.TokenSettings`.
 
     Raises:
         ValueError: an argument is out of its range, a question does not fit the context, or the
@@ -32,12 +32,13 @@ class TokenSetup:
         TypeError: an argument is unknown or of the wrong type.
 
     Attributes:
-        settings: the arguments, checked.
+        settings: the checked arguments.
         tokenizer: the tokenizer.
-        source: makes the episodes.
-        masks: what may be written.
-        action_space: ``Discrete(V)``.
-        observation_space: of one environment.
+        encoder: encoder of texts with the tokenizer.
+        source: source of the episodes.
+        masks: masks of the tokens that may be written.
+        action_space: action space of one environment, ``Discrete(V)``.
+        observation_space: observation space of one environment.
     """
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
@@ -67,21 +68,22 @@ class TokenSetup:
             roles=Box(0, max(TokenRole), (settings.context_length,), np.int8),
         )
 
-    def make_batch(self, num_rows: int) -> TokenBatch:
-        """Rows for as many episodes."""
+    def make_batch(self, num_slots: int) -> TokenBatch:
+        """Make a batch with slots for ``num_slots`` episodes."""
         return TokenBatch(
-            num_rows,
+            num_slots,
             self.settings.context_length,
             self.settings.max_turn_tokens,
             self.encoder,
             self.masks,
         )
 
-    def check(self, batch: TokenBatch, actions: Any, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """``actions``, one a row of ``batch``, as an array; those of ``rows`` count.
+    def check(self, batch: TokenBatch, actions: Any, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return ``actions``, one a slot of ``batch``, as an array; check those of ``slots``.
 
         Raises:
-            InvalidAction: one is outside of the space, or the mask forbids it and it is an error.
+            InvalidAction: a token is outside the space, or the mask forbids it and
+                ``masked_action`` is ``error``.
         """
         tokens = np.asarray(actions)
         expected = batch.lengths.shape
@@ -90,16 +92,17 @@ class TokenSetup:
                 f"actions must be integers of shape {expected}, one token for each environment, "
                 f"got {tokens.dtype} of shape {tokens.shape}."
             )
-        counting = tokens[rows]
+        counting = tokens[slots]
         if counting.size and not 0 <= counting.min() <= counting.max() < self.masks.size:
             raise InvalidAction(
                 f"a token must be in [0, {self.masks.size}), got {counting.min()} to "
                 f"{counting.max()}."
             )
+        # Tokens of other slots may be anything: 0 stands in for those outside the space.
         inside: NDArray[np.int64] = np.where(
             (tokens >= 0) & (tokens < self.masks.size), tokens, 0
         ).astype(np.int64)
-        if self.settings.masked_action == "error" and (masked := batch.masked(inside)[rows]).any():
+        if self.settings.masked_action == "error" and (masked := batch.masked(inside)[slots]).any():
             token = int(counting[masked][0])
             text = self.tokenizer.decode([token])
             raise InvalidAction(
@@ -110,9 +113,9 @@ class TokenSetup:
 
 
 def _with_prompt(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return ``arguments`` with the prompt in the words of the world's tokenizer, if it is used."""
+    """Return ``arguments``; for the world's tokenizer, the default prompt is one in its words."""
     size = arguments.get("world_size", TokenSettings.world_size)
     tokenizer = arguments.get("tokenizer", TokenSettings.tokenizer)
     if not (isinstance(tokenizer, str) and tokenizer == "world") or size not in tuple(SIZES):
-        return arguments
+        return arguments  # a wrong size is refused where the world is loaded
     return {"prompt_template": SIZES[size].prompt, **arguments}
