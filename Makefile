@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-rllib test-vllm test-wheel lint format benchmark clean
+.PHONY: help setup train test test-rllib test-vllm test-wheel lint format docs benchmark clean
 
 help:  ## show the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
@@ -77,6 +77,14 @@ format: setup  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/installed-docs  ## build the documentation; warnings are errors (needs Python 3.11)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "documentation: docs/_build/html/index.html"
+
+$(VENV)/installed-docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --quiet --editable '.[docs]' -c constraints.txt
+	@touch $@
+
 benchmark: setup  ## measure environment, engines and training, and audit the world
 	$(BIN)/python -m benchmarks.env_overhead
 	$(BIN)/python -m benchmarks.token_env
@@ -87,4 +95,5 @@ benchmark: setup  ## measure environment, engines and training, and audit the wo
 	$(BIN)/python -m benchmarks.fault_soak
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info \
+		docs/_build docs/generated
