@@ -17,7 +17,6 @@ import torch
 
 from agents.sampling.policy import Policy, add_adapters, load_model, load_policy, load_tokenizer
 from agents.tiny.tokenizer import make_tokenizer
-from agents.training.batch import Batch
 from agents.training.checkpoint import (
     last_checkpoint,
     load_critic,
@@ -29,6 +28,7 @@ from agents.training.config import Config
 from agents.training.distributed import Processes
 from agents.training.errors import CheckpointError
 from agents.training.learner import Learner
+from tests.batches import training_batch
 from tests.helpers import tiny_model
 
 CONFIG = Config(device="cpu", precision="float32", minibatches=2, weight_decay=0.01)
@@ -53,14 +53,9 @@ def train(learner, update):
     draw = torch.Generator().manual_seed(update)
     shape = (4, 12)
     mask = torch.rand(shape, generator=draw) < 0.6
-    batch = Batch(
-        token_ids=torch.randint(3, 1000, shape, generator=draw),
-        response_mask=mask,
-        mask=mask,
-        sampled_log_probs=torch.zeros(shape),
-        rewards=torch.zeros(4),
-        groups=torch.arange(4),
-        lengths=torch.full((4,), 12),
+    batch = training_batch(
+        torch.randint(3, 1000, shape, generator=draw),
+        mask,
         returns=torch.randn(shape, generator=draw),
     )
 

@@ -162,7 +162,7 @@ def test_run_with_failing_engine_leaves_failed_searches_out(tmp_path):
         for update in run.updates():
             with pytest.warns(UserWarning, match="of 40 episodes of update 0 .* the last: down"):
                 batch = run.play(update)
-            row = dict(run.row)
+            row = dict(run.metrics)
     assert 0 < row["failed_searches"] < row["episodes"] == 40
     assert len(batch) == row["episodes"] - row["failed_searches"]
 

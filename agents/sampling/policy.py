@@ -17,6 +17,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from agents.tiny import find_model
 from zs_env.errors import MissingDependencyError
 
 disable_progress_bar()
@@ -122,11 +123,12 @@ class ValueHead(nn.Module):
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder or hub name.
+    """The tokenizer of a model folder or hub name, or of ``tiny``, the bundled model.
 
     Raises:
         ValueError: there is none, or it has no end-of-text.
     """
+    path = find_model(path)
     try:
         # Some model types bring a class that ignores how the tokenizer in the folder splits text.
         named = get_tokenizer_config(path).get("tokenizer_class")
@@ -146,11 +148,12 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
 
 
 def load_model(path: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """The causal language model of a model folder or hub name.
+    """The causal language model of a model folder or hub name, or ``tiny``, the bundled one.
 
     Raises:
         ValueError: there is none.
     """
+    path = find_model(path)
     try:
         if (Path(path) / ADAPTERS).is_file():
             return _load_adapters(path, dtype)
@@ -190,8 +193,10 @@ def add_adapters(model: PreTrainedModel, rank: int) -> PreTrainedModel:
 def _load_adapters(path: str | Path, dtype: torch.dtype) -> PreTrainedModel:
     """The model whose adapters are in the folder, which names it; they can be trained further."""
     peft = _import_peft()
-    base = peft.PeftConfig.from_pretrained(path).base_model_name_or_path
-    model: Any = peft.PeftModel.from_pretrained(load_model(base, dtype), path, is_trainable=True)
+    config = peft.PeftConfig.from_pretrained(path)
+    config.base_model_name_or_path = str(find_model(config.base_model_name_or_path))
+    base = load_model(config.base_model_name_or_path, dtype)
+    model: Any = peft.PeftModel.from_pretrained(base, path, config=config, is_trainable=True)
     return model
 
 

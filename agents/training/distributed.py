@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from agents.training.errors import CheckpointError
 
 T = TypeVar("T")
 
@@ -21,6 +23,7 @@ class Processes:
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
+        ValueError: ``device`` is ``cuda``, and there is no GPU.
         RuntimeError: fewer processes came up than torchrun was asked for.
 
     Attributes:
@@ -32,7 +35,12 @@ class Processes:
     def __init__(self, device: str = "auto") -> None:
         expected = int(os.environ.get("WORLD_SIZE", "1"))
         local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-        use_gpu = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
+        use_gpu = device != "cpu" and torch.cuda.is_available()
+        if device == "cuda" and not use_gpu:
+            raise ValueError(
+                "`device` is 'cuda', and torch finds no GPU: choose 'cpu' or 'auto', or install "
+                "torch for CUDA and its driver."
+            )
         self.device = torch.device(f"cuda:{local_rank}" if use_gpu else "cpu")
         self._began = False
         if "TORCHELASTIC_RUN_ID" in os.environ or expected > 1:
@@ -85,6 +93,17 @@ class Processes:
         parts: list[Any] = [None] * self.size
         dist.all_gather_object(parts, list(items))
         return [item for part in parts for item in part]
+
+    def on_main(self, action: Callable[[], None]) -> None:
+        """Call ``action`` in the main process; where it raises a CheckpointError, all raise it."""
+        refusals: list[str] = []
+        if self.is_main:
+            try:
+                action()
+            except CheckpointError as error:
+                refusals.append(str(error))
+        if refusals := self.gather(refusals):
+            raise CheckpointError(refusals[0])
 
     def agree(self, flag: bool) -> bool:
         """Whether any process says True; every process learns of it."""

@@ -6,7 +6,7 @@ from agents.sampling.player import Assignment, Player, token_rules
 from agents.sampling.policy import Policy
 from agents.training.config import Config
 from agents.training.distributed import Processes
-from agents.training.metrics import Row, record_of
+from agents.training.metrics import Record, record_of
 from zs_env.factory import EpisodeFactory
 from zs_env.keyed_random import derive_key
 
@@ -19,7 +19,7 @@ def evaluate(
     *,
     noise: float = 0.0,
     greedy: bool = True,
-) -> list[Row]:
+) -> list[Record]:
     """Play the first ``config.num_test_questions`` questions of ``factory``, once each.
 
     Returns:
@@ -31,7 +31,7 @@ def evaluate(
     noise = noise if factory.search_engine.honours_noise else 0.0
     count = min(config.num_test_questions, len(factory.source))
     questions = processes.share([factory.source[number] for number in range(count)])
-    player = Player(policy, factory.search_engine, rules, config.rollout_rows, greedy=greedy)
+    player = Player(policy, factory.search_engine, rules, config.concurrent_episodes, greedy=greedy)
     trajectories = player.play(
         [
             Assignment(q, derive_key("test", q.id), derive_key("test sample", q.id), noise)
