@@ -38,8 +38,8 @@ class ReinforceConfig(Config):
     baseline_decay: float = 0.5
     """Share of the moving mean of rewards that is kept from update to update.
 
-    Rewards fall as noise rises: a baseline that lags far behind is too high, and gives nearly all
-    episodes a negative advantage.
+    Rewards fall as noise rises: a baseline that lags far behind is too high,
+    and makes nearly all advantages negative.
     """
 
     def __post_init__(self) -> None:

@@ -29,12 +29,11 @@ class Config:
     resume: bool = False
     """Continuation from the last checkpoint in the folder, if there is one.
 
-    A checkpoint restores weights, value head, optimizer, random state and what the algorithm keeps
-    from update to update; the metrics of later updates are dropped, and questions go on where
-    they would have, as their order follows from seed and update. The result is that of a run
-    never interrupted. All options must be those that the run began with, except `folder`, `device`,
-    `save_every` and `keep_checkpoints`; one that is newer than the checkpoint must have its
-    default.
+    Restored are weights, value head, optimizer, random state, and what the algorithm remembers.
+    Metrics up to the checkpoint are kept; the order of questions follows from seed and update.
+    The result is that of a run never interrupted.
+    Options must be those that the run began with, and options added since must be defaults.
+    Only these may change: folder, device, save_every, keep_checkpoints.
     """
     seed: int = 0
     """Seed of the order of questions, noise, documents and samples."""
@@ -114,11 +113,11 @@ class Config:
     max_grad_norm: float = 1.0
     """Norm that gradients are clipped to."""
     old_log_probs: Literal["learner", "sampler"] = "learner"
-    """Source of the log-probabilities before the update, for probability ratio and KL divergence.
+    """Source of the log-probabilities that probability ratio and KL of an update compare with.
 
-    learner: the sampled tokens are scored once more before the update, so that the ratio begins at
-    exactly 1. sampler: log-probabilities as they were drawn, which corrects for a sampler that
-    differs from the learner. How far both are apart is logged as `sampler_gap`.
+    learner: the sampled tokens are scored once more before the update: ratios begin at exactly 1.
+    sampler: as the tokens were drawn, which corrects for a sampler that differs from the learner.
+    The difference between both is logged as sampler_gap (largest) and sampler_gap_mean.
     """
     kl_coef: float = 0.001
     """Weight of the KL divergence from the policy that training began with; 0 leaves it out."""
