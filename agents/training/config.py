@@ -115,7 +115,7 @@ class Config:
     old_log_probs: Literal["learner", "sampler"] = "learner"
     """Source of the log-probabilities that probability ratio and KL of an update compare with.
 
-    learner: the sampled tokens are scored once more before the update: ratios begin at exactly 1.
+    learner: the sampled tokens are scored once more before the update: ratios begin at 1.
     sampler: as the tokens were drawn, which corrects for a sampler that differs from the learner.
     The difference between both is logged as sampler_gap (largest) and sampler_gap_mean.
     """

@@ -94,25 +94,27 @@ class Processes:
         dist.all_gather_object(parts, list(items))
         return [item for part in parts for item in part]
 
-    def on_main(self, action: Callable[[], None]) -> None:
-        """Call ``action`` in the main process; where it raises a CheckpointError, all raise it."""
-        refusals: list[str] = []
+    def on_main(self, action: Callable[[], object]) -> None:
+        """Call ``action`` in the main process, and wait for it everywhere.
+
+        Raises:
+            CheckpointError: it failed; only in the main process it is the error of ``action``.
+        """
+        failure: Exception | None = None
         if self.is_main:
             try:
                 action()
-            except CheckpointError as error:
-                refusals.append(str(error))
-        if refusals := self.gather(refusals):
-            raise CheckpointError(refusals[0])
+            except Exception as error:
+                failure = error
+        messages = self.gather([] if failure is None else [str(failure)])
+        if failure is not None:
+            raise failure
+        if messages:
+            raise CheckpointError(messages[0])
 
     def agree(self, flag: bool) -> bool:
         """Whether any process says True; every process learns of it."""
         return bool(self.sum(torch.tensor(float(flag)))) if self.size > 1 else flag
-
-    def wait(self) -> None:
-        """Until every process is here."""
-        if self.size > 1:
-            dist.barrier()
 
     def close(self) -> None:
         """Leave the group."""

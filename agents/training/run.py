@@ -233,21 +233,18 @@ class Run:
             return int(state["update"])
 
     def _save(self) -> None:
-        if self.processes.is_main:
-            checkpoints.save_checkpoint(
-                self.config.folder / "checkpoints",
-                self.policy,
-                self.learner.optimizer,
-                {
-                    "update": self.updates_done,
-                    "memory": self.memory,
-                    "random_state": torch.get_rng_state().tolist(),
-                    "processes": self.processes.size,
-                    "config": self.config.to_json(),
-                },
-                self.config.keep_checkpoints,
-            )
-        self.processes.wait()
+        state = {
+            "update": self.updates_done,
+            "memory": self.memory,
+            "random_state": torch.get_rng_state().tolist(),
+            "processes": self.processes.size,
+            "config": self.config.to_json(),
+        }
+        folder, keep = self.config.folder / "checkpoints", self.config.keep_checkpoints
+        save = checkpoints.save_checkpoint
+        self.processes.on_main(
+            lambda: save(folder, self.policy, self.learner.optimizer, state, keep)
+        )
 
     def _evaluate(self) -> None:
         start = time.perf_counter()
