@@ -25,11 +25,11 @@ from tests.helpers import tiny_model
 LENGTHS = (5, 17, 9, 30, 12, 9)
 SHARES = {
     "halves": ([0, 2, 4], [1, 3, 5]),
-    "one row and five": ([3], [0, 1, 2, 4, 5]),
-    "no row and all": ([], [0, 1, 2, 3, 4, 5]),
+    "one episode and five": ([3], [0, 1, 2, 4, 5]),
+    "no episode and all": ([], [0, 1, 2, 3, 4, 5]),
     "no token and all": ([6], [0, 1, 2, 3, 4, 5]),
 }
-"""Rows of the batch that each of two processes has; row 6 has no token to train."""
+"""Episodes of the batch that each of two processes has; number 6 has no token to train."""
 
 LIMIT_S = 300.0
 
@@ -45,7 +45,7 @@ def batch():
 
 
 def make_batch():
-    """Rows of ragged lengths and random masks; the last has nothing to train, and odd columns."""
+    """Episodes of ragged lengths and random masks; the last has nothing to train."""
     draw = torch.Generator().manual_seed(0)
     lengths = torch.tensor([*LENGTHS, 11])
     shape = (len(lengths), max(LENGTHS))
@@ -146,12 +146,12 @@ def test_learn_small_parts_give_the_gradient_of_the_whole(folder, batch, micro_b
     assert_close(weights(parts), weights(whole))
 
 
-def test_learn_masked_row_contributes_nothing(folder, batch):
-    with_row, without = make_learner(folder), make_learner(folder)
-    figures = with_row.learn(batch, loss_function, update=0)
+def test_learn_masked_episode_contributes_nothing(folder, batch):
+    with_episode, without = make_learner(folder), make_learner(folder)
+    figures = with_episode.learn(batch, loss_function, update=0)
     expected = without.learn(batch.select(torch.arange(6)), loss_function, update=0)
     assert figures == pytest.approx(expected, rel=1e-4)
-    assert_close(gradients(with_row), gradients(without))
+    assert_close(gradients(with_episode), gradients(without))
 
 
 def test_learn_without_a_token_to_train_changes_nothing(folder, batch):
@@ -167,15 +167,15 @@ def assert_equal(found, expected):
         assert torch.equal(found[name], tensor), name
 
 
-def test_learn_goes_over_every_row_once_an_epoch(folder, batch):
+def test_learn_goes_over_every_episode_once_an_epoch(folder, batch):
     learner = make_learner(folder, epochs=3, minibatches=2, micro_batch_tokens=1)
     seen = []
 
-    def note_rows(now, part):
+    def note_groups(now, part):
         seen.extend(part.groups.tolist())
         return loss_function(now, part)
 
-    learner.learn(batch, note_rows, update=0)
+    learner.learn(batch, note_groups, update=0)
     epochs = [seen[first : first + 7] for first in (0, 7, 14)]
     assert [sorted(epoch) for epoch in epochs] == [list(range(7))] * 3
     halves = {frozenset(epoch[:4]) for epoch in epochs}
@@ -264,10 +264,10 @@ def train_in_one_of_two(rank, port, folder, output):
     processes.close()
 
 
-def train_on_share(folder, processes, rows):
+def train_on_share(folder, processes, index):
     """One step. The learner must be gone before the processes part, or they may hang."""
     learner = make_learner(folder, processes, micro_batch_tokens=40)
-    part = make_batch().select(torch.tensor(rows, dtype=torch.int64))
+    part = make_batch().select(torch.tensor(index, dtype=torch.int64))
     figures = learner.learn(part, loss_function, update=0)
     return {"figures": figures, "gradients": gradients(learner), "weights": weights(learner)}
 
@@ -292,11 +292,11 @@ def two_processes(folder, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", SHARES)
-def test_learn_two_processes_take_the_step_of_one_with_all_rows(folder, two_processes, name):
+def test_learn_two_processes_take_the_step_of_one_with_all_episodes(folder, two_processes, name):
     first, second = (torch.load(two_processes / f"{name}-{rank}.pt") for rank in range(2))
     one = make_learner(folder)
-    rows = torch.tensor(sorted(sum(SHARES[name], [])))
-    expected = one.learn(make_batch().select(rows), loss_function, update=0)
+    index = torch.tensor(sorted(sum(SHARES[name], [])))
+    expected = one.learn(make_batch().select(index), loss_function, update=0)
     for found in (first, second):
         assert found["figures"] == pytest.approx(expected, rel=1e-4)
         assert_close(found["gradients"], gradients(one))
