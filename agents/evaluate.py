@@ -42,9 +42,7 @@ class EvaluateConfig:
     checkpoint: str
     """Checkpoint or model: tiny, the bundled one; or folder or hub name of a language model."""
     engine: str = "world"
-    """world, bm25, the path of a .jsonl corpus, or module:Class."""
-    engine_options: str = "{}"
-    """Arguments of the engine, as JSON."""
+    """Engine to evaluate with, options included, as in training."""
     noise: float = 0.0
     """Share of searches that get noisy documents."""
     questions: str | None = None
@@ -130,15 +128,13 @@ def main(options: EvaluateConfig) -> None:
     config = replace(
         config,
         **chosen,
-        engine=options.engine,
-        engine_options=options.engine_options,
         num_test_questions=options.num_questions,
     )
     processes = Processes(options.device)
     policy = policy.to(processes.device)
-    factory = config.make_test_factory(options.engine)
+    source = config.make_test_source(options.engine, config.limits(policy.encoder))
     records = evaluate(
-        policy, factory, config, processes, noise=options.noise, greedy=not options.sample
+        policy, source, config, processes, noise=options.noise, greedy=not options.sample
     )
     if processes.is_main:
         title = f"{options.checkpoint}: engine {options.engine}, noise {options.noise}"

@@ -195,6 +195,7 @@ def test_bundled_policy_is_small_and_knows_the_vocabulary():
 @pytest.mark.parametrize("engine", ["world", "bm25"])
 def test_bundled_policy_searches_badly(engine):
     config = Config(num_test_questions=100)
-    factory = config.make_test_factory(engine)
-    records = evaluate(load_policy(str(MODEL)), factory, config, Processes("cpu"))
+    policy = load_policy(str(MODEL))
+    source = config.make_test_source(engine, config.limits(policy.encoder))
+    records = evaluate(policy, source, config, Processes("cpu"))
     assert summarise(records)["f1"] <= 0.2

@@ -57,7 +57,7 @@ def folder(tmp_path):
 class TestCachedContract(SearchEngineContract):
     @pytest.fixture(autouse=True)
     def record(self, folder):
-        self.engine = load_engine("cached", {"engine": "world", "folder": str(folder)})
+        self.engine = load_engine({"name": "cached", "engine": "world", "folder": str(folder)})
         yield
         self.engine.close()
 
@@ -126,12 +126,12 @@ def test_simulated_engine_is_told_apart_by_all_that_decides_its_text(folder):
     ]
     options = [{"base_url": "http://127.0.0.1:9/v1", "model": "tiny", **c} for c in changes]
     identities = [
-        json.dumps(load_engine("simulated", o, check=False).identity(), sort_keys=True)
+        json.dumps(load_engine({"name": "simulated", **o}, check=False).identity(), sort_keys=True)
         for o in options
     ]
     assert len(set(identities)) == len(identities)
     elsewhere = {**options[0], "base_url": "http://127.0.0.1:10/v1", "timeout_s": 3.0}
-    same = load_engine("simulated", elsewhere, check=False).identity()
+    same = load_engine({"name": "simulated", **elsewhere}, check=False).identity()
     assert json.dumps(same, sort_keys=True) == identities[0]
 
 
@@ -210,7 +210,7 @@ def test_record_that_was_moved_to_another_key_is_not_believed(folder):
 def test_folder_that_cannot_be_used_is_one_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ServiceError, match="file cannot hold records"):
-        load_engine("cached", {"engine": "world", "folder": str(tmp_path / "file")})
+        load_engine({"name": "cached", "engine": "world", "folder": str(tmp_path / "file")})
 
 
 def test_requests_alike_and_under_way_get_one_answer(folder):
@@ -327,7 +327,7 @@ def test_processes_share_a_folder(folder):
 
 def play(engine, options, num_episodes=8):
     env = gym.make(
-        "ZeroSearch-v0", engine=engine, engine_options=options, noise="constant", max_turns=4
+        "ZeroSearch-v0", engine={"name": engine, **options}, noise="constant", max_turns=4
     )
     transcripts = []
     observation, _ = env.reset(seed=0)
@@ -346,7 +346,7 @@ def test_replayed_run_needs_no_server_and_is_identical(folder):
     with running(ChatServer().app()) as url:
         options = {"base_url": f"{url}/v1", "model": MODEL}
         plain = play("simulated", options)
-        cached = {"engine": "simulated", "engine_options": options, "folder": str(folder)}
+        cached = {"engine": {"name": "simulated", **options}, "folder": str(folder)}
         recorded = play("cached", cached)
     replayed = play("cached", {**cached, "mode": "replay"})
     assert plain == recorded == replayed
@@ -360,11 +360,11 @@ def test_replayed_run_needs_no_server_and_is_identical(folder):
         ({}, TypeError, "missing a required argument: 'folder'"),
         ({"mode": "believe"}, ValueError, "`mode` must be one of record, replay, got 'believe'"),
         ({"engine": "altavista"}, ValueError, "`engine` must be one of"),
-        ({"engine": FixedEngine(), "engine_options": {"k": 1}}, ValueError, "already made"),
+        ({"engine": {"name": FixedEngine(), "k": 1}}, TypeError, "must hold `name`"),
     ],
 )
 def test_wrong_option_is_refused(folder, options, error, message):
     if options:
         options = {"engine": "world", "folder": str(folder), **options}
     with pytest.raises(error, match=message):
-        load_engine("cached", options)
+        load_engine({"name": "cached", **options})

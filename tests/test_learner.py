@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from dataclasses import replace
 
 import pytest
@@ -20,7 +19,7 @@ from agents.training.distributed import Processes
 from agents.training.errors import TrainingError
 from agents.training.learner import Learner
 from tests.batches import training_batch
-from tests.helpers import tiny_model
+from tests.helpers import free_port, tiny_model
 
 LENGTHS = (5, 17, 9, 30, 12, 9)
 SHARES = {
@@ -275,11 +274,8 @@ def train_on_share(folder, processes, index):
 @pytest.fixture(scope="module")
 def two_processes(folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("output")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     context = torch.multiprocessing.spawn(
-        train_in_one_of_two, (port, folder, output), nprocs=2, join=False
+        train_in_one_of_two, (free_port(), folder, output), nprocs=2, join=False
     )
     try:
         # One call to join waits for the end of one process, or raises what it raised.

@@ -19,6 +19,7 @@ from agents.objectives.losses import (
     policy_gradient_loss,
 )
 from agents.sampling.policy import Policy
+from tests.helpers import ByteTokenizer
 
 P, Q = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.2, 0.3, 0.5])
 TRUE_KL = 0.3 * math.log(2.5)  # 0.5 log(5/2) + 0.2 log(2/5)
@@ -181,7 +182,7 @@ def policy():
             num_attention_heads=2,
             initializer_range=0.5,
         )
-        policy = Policy(LlamaForCausalLM(config), None, with_values=True)
+        policy = Policy(LlamaForCausalLM(config), ByteTokenizer(), with_values=True)
         torch.nn.init.normal_(policy.value_head.output.weight)
         return policy
 

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from benchmarks.chat_server import FAULTS, MODEL, ChatServer, Reply, good, running
-from tests.helpers import end_while_waiting
+from tests.helpers import end_while_waiting, free_port
 from zs_env import SearchFailure
 from zs_env.errors import ServiceError
 from zs_env.llm import ChatRequest, Completion, Message
@@ -208,8 +208,8 @@ def test_busy_server_gets_fewer_requests():
 def test_dead_server_is_passed_over_and_used_again_when_it_is_back():
     first, second = ChatServer(), ChatServer()
     with running(second.app()) as alive:
-        with running(first.app()) as url:
-            port = int(url.rpartition(":")[2])
+        port = free_port()
+        with running(first.app(), port) as url:
             llm = OpenAILanguageModel(MODEL, [f"{url}/v1", f"{alive}/v1"], **QUICK)
             llm.check()
             assert all(isinstance(c, Completion) for c in llm.complete([ask("a"), ask("b")]))
@@ -226,7 +226,7 @@ def test_dead_server_is_passed_over_and_used_again_when_it_is_back():
 
 
 def test_server_that_dies_half_way_fails_in_time():
-    server = ChatServer(lambda body, attempt: Reply("x", delay_s=0.4))
+    server = ChatServer(lambda body, attempt: Reply(hang=True))
     llm = None
     try:
         with running(server.app()) as url:
@@ -234,7 +234,8 @@ def test_server_that_dies_half_way_fails_in_time():
 
             async def ask_all():
                 tasks = [asyncio.create_task(llm.acomplete(ask(str(i)))) for i in range(10)]
-                await asyncio.sleep(0.2)
+                while server.in_flight < 10:
+                    await asyncio.sleep(0.01)
                 return tasks
 
             loop = asyncio.new_event_loop()
@@ -370,8 +371,8 @@ def test_interrupt_ends_a_program_that_waits_for_a_server(server, number):
     server.plan = lambda body, attempt: Reply(hang=True)
     program = (
         "import gymnasium, zs_env\n"
-        f"options = {{'base_url': '{server.url}', 'model': '{MODEL}'}}\n"
-        "env = gymnasium.make('ZeroSearch-v0', engine='simulated', engine_options=options)\n"
+        f"engine = 'simulated,base_url={server.url},model={MODEL}'\n"
+        "env = gymnasium.make('ZeroSearch-v0', engine=engine)\n"
         "env.reset(seed=0)\n"
         "print('waits', flush=True)\n"
         "env.step('<search>a</search>')\n"

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ from tests.algorithms import ALGORITHMS
 from tests.helpers import tiny_model
 from zs_env import SearchEngine, SearchFailure, SearchResult
 from zs_env.engines.world import load
-from zs_env.factory import EpisodeFactory
+from zs_env.settings import Settings
 
 
 def options(run, **changes):
@@ -126,28 +126,28 @@ def weights(run):
     return {name: tensor.tolist() for name, tensor in policy.state_dict().items()}
 
 
+@pytest.mark.slow
 def test_run_killed_at_any_moment_resumes_to_the_same_metrics(tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    arguments = [
-        "--updates", "6", "--questions-per-update", "8",
-        "--num-test-questions", "6", "--test-engines", "world", "--minibatches", "2",
-        "--max-turns", "3", "--max-turn-tokens", "40", "--max-context", "400",
-        "--evaluate-every", "2", "--save-every", "1",
-    ]  # fmt: skip
-    command = [sys.executable, "-m", "agents.ppo", *arguments]
-    subprocess.run([*command, "--folder", str(whole)], check=True, capture_output=True)
+    whole, parts = (options(tmp_path / name, updates=6) for name in ("whole", "parts"))
+    train_ppo(PPOConfig(**whole))
+    command = [sys.executable, "-m", "agents.ppo", *arguments(parts), "--resume"]
     for lines_before_kill in (2, 5):
-        process = subprocess.Popen(
-            [*command, "--folder", str(parts), "--resume"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        while len(read_metrics(parts)) < lines_before_kill and process.poll() is None:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while len(read_metrics(parts["folder"])) < lines_before_kill and process.poll() is None:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
-        process.wait()
-    subprocess.run([*command, "--folder", str(parts), "--resume"], check=True, capture_output=True)
-    assert metrics_of(parts) == metrics_of(whole)
+        assert process.wait() == -signal.SIGKILL
+    train_ppo(PPOConfig(**parts, resume=True))
+    assert metrics_of(parts["folder"]) == metrics_of(whole["folder"])
+
+
+def arguments(options):
+    """``options`` as they are typed."""
+    words = []
+    for name, value in options.items():
+        values = value if isinstance(value, tuple) else [str(value)]
+        words += ["--" + name.replace("_", "-"), *values]
+    return words
 
 
 def test_run_with_failing_engine_leaves_failed_searches_out(tmp_path):
@@ -225,13 +225,14 @@ def test_run_in_a_folder_in_use_is_refused(tmp_path):
         ({"max_context": 100_000}, "reads at most 2048"),
         ({"questions_per_update": 9}, "do not divide"),
         ({"engine": "nonsense"}, "nonsense"),
-        ({"engine_options": "[1]"}, "JSON object"),
+        ({"engine": "bm25,corpsu=x"}, "did you mean 'corpus'"),
+        ({"engine": '{"name": '}, "JSON object"),
         ({"temperature": 0.0}, "temperature"),
         ({"learning_rate_decay": 1.5}, "learning_rate_decay"),
     ],
 )
 def test_run_with_bad_option_says_so_before_any_work(changes, message, tmp_path):
-    with pytest.raises((ValueError, OSError), match=message):
+    with pytest.raises((ValueError, TypeError, OSError), match=message):
         train_ppo(PPOConfig(**{**options(tmp_path / "run"), **changes}))
     assert not (tmp_path / "run").exists()
 
@@ -269,6 +270,5 @@ def test_timing_is_kept_apart_from_what_repeats(tmp_path):
 
 
 def test_options_are_named_as_the_arguments_of_the_environments():
-    options = {field.name for field in fields(Config)}
-    arguments = {field.name for field in fields(EpisodeFactory) if field.init}
-    assert arguments - options == {"split", "max_action_chars", "max_context_chars", "noise_base"}
+    assert issubclass(Config, Settings)
+    assert Config().split == "train", "what is trained on is no option"

@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 import torch
 
 from agents.sampling import sampler
-from agents.sampling.player import Assignment, Player, token_rules
+from agents.sampling.player import Player
 from agents.sampling.policy import Policy, load_policy
 from agents.sampling.sampler import Sampler
 from agents.tiny.tokenizer import make_tokenizer
@@ -22,14 +22,14 @@ from tests.helpers import EchoEngine, tiny_model
 from zs_env import Document, Episode, Question, Rules, SearchEngine, SearchResult
 from zs_env.actions import STOP
 from zs_env.concurrency.event_loop import run_to_end
-from zs_env.episode import Role
+from zs_env.episode import Assignment, Role
 from zs_env.keyed_random import derive_key
 from zs_env.tokens.encoder import TextEncoder
 from zs_env.tokens.rollout import rollout
 
 # Logits to add, so that a random model searches, answers and ends its turns now and then.
 HABITS = {"<search>": 5.5, "</search>": 5.5, "<answer>": 3.5, "</answer>": 4.5, "[end]": 3.5}
-RULES = token_rules(Rules(max_turns=3, top_k=1, prompt_template="{question}"), 160, 24)
+RULES = Rules(max_turns=3, top_k=1, prompt_template="{question}", max_context=160, turn_reserve=24)
 CONTEXTS = [list(range(5, 5 + length)) for length in (1, 3, 8, 20)]
 PATIENCE_OF_THE_TEST = 120.0
 

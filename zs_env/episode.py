@@ -54,6 +54,22 @@ class Segment(NamedTuple):
     noisy: bool = False
 
 
+class Assignment(NamedTuple):
+    """An episode to play.
+
+    Attributes:
+        question: what to answer.
+        key: fixes noise labels and what engines draw; the members of a group share it.
+        sampling_key: fixes what the policy draws.
+        noise_probability: chance that a search gets noisy documents, in [0, 1].
+    """
+
+    question: Question
+    key: int
+    sampling_key: int
+    noise_probability: float
+
+
 class Episode:
     """One question, from the prompt to the reward.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
@@ -13,30 +12,10 @@ from agents.sampling.policy import Policy
 from agents.sampling.sampler import Sampler
 from zs_env.concurrency.event_loop import caught, run_to_end
 from zs_env.engines import SearchEngine
-from zs_env.episode import Episode
-from zs_env.questions import Question, QuestionSource
+from zs_env.episode import Assignment, Episode
 from zs_env.rules import Rules
-from zs_env.tokens.encoder import TextEncoder
 from zs_env.tokens.rollout import rollout
 from zs_env.tokens.trajectory import Trajectory
-
-NUM_CHECKED = 1000
-
-
-class Assignment(NamedTuple):
-    """An episode to play.
-
-    Attributes:
-        question: what to answer.
-        key: fixes noise labels and what engines draw; a group shares it.
-        sampling_key: fixes what the policy draws.
-        noise_probability: of its searches.
-    """
-
-    question: Question
-    key: int
-    sampling_key: int
-    noise_probability: float
 
 
 class Player:
@@ -60,8 +39,7 @@ class Player:
         greedy: bool = False,
     ) -> None:
         self.engine = engine
-        # One sequence decodes to one text, which its types do not say.
-        self.encoder = TextEncoder(policy.tokenizer)  # type: ignore[arg-type]
+        self.encoder = policy.encoder
         self.rules = _with_start(rules, policy.tokenizer)
         self.sampler = Sampler(policy, num_rows, rules.max_context, greedy=greedy)
         self._num_rows = num_rows
@@ -69,11 +47,6 @@ class Player:
     def play(self, assignments: Sequence[Assignment]) -> list[Trajectory]:
         """The trajectories of ``assignments``, in their order."""
         return run_to_end(self._play_all(assignments))
-
-    def check_room(self, source: QuestionSource) -> None:
-        """ValueError unless the longest question (of the first thousand) fits the context."""
-        questions = (source[number] for number in range(min(len(source), NUM_CHECKED)))
-        Episode(max(questions, key=lambda q: len(q.text)), self.rules, measure=self.encoder)
 
     async def _play_all(self, assignments: Sequence[Assignment]) -> list[Trajectory]:
         rows = asyncio.Semaphore(self._num_rows)
@@ -97,11 +70,6 @@ class Player:
                 return await rollout(episode, self.engine, session, self.encoder)
             finally:
                 session.close()
-
-
-def token_rules(rules: Rules, max_context: int, max_turn_tokens: int) -> Rules:
-    """``rules`` with the context counted in tokens."""
-    return replace(rules, max_context=max_context, turn_reserve=max_turn_tokens)
 
 
 def _with_start(rules: Rules, tokenizer: PreTrainedTokenizerBase) -> Rules:

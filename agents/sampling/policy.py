@@ -19,6 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from agents.tiny import find_model
 from zs_env.errors import MissingDependencyError
+from zs_env.tokens.encoder import TextEncoder
 
 disable_progress_bar()
 
@@ -62,6 +63,8 @@ class Policy(nn.Module):
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
+        # One sequence decodes to one text, which its types do not say.
+        self.encoder = TextEncoder(tokenizer)  # type: ignore[arg-type]
         self.temperature = temperature
         self.value_head = ValueHead(model.config.hidden_size) if with_values else None
         self._plain_head = _has_plain_head(model)

@@ -40,8 +40,9 @@ def demonstrate(env: TokenVecEnv, num_steps: int) -> Demonstrations:
     Raises:
         ValueError: a turn of the solver does not fit, or no episode ends in so few steps.
     """
-    factory = env.envs.factory
-    solver = HopByHopSolver(load_world(factory.world_seed, factory.world_size), factory.max_turns)
+    settings = env.envs.setup.settings
+    world = load_world(settings.world_seed, settings.world_size)
+    solver = HopByHopSolver(world, settings.max_turns)
     encode: Callable[[str], Sequence[int]] = env.envs.setup.encoder.encode
     observation: Any = env.reset()
     written: list[list[int]] = [[] for _ in range(env.num_envs)]

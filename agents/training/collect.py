@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from gymnasium import logger
 
 from agents.objectives.losses import kl_k3
-from agents.sampling.player import Assignment, Player, token_rules
+from agents.sampling.player import Player
 from agents.sampling.policy import Policy
 from agents.training.batch import Batch, PlayedBatch, make_batch
 from agents.training.learner import Learner
 from agents.training.metrics import TIMING, Metrics, record_of, summarise
-from zs_env.factory import QuestionOrder
-from zs_env.keyed_random import derive_key
+from zs_env.episode import Assignment
 from zs_env.tokens.trajectory import Trajectory
 
 
@@ -36,17 +35,14 @@ class Collector:
         config, policy = learner.config, learner.policy
         self.learner = learner
         self.reference = reference
-        self.factory = config.make_factory()
-        self._order = QuestionOrder(self.factory.source, config.seed)
         longest = getattr(policy.model.config, "max_position_embeddings", None)
         if longest is not None and config.max_context > longest:
             raise ValueError(
                 f"`max_context` is {config.max_context}, and the model reads at most "
                 f"{longest} tokens."
             )
-        rules = token_rules(self.factory.rules, config.max_context, config.max_turn_tokens)
-        self.player = Player(policy, self.factory.search_engine, rules, config.concurrent_episodes)
-        self.player.check_room(self.factory.source)
+        source = self.source = config.make_source(config.limits(policy.encoder))
+        self.player = Player(policy, source.engine, source.rules, config.concurrent_episodes)
 
     def collect(self, update: int) -> tuple[Batch, Metrics]:
         """Play this process's share of the episodes of ``update``, and score their tokens.
@@ -77,10 +73,10 @@ class Collector:
         learner, sampler = self.learner, self.player.sampler
         start = time.perf_counter()
         sampler.seconds = 0.0
-        noise = self.factory.noise_probability(update / learner.config.updates)
+        noise = self.source.noise_probability(update / learner.config.updates)
         learner.policy.eval()
         with learner.autocast():
-            trajectories = self.player.play(self._assignments(update, noise))
+            trajectories = self.player.play(self._assignments(update))
         for trajectory in trajectories:
             trajectory.verify()
         seconds = time.perf_counter() - start
@@ -93,17 +89,14 @@ class Collector:
             TIMING + "environment": seconds - sampler.seconds,
         }
 
-    def _assignments(self, update: int, noise: float) -> Sequence[Assignment]:
+    def _assignments(self, update: int) -> Sequence[Assignment]:
         """The episodes of this process: its questions, each as often as a group is large."""
         config = self.learner.config
         first = update * config.questions_per_update
         numbers = self.learner.processes.share(range(first, first + config.questions_per_update))
         return [
-            Assignment(
-                self._order[number],
-                derive_key("episode", config.seed, number),
-                derive_key("sample", config.seed, number, member),
-                noise,
+            self.source.assign(
+                number, seed=config.seed, step=update, total_steps=config.updates, member=member
             )
             for number in numbers
             for member in range(config.group_size)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
+import tyro
 
 from agents.tiny import NAME
-from zs_env.factory import EpisodeFactory
-from zs_env.prompts import PROMPT
+from zs_env.checks import check_choice
+from zs_env.episodes import EpisodeSource
+from zs_env.rules import Limits
+from zs_env.settings import Score, Settings, Split
+from zs_env.tokens.encoder import TextEncoder
 
 MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Options of a training run. The defaults are those of the small run on two cores.
 
     Raises:
@@ -50,41 +54,22 @@ class Config:
     """Rank of low-rank adapters (peft), which alone are trained; 0 trains all weights."""
 
     questions: str = "world"
-    """world, or the path of a .jsonl or .parquet file."""
+    split: Annotated[Split, tyro.conf.Suppress] = "train"
     engine: str = "world"
-    """world, bm25, the path of a .jsonl corpus, or module:Class."""
-    engine_options: str = "{}"
-    """Arguments of the engine, as JSON."""
     test_questions: str = "world"
-    """Held-out questions: world, or a file."""
+    """Held-out questions, as `questions`."""
     test_engines: tuple[str, ...] = ("world", "bm25")
-    """Engines to evaluate with."""
+    """Engines to evaluate with, each as `engine`, options included."""
     num_test_questions: int = 500
-    """Held-out questions that are evaluated, at most."""
-    max_turns: int = 5
-    """Turns of an episode; the answer's turn counts."""
+    """Largest number of held-out questions that are evaluated."""
     top_k: int = 2
-    """Documents for each search (the paper: 5)."""
     document_words: int = 12
-    """About how many words a document has (the paper: 30)."""
-    prompt_template: str = PROMPT
-    """What the policy reads first; holds {question}."""
-    reward: Literal["f1", "exact_match", "substring_match"] = "f1"
-    """Score of the answer that is the reward."""
-    noise: Literal["exponential", "linear", "constant", "random", "reverse"] = "exponential"
-    """Schedule of the curriculum."""
-    noise_start: float = 0.0
-    """Share of noisy searches at the beginning."""
+    reward: Score = "f1"
     noise_end: float = 0.25
-    """Share of noisy searches at the end."""
-    world_seed: int = 0
-    """Seed of the embedded world."""
-    world_size: Literal["tiny", "small", "medium", "large"] = "small"
-    """Size of the embedded world."""
     max_context: int = 640
-    """Tokens of an episode, at most."""
+    """Largest length of an episode, in tokens."""
     max_turn_tokens: int = 64
-    """Tokens of a turn, at most."""
+    """Largest length of a turn, in tokens."""
 
     updates: int = 36
     """Updates of the run; in each, episodes are played and learned from."""
@@ -145,7 +130,6 @@ class Config:
                 "`mask_documents` False needs `old_log_probs` 'learner', got 'sampler': document "
                 "tokens are in the loss, and no sampler has drawn them."
             )
-        self.parsed_engine_options()
 
     def _check_ranges(self) -> None:
         positive = (
@@ -188,46 +172,23 @@ class Config:
             return device.type == "cuda"
         return self.precision == "bfloat16"
 
-    def parsed_engine_options(self) -> dict[str, Any]:
-        """The engine's arguments."""
-        try:
-            options = json.loads(self.engine_options)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"`engine_options` must be a JSON object: {error}") from None
-        if not isinstance(options, dict):
-            raise ValueError(f"`engine_options` must be a JSON object, got {options!r}.")
-        return options
+    def make_source(self, limits: Limits) -> EpisodeSource:
+        """Make the source of the episodes to train on, whose lengths are ``limits``."""
+        return EpisodeSource(self, limits)
 
-    def make_factory(self) -> EpisodeFactory:
-        """Where the episodes to train on come from."""
-        return self._make_factory(self.questions, "train", self.engine)
+    def make_test_source(self, engine: str, limits: Limits) -> EpisodeSource:
+        """Make the source of the held-out episodes, answered by ``engine``."""
+        test = replace(self, questions=self.test_questions, split="test", engine=engine)
+        return EpisodeSource(test, limits)
 
-    def make_test_factory(self, engine: str) -> EpisodeFactory:
-        """Where the held-out episodes come from, answered by ``engine`` without noise."""
-        return self._make_factory(self.test_questions, "test", engine)
+    def limits(self, encoder: TextEncoder) -> Limits:
+        """Return the lengths of an episode, in the tokens of ``encoder``."""
+        return Limits(self.max_context, self.max_turn_tokens, measure=encoder)
 
     def to_json(self) -> dict[str, Any]:
         """The options as JSON knows them."""
         options: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
         return options
-
-    def _make_factory(self, questions: str, split: str, engine: str) -> EpisodeFactory:
-        return EpisodeFactory(
-            questions=questions,
-            split=split,
-            engine=engine,
-            engine_options=self.parsed_engine_options() if engine == self.engine else {},
-            max_turns=self.max_turns,
-            top_k=self.top_k,
-            document_words=self.document_words,
-            reward=self.reward,
-            noise=self.noise,
-            noise_start=self.noise_start,
-            noise_end=self.noise_end,
-            world_seed=self.world_seed,
-            world_size=self.world_size,
-            prompt_template=self.prompt_template,
-        )
 
 
 def check_folder_name(folder: Path) -> None:
@@ -239,7 +200,5 @@ def check_folder_name(folder: Path) -> None:
 def check_choices(options: object) -> None:
     """Raise ValueError if a field of the dataclass ``options`` is none of its Literal's values."""
     for name, kind in get_type_hints(type(options)).items():
-        value = getattr(options, name)
-        if get_origin(kind) is Literal and value not in get_args(kind):
-            choices = ", ".join(map(repr, get_args(kind)))
-            raise ValueError(f"`{name}` must be one of {choices}, got {value!r}.")
+        if get_origin(kind) is Literal:
+            check_choice(name, getattr(options, name), get_args(kind))

@@ -73,12 +73,11 @@ class Run:
         self.processes.on_main(lambda: check_folder(config.folder))
         self.checkpoint = self._find_checkpoint()
         self.memory: dict[str, Any] = {}
-        self._test_factories = {e: config.make_test_factory(e) for e in config.test_engines}
         self.policy = self._load_policy(with_values)
+        limits = config.limits(self.policy.encoder)
+        self._test_sources = {e: config.make_test_source(e, limits) for e in config.test_engines}
         self.learner = Learner(self.policy, config, self.processes)
         self.collector = Collector(self.learner, self._load_reference())
-        for factory in self._test_factories.values():
-            self.collector.player.check_room(factory.source)
         self.updates_done = self._restore()
         self.metrics: Metrics = {}
         self._interrupted = False
@@ -248,9 +247,9 @@ class Run:
 
     def _evaluate(self) -> None:
         start = time.perf_counter()
-        for engine, factory in self._test_factories.items():
+        for engine, source in self._test_sources.items():
             with self.learner.autocast():
-                records = evaluate(self.policy, factory, self.config, self.processes)
+                records = evaluate(self.policy, source, self.config, self.processes)
             for name, value in summarise(records).items():
                 self.metrics[f"test/{engine}/{name}"] = value
         self.metrics[TIMING + "evaluation"] = time.perf_counter() - start

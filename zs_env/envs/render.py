@@ -1,4 +1,4 @@
-"""A transcript for human eyes: coloured by author."""
+"""Transcripts for a terminal, coloured by author."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _OUTCOME_COLOUR = "blue"
 
 
 def render_episode(episode: Episode, first_segment: int = 0, colour: bool = True) -> str:
-    """The transcript from ``first_segment`` on, and once it is over, how it went.
+    """Return the transcript from ``first_segment`` on, with the outcome once the episode has ended.
 
     Args:
-        episode: what to render.
-        first_segment: segments before this one are left out.
+        episode: episode to render.
+        first_segment: number of segments to leave out.
         colour: whether to use ANSI colours: green for the policy, cyan for documents, magenta for
             noisy documents, yellow for corrections.
     """
@@ -34,7 +34,7 @@ def _render_segment(segment: Segment, colour: bool) -> str:
 
 
 def _printable(text: str) -> str:
-    """``text`` without what could control the terminal: line feeds and tabs stay."""
+    """Return ``text`` without characters that control a terminal; line feeds and tabs stay."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
