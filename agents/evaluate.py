@@ -124,8 +124,7 @@ def main(options: EvaluateConfig) -> None:
     )
     processes = Processes(options.device)
     policy = load_policy(options.checkpoint, temperature=config.temperature).to(processes.device)
-    limits = config.limits(policy.encoder)
-    source = config.make_test_source(options.engine, limits)
+    source = config.make_test_source(policy, options.engine)
     records = evaluate(
         policy, source, config, processes, noise=options.noise, greedy=not options.sample
     )

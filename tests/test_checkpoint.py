@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from agents.sampling.policy import Policy, add_adapters, load_model, load_policy, load_tokenizer
+from agents.sampling.policy import Policy, add_adapters, load_model, load_policy
 from agents.tiny.tokenizer import make_tokenizer
 from agents.training.batch import Batch
 from agents.training.checkpoint import (
@@ -30,6 +30,7 @@ from agents.training.distributed import Processes
 from agents.training.errors import CheckpointError
 from agents.training.learner import Learner
 from tests.helpers import tiny_model
+from zs_env.tokens.tokenizers import read_tokenizer
 
 CONFIG = Config(device="cpu", precision="float32", minibatches=2, weight_decay=0.01)
 STATE = {"memory": {"baseline": 0.25}, "random_state": [1, 2, 3], "progress": 0.5}
@@ -146,7 +147,7 @@ def test_checkpoint_without_a_value_head_restores_the_policy(model_folder, tmp_p
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_checkpoint_of_adapters_next_step_is_identical(model_folder, tmp_path):
     adapted = add_adapters(load_model(model_folder), 2)
-    policy = Policy(adapted, load_tokenizer(model_folder), with_values=True)
+    policy = Policy(adapted, read_tokenizer(model_folder), with_values=True)
     learner = Learner(policy, CONFIG, Processes("cpu"))
     train(learner, update=0)
     restored = load(save(tmp_path, learner, update=1))
@@ -165,7 +166,7 @@ def test_checkpoint_restores_tokenizer_and_state(learner, tmp_path):
     state = load_state(checkpoint)
     assert {name: state[name] for name in (*STATE, "update")} == {**STATE, "update": 12}
     text = "<search> birthplace of ada blake </search>"
-    tokenizer = load_tokenizer(checkpoint)
+    tokenizer = read_tokenizer(checkpoint)
     assert tokenizer.encode(text) == learner.policy.tokenizer.encode(text)
     assert tokenizer.eos_token_id == learner.policy.tokenizer.eos_token_id
 

@@ -53,7 +53,11 @@ class MissingDependencyError(ZeroSearchError, ImportError):
 
 
 class RolloutError(ZeroSearchError):
-    """A sampler or a tokenizer does not keep what `zs_env.tokens.rollout` needs."""
+    """A sampler breaks the contract of `zs_env.tokens.rollout` or `zs_env.tokens.play`."""
+
+
+class TokenizerError(ZeroSearchError, ValueError):
+    """A tokenizer cannot be read, has no end-of-text, or cannot write the tags."""
 
 
 class TrajectoryError(ZeroSearchError):

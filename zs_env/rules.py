@@ -46,6 +46,8 @@ class Rules:
         reward: score of the final answer: ``f1``, ``exact_match``, ``substring_match``, or a
             callable (prediction, golden_answers) -> float.
         prompt_template: the first observation; holds ``{question}``.
+        max_response: most that all behind the prompt may measure, documents included, for trainers
+            that limit it apart; None leaves it to ``max_context``.
 
     Raises:
         ValueError: a value is out of its range.
@@ -59,6 +61,7 @@ class Rules:
     turn_reserve: int = 4096
     reward: str | RewardFunction = "f1"
     prompt_template: str = PROMPT
+    max_response: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -68,6 +71,9 @@ class Rules:
         _check_least("max_action_chars", self.max_action_chars, 32, "the tags alone need 19")
         _check_least("max_context", self.max_context, 1, "the prompt needs room")
         _check_least("turn_reserve", self.turn_reserve, 1, "the policy must have room to write")
+        if self.max_response is not None:
+            why = "a response holds at least one turn, of `turn_reserve`"
+            _check_least("max_response", self.max_response, self.turn_reserve, why)
         check_reward(self.reward)
         if not isinstance(self.prompt_template, str) or QUESTION_FIELD not in self.prompt_template:
             raise ValueError(

@@ -7,24 +7,18 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
-from transformers.models.auto.tokenization_auto import get_tokenizer_config
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from zs_env.errors import MissingDependencyError
 from zs_env.tokens.encoder import TextEncoder
+from zs_env.tokens.tokenizers import read_tokenizer
 
 disable_progress_bar()
 
 PROBE_TOKENS = 4
 ADAPTERS = "adapter_config.json"
-GENERIC_TOKENIZERS = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
 class PolicyOutput(NamedTuple):
@@ -49,6 +43,9 @@ class Policy(nn.Module):
         tokenizer: its tokenizer.
         with_values: add a value head, which starts at 0.
         temperature: logits are divided by it, in sampling and in training.
+
+    Attributes:
+        encoder: turns the environment's texts into tokens, and counts them.
     """
 
     def __init__(
@@ -67,6 +64,14 @@ class Policy(nn.Module):
         self.temperature = temperature
         self.value_head = ValueHead(model.config.hidden_size) if with_values else None
         self._plain_head = _has_plain_head(model)
+
+    def begin_prompt(self, template: str) -> str:
+        """Return ``template``, begun by the token that texts of the model begin with, if any."""
+        start, start_id = self.tokenizer.bos_token, self.tokenizer.bos_token_id
+        begins = start is not None and self.tokenizer.encode("")[:1] == [start_id]
+        if not begins or template.startswith(start):
+            return template
+        return start + template
 
     @property
     def device(self) -> torch.device:
@@ -124,30 +129,6 @@ class ValueHead(nn.Module):
         return values
 
 
-def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder or hub name.
-
-    Raises:
-        ValueError: there is none, or it has no end-of-text.
-    """
-    try:
-        # Some model types bring a class that ignores how the tokenizer in the folder splits text.
-        named = get_tokenizer_config(path).get("tokenizer_class")
-        cls = PreTrainedTokenizerFast if named in GENERIC_TOKENIZERS else AutoTokenizer
-        tokenizer = cls.from_pretrained(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"`model` must be a folder or hub name of a causal language model with a tokenizer; "
-            f"{str(path)!r} has no tokenizer that can be read: {error}"
-        ) from None
-    if tokenizer.eos_token_id is None:
-        raise ValueError(
-            f"the tokenizer of {str(path)!r} has no end-of-text token: set `eos_token` in its "
-            "tokenizer_config.json."
-        )
-    return tokenizer
-
-
 def load_model(path: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """The causal language model of a model folder or hub name.
 
@@ -170,9 +151,10 @@ def load_policy(path: str | Path, *, with_values: bool = False, temperature: flo
     """The policy in a model folder, a checkpoint, or of a hub name.
 
     Raises:
-        ValueError: there is none, or its tokenizer has no end-of-text.
+        ValueError: there is none.
+        TokenizerError: it has no tokenizer, or one without end-of-text.
     """
-    tokenizer = load_tokenizer(path)
+    tokenizer = read_tokenizer(path)
     return Policy(load_model(path), tokenizer, with_values=with_values, temperature=temperature)
 
 

@@ -42,8 +42,10 @@ class Collector:
                 f"`max_context` is {config.max_context}, and the model reads at most "
                 f"{longest} tokens."
             )
-        self.source = config.make_source(config.limits(policy.encoder))
-        self.player = Player(policy, self.source.engine, self.source.rules, config.rollout_rows)
+        self.source = config.make_source(policy)
+        self.player = Player(
+            policy, self.source.engine, self.source.rules, config.concurrent_episodes
+        )
 
     def collect(self, update: int) -> tuple[Batch, Row]:
         """Play this process's share of the episodes of ``update``.

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 
+from agents.sampling.policy import Policy
 from agents.tiny import MODEL
 from zs_env.episodes import EpisodeSource
 from zs_env.rules import Limits
 from zs_env.settings import Score, Settings, Split
-from zs_env.tokens.encoder import TextEncoder
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Config(Settings):
     """Questions of a round."""
     group_size: int = 1
     """Episodes for each question."""
-    rollout_rows: int = 256
+    concurrent_episodes: int = 256
     """Episodes that a process plays at the same time."""
     temperature: float = 1.0
     """Of sampling and of the trained distribution."""
@@ -106,7 +106,7 @@ class Config(Settings):
     def __post_init__(self) -> None:
         """Check the values."""
         positive = (
-            "updates questions_per_update group_size rollout_rows epochs minibatches "
+            "updates questions_per_update group_size concurrent_episodes epochs minibatches "
             "micro_batch_tokens max_context max_turn_tokens evaluate_every save_every "
             "keep_checkpoints num_test_questions temperature learning_rate critic_learning_rate "
             "max_grad_norm max_kl"
@@ -143,18 +143,16 @@ class Config(Settings):
             return device.type == "cuda"
         return self.precision == "bfloat16"
 
-    def make_source(self, limits: Limits) -> EpisodeSource:
-        """Make the source of the episodes to train on, whose lengths are ``limits``."""
-        return EpisodeSource(self, limits)
+    def make_source(self, policy: Policy) -> EpisodeSource:
+        """Make the source of the episodes to train on, whose lengths count tokens of ``policy``."""
+        limits = Limits(self.max_context, self.max_turn_tokens, measure=policy.encoder)
+        template = policy.begin_prompt(self.prompt_template)
+        return EpisodeSource(replace(self, prompt_template=template), limits)
 
-    def make_test_source(self, engine: str, limits: Limits) -> EpisodeSource:
+    def make_test_source(self, policy: Policy, engine: str) -> EpisodeSource:
         """Make the source of the held-out episodes, answered by ``engine``."""
         test = replace(self, questions=self.test_questions, split="test", engine=engine)
-        return EpisodeSource(test, limits)
-
-    def limits(self, encoder: TextEncoder) -> Limits:
-        """Return the lengths of an episode, in the tokens of ``encoder``."""
-        return Limits(self.max_context, self.max_turn_tokens, measure=encoder)
+        return test.make_source(policy)
 
     def to_json(self) -> dict[str, Any]:
         """The options as JSON knows them."""

@@ -31,7 +31,7 @@ def evaluate(
     noise = noise if source.engine.honours_noise else 0.0
     count = min(config.num_test_questions, len(source.questions))
     questions = processes.share([source.questions[number] for number in range(count)])
-    player = Player(policy, source.engine, source.rules, config.rollout_rows, greedy=greedy)
+    player = Player(policy, source.engine, source.rules, config.concurrent_episodes, greedy=greedy)
     trajectories = player.play(
         [
             Assignment(q, derive_key("test", q.id), derive_key("test sample", q.id), noise)

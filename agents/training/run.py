@@ -69,8 +69,9 @@ class Run:
         self.checkpoint = self._find_checkpoint()
         self.memory: dict[str, Any] = {}
         self.policy = self._load_policy(with_values)
-        limits = config.limits(self.policy.encoder)
-        self._test_sources = {e: config.make_test_source(e, limits) for e in config.test_engines}
+        self._test_sources = {
+            engine: config.make_test_source(self.policy, engine) for engine in config.test_engines
+        }
         self.learner = Learner(self.policy, config, self.processes)
         self.collector = Collector(self.learner, self._load_reference())
         self.updates_done = self._restore()
