@@ -8,7 +8,6 @@ pytest.importorskip("torch")
 
 import torch
 
-from agents.evaluate import evaluate
 from agents.sampling.policy import load_policy
 from agents.tiny import MODEL, train
 from agents.tiny.behaviours import LACKING, NOT_READ, demonstrations, finding
@@ -16,6 +15,7 @@ from agents.tiny.exercises import reading_exercise, repeating_exercise, rewritin
 from agents.tiny.tokenizer import make_tokenizer
 from agents.training.config import Config
 from agents.training.distributed import Processes
+from agents.training.evaluation import evaluate
 from agents.training.metrics import summarise
 from zs_env.actions import parse_action
 from zs_env.episode import Role

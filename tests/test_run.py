@@ -50,8 +50,8 @@ def options(run, **changes):
     }
 
 
-def rows_of(run):
-    return [without_clocks(row) for row in read_metrics(run)]
+def metrics_of(run):
+    return [without_clocks(metrics) for metrics in read_metrics(run)]
 
 
 class FailingEngine(SearchEngine):
@@ -72,13 +72,13 @@ def test_run_folder_holds_config_metrics_checkpoints_and_report(name, tmp_path):
     train, config = ALGORITHMS[name]
     run = tmp_path / name
     train(config(**options(run, noise_end=0.5)))
-    rows = read_metrics(run)
-    assert [row["update"] for row in rows] == [0, 1, 2, 3]
-    assert [row["noise_probability"] for row in rows[1:]] == pytest.approx(
+    metrics = read_metrics(run)
+    assert [each["update"] for each in metrics] == [0, 1, 2, 3]
+    assert [each["noise_probability"] for each in metrics[1:]] == pytest.approx(
         [0.0, (4 ** (1 / 3) - 1) / 6, (4 ** (2 / 3) - 1) / 6]
     )
-    assert [i for i, row in enumerate(rows) if "test/world/f1" in row] == [0, 2, 3]
-    assert all(row["response_mask_coverage"] == 1.0 for row in rows[1:])
+    assert [i for i, each in enumerate(metrics) if "test/world/f1" in each] == [0, 2, 3]
+    assert all(each["response_mask_coverage"] == 1.0 for each in metrics[1:])
     assert json.loads((run / "config.json").read_text())["updates"] == 3
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["000002", "000003"]
     assert list((run / "tensorboard").iterdir())
@@ -97,9 +97,9 @@ def test_run_resumed_equals_run_never_interrupted(name, tmp_path):
     train(config(**options(whole)))
     interrupted = config(**options(parts))
     stop_after(train, interrupted, updates=2)
-    assert rows_of(parts) != rows_of(whole)
+    assert metrics_of(parts) != metrics_of(whole)
     train(replace(interrupted, resume=True))
-    assert rows_of(parts) == rows_of(whole)
+    assert metrics_of(parts) == metrics_of(whole)
     assert weights(parts) == weights(whole)
 
 
@@ -131,14 +131,14 @@ def test_run_killed_at_any_moment_resumes_to_the_same_metrics(tmp_path):
     whole, parts = (options(tmp_path / name, updates=6) for name in ("whole", "parts"))
     train_ppo(PPOConfig(**whole))
     command = [sys.executable, "-m", "agents.ppo", *arguments(parts), "--resume"]
-    for rows_before_kill in (2, 5):
+    for lines_before_kill in (2, 5):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while len(read_metrics(parts["folder"])) < rows_before_kill and process.poll() is None:
+        while len(read_metrics(parts["folder"])) < lines_before_kill and process.poll() is None:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     train_ppo(PPOConfig(**parts, resume=True))
-    assert rows_of(parts["folder"]) == rows_of(whole["folder"])
+    assert metrics_of(parts["folder"]) == metrics_of(whole["folder"])
 
 
 def arguments(options):
@@ -162,9 +162,9 @@ def test_run_with_failing_engine_leaves_failed_searches_out(tmp_path):
         for update in run.updates():
             with pytest.warns(UserWarning, match="of 40 episodes of update 0 .* the last: down"):
                 batch = run.play(update)
-            row = dict(run.row)
-    assert 0 < row["failed_searches"] < row["episodes"] == 40
-    assert len(batch) == row["episodes"] - row["failed_searches"]
+            metrics = dict(run.metrics)
+    assert 0 < metrics["failed_searches"] < metrics["episodes"] == 40
+    assert len(batch) == metrics["episodes"] - metrics["failed_searches"]
 
 
 class Scripted:
@@ -261,12 +261,12 @@ def test_command_line_with_unknown_option_fails_and_names_it(tmp_path):
 
 def test_timing_is_kept_apart_from_what_repeats(tmp_path):
     train_ppo(PPOConfig(**options(tmp_path / "run", updates=1)))
-    row = read_metrics(tmp_path / "run")[1]
-    assert {name for name in row if name.startswith(TIMING)} >= {
+    metrics = read_metrics(tmp_path / "run")[1]
+    assert {name for name in metrics if name.startswith(TIMING)} >= {
         "time/generation", "time/environment", "time/learn", "time/update",
     }  # fmt: skip
-    assert not any(name.startswith(TIMING) for name in without_clocks(row))
-    assert torch.isfinite(torch.tensor(list(row.values()))).all()
+    assert not any(name.startswith(TIMING) for name in without_clocks(metrics))
+    assert torch.isfinite(torch.tensor(list(metrics.values()))).all()
 
 
 def test_options_are_named_as_the_arguments_of_the_environments():

@@ -280,8 +280,8 @@ def test_command_line_refuses_what_makes_no_sense():
 def test_command_line_interrupted_keeps_what_was_learned(tmp_path):
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from agents.sb3.__main__ import Options, main; from pathlib import Path; "
-        "main(Options(folder=Path(sys.argv[1]), num_envs=8))"
+        "from agents.sb3.__main__ import Options, train; from pathlib import Path; "
+        "train(Options(folder=Path(sys.argv[1]), num_envs=8))"
     )
     command = [sys.executable, "-u", "-c", program, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

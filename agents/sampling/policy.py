@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from agents.tiny import find_model
 from zs_env.errors import MissingDependencyError
 from zs_env.tokens.encoder import TextEncoder
 from zs_env.tokens.tokenizers import read_tokenizer
@@ -130,11 +131,12 @@ class ValueHead(nn.Module):
 
 
 def load_model(path: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """The causal language model of a model folder or hub name.
+    """The causal language model of a model folder or hub name, or ``tiny``, the bundled one.
 
     Raises:
         ValueError: there is none.
     """
+    path = find_model(path)
     try:
         if (Path(path) / ADAPTERS).is_file():
             return _load_adapters(path, dtype)
@@ -154,7 +156,7 @@ def load_policy(path: str | Path, *, with_values: bool = False, temperature: flo
         ValueError: there is none.
         TokenizerError: it has no tokenizer, or one without end-of-text.
     """
-    tokenizer = read_tokenizer(path)
+    tokenizer = read_tokenizer(find_model(path))
     return Policy(load_model(path), tokenizer, with_values=with_values, temperature=temperature)
 
 
@@ -175,8 +177,10 @@ def add_adapters(model: PreTrainedModel, rank: int) -> PreTrainedModel:
 def _load_adapters(path: str | Path, dtype: torch.dtype) -> PreTrainedModel:
     """The model whose adapters are in the folder, which names it; they can be trained further."""
     peft = _import_peft()
-    base = peft.PeftConfig.from_pretrained(path).base_model_name_or_path
-    model: Any = peft.PeftModel.from_pretrained(load_model(base, dtype), path, is_trainable=True)
+    config = peft.PeftConfig.from_pretrained(path)
+    config.base_model_name_or_path = str(find_model(config.base_model_name_or_path))
+    base = load_model(config.base_model_name_or_path, dtype)
+    model: Any = peft.PeftModel.from_pretrained(base, path, config=config, is_trainable=True)
     return model
 
 

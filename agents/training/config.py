@@ -1,20 +1,22 @@
-"""What all algorithms have in common: a field is a default, a line of --help and an option."""
+"""Options that all algorithms share: each field is a default, an option and its help text."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 import tyro
 
 from agents.sampling.policy import Policy
-from agents.tiny import MODEL
+from agents.tiny import NAME
 from zs_env.episodes import EpisodeSource
 from zs_env.rules import Limits
 from zs_env.settings import Score, Settings, Split
+
+MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -28,20 +30,27 @@ class Config(Settings):
     folder: Path = Path("runs/run")
     """Folder of the run: config, metrics, checkpoints, report."""
     resume: bool = False
-    """Go on from the last checkpoint in the folder, if there is one."""
-    seed: int = 0
-    """Fixes the order of questions, noise, documents and samples."""
+    """Continuation from the last checkpoint in the folder, if there is one.
 
-    model: str = str(MODEL)
-    """Folder or hub name of a causal language model; the bundled small one by default."""
+    Restored are weights, value head, optimizer, random state, and what the algorithm remembers.
+    Metrics up to the checkpoint are kept; the order of questions follows from seed and update.
+    The result is that of a run never interrupted.
+    Options must be those that the run began with, and options added since must be defaults.
+    Only these may change: folder, device, save_every, keep_checkpoints.
+    """
+    seed: int = 0
+    """Seed of the order of questions, noise, documents and samples."""
+
+    model: str = NAME
+    """Model to train: tiny, the bundled one; or folder or hub name of a causal language model."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the computation; the weights stay in float32. auto: bfloat16 on a GPU."""
+    """Precision of the computation; weights stay in float32. auto: bfloat16 on a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute. auto: on a GPU if there is one."""
+    """Device to compute on. auto: a GPU if there is one."""
     gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass, to save memory."""
+    """Whether activations are computed again in the backward pass, to save memory."""
     lora_rank: int = 0
-    """Train low-rank adapters of this rank only (peft); 0 trains all weights."""
+    """Rank of low-rank adapters (peft), which alone are trained; 0 trains all weights."""
 
     questions: str = "world"
     split: Annotated[Split, tyro.conf.Suppress] = "train"
@@ -62,49 +71,66 @@ class Config(Settings):
     """Tokens of a turn, at most."""
 
     updates: int = 36
-    """Rounds of playing and learning."""
+    """Updates of the run; in each, episodes are played and learned from."""
     questions_per_update: int = 256
-    """Questions of a round."""
+    """Questions that are played in an update."""
     group_size: int = 1
     """Episodes for each question."""
     concurrent_episodes: int = 256
     """Episodes that a process plays at the same time."""
     temperature: float = 1.0
-    """Of sampling and of the trained distribution."""
+    """Temperature of sampling, and of the distribution that is trained."""
     epochs: int = 1
-    """How often the episodes of a round are gone over."""
+    """Passes over the episodes of an update."""
     minibatches: int = 4
-    """Gradient steps an epoch."""
+    """Gradient steps of an epoch."""
     micro_batch_tokens: int = 3072
-    """Tokens that go through the model at once, padding included, in the update."""
+    """Tokens, padding included, that go through the model at once when scored or learned from."""
     learning_rate: float = 1e-3
-    """Of the policy (the paper: 1e-6, for models a thousand times as large)."""
+    """Learning rate of the policy (the paper: 1e-6, for models a thousand times as large)."""
     critic_learning_rate: float = 1e-3
-    """Of the value head."""
+    """Learning rate of the value head."""
     learning_rate_decay: float = 0.9
-    """Share of both rates that is gone by the end; they fall linearly (the paper: 0)."""
+    """Share of both learning rates that is gone at the end, after a linear fall (the paper: 0)."""
     weight_decay: float = 0.0
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     max_grad_norm: float = 1.0
-    """Gradients are clipped to this norm."""
+    """Norm that gradients are clipped to."""
+    old_log_probs: Literal["learner", "sampler"] = "learner"
+    """Source of the log-probabilities that probability ratio and KL of an update compare with.
+
+    learner: the sampled tokens are scored once more before the update: ratios begin at 1.
+    sampler: as the tokens were drawn, which corrects for a sampler that differs from the learner.
+    The difference between both is logged as sampler_gap (largest) and sampler_gap_mean.
+    """
     kl_coef: float = 0.001
     """Weight of the KL divergence from the policy that training began with; 0 leaves it out."""
     entropy_coef: float = 0.0
     """Weight of the entropy bonus."""
     mask_documents: bool = True
-    """False trains on document tokens too, to study what that does."""
+    """Whether document tokens are kept out of the loss; False is for studying the effect."""
     max_kl: float = 1.0
-    """Stop if an update moves the policy further than this (mean KL estimate, nats a token)."""
+    """Largest KL divergence of an update, nats a token; the run stops at a larger one."""
 
     evaluate_every: int = 18
-    """Rounds between evaluations; the first and the last always are evaluated."""
+    """Updates between evaluations; the policy is also evaluated at the beginning and the end."""
     save_every: int = 9
-    """Rounds between checkpoints."""
+    """Updates between checkpoints."""
     keep_checkpoints: int = 2
-    """Checkpoints that are kept."""
+    """Number of checkpoints that are kept."""
 
     def __post_init__(self) -> None:
         """Check the values."""
+        check_choices(self)
+        self._check_ranges()
+        check_folder_name(self.folder)
+        if self.old_log_probs == "sampler" and not self.mask_documents:
+            raise ValueError(
+                "`mask_documents` False needs `old_log_probs` 'learner', got 'sampler': document "
+                "tokens are in the loss, and no sampler has drawn them."
+            )
+
+    def _check_ranges(self) -> None:
         positive = (
             "updates questions_per_update group_size concurrent_episodes epochs minibatches "
             "micro_batch_tokens max_context max_turn_tokens evaluate_every save_every "
@@ -121,6 +147,8 @@ class Config(Settings):
             raise ValueError(
                 f"`learning_rate_decay` must be in [0, 1], got {self.learning_rate_decay}."
             )
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"`seed` must be from 0 to 2**63 - 1, got {self.seed}.")
 
     def check_division(self, num_processes: int) -> None:
         """ValueError unless the questions of an update divide among processes and minibatches."""
@@ -134,7 +162,7 @@ class Config(Settings):
 
     @property
     def episodes_per_update(self) -> int:
-        """Episodes of a round."""
+        """Episodes of an update."""
         return self.questions_per_update * self.group_size
 
     def uses_bfloat16(self, device: torch.device) -> bool:
@@ -158,3 +186,18 @@ class Config(Settings):
         """The options as JSON knows them."""
         options: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
         return options
+
+
+def check_folder_name(folder: Path) -> None:
+    """Raise ValueError if ``folder`` is the current one, which ``--folder ""`` stands for, too."""
+    if Path(folder) == Path():
+        raise ValueError("`folder` must be a folder of the run's own, got '' or '.'.")
+
+
+def check_choices(options: object) -> None:
+    """Raise ValueError if a field of the dataclass ``options`` is none of its Literal's values."""
+    for name, kind in get_type_hints(type(options)).items():
+        value = getattr(options, name)
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            choices = ", ".join(map(repr, get_args(kind)))
+            raise ValueError(f"`{name}` must be one of {choices}, got {value!r}.")

@@ -6,7 +6,7 @@ from agents.sampling.player import Player
 from agents.sampling.policy import Policy
 from agents.training.config import Config
 from agents.training.distributed import Processes
-from agents.training.metrics import Row, record_of
+from agents.training.metrics import Record, record_of
 from zs_env.episode import Assignment
 from zs_env.episodes import EpisodeSource
 from zs_env.keyed_random import derive_key
@@ -20,7 +20,7 @@ def evaluate(
     *,
     noise: float = 0.0,
     greedy: bool = True,
-) -> list[Row]:
+) -> list[Record]:
     """Play the first ``config.num_test_questions`` questions of ``source``, once each.
 
     Returns:
