@@ -170,14 +170,16 @@ def parse_documents(text: str, top_k: int) -> list[Document]:
 
 def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
     """The title and the lines of each document of ``text``."""
-    title, lines, inside = "", [""], False
+    title, lines, inside, filled = "", [""], False, False
     for line in text.splitlines():
         if match := _DOCUMENT.match(line):
             yield title, lines
             title, lines, inside = match[1] or "", [match[2]], True
+            filled = bool(match[2].strip())
         elif line.strip() and inside:
             lines.append(line)
-        elif any(map(str.strip, lines)):
+            filled = True
+        elif filled:
             inside = False
     yield title, lines
 
