@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from zs_env.concurrency.attempts import Retry, no_answer
 from zs_env.concurrency.batcher import Batcher
 from zs_env.concurrency.event_loop import PerLoop, run_to_end
-from zs_env.concurrency.http import JsonServers, check_urls, public_url
-from zs_env.concurrency.servers import Patience, Retry
+from zs_env.concurrency.http import JsonServers
+from zs_env.concurrency.servers import Patience
 from zs_env.concurrency.single_flight import SingleFlight
+from zs_env.concurrency.urls import check_urls, public_url
 from zs_env.documents import Document, SearchRequest, SearchResult
 from zs_env.engines.base import SearchEngine
 from zs_env.engines.corpus import split_contents
@@ -148,7 +150,7 @@ def read_search_r1(answer: Any, num_queries: int) -> list[tuple[Document, ...]]:
     try:
         found = [tuple(_read_contents(hit) for hit in hits) for hits in answer["result"]]
     except (LookupError, TypeError, AttributeError):
-        raise Retry(f"not an answer of Search-R1's format: {str(answer)[:80]}") from None
+        raise no_answer("an answer of Search-R1's format", answer) from None
     if len(found) != num_queries:
         raise Retry(f"{num_queries} queries got {len(found)} results")
     return found
@@ -159,7 +161,7 @@ def read_wiki(answer: Any, num_queries: int) -> list[tuple[Document, ...]]:
     try:
         return [tuple(Document(hit["text"], hit.get("title") or "") for hit in answer)]
     except (LookupError, TypeError, AttributeError):
-        raise Retry(f"not an answer of the wiki format: {str(answer)[:80]}") from None
+        raise no_answer("an answer of the wiki format", answer) from None
 
 
 def _read_contents(hit: Any) -> Document:
