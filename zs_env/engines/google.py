@@ -13,6 +13,7 @@ from zs_env.concurrency.single_flight import SingleFlight
 from zs_env.concurrency.urls import public_url
 from zs_env.documents import Document, SearchRequest, SearchResult
 from zs_env.engines.base import SearchEngine
+from zs_env.engines.usage import Usage
 from zs_env.errors import ServiceError
 
 
@@ -54,6 +55,10 @@ class GoogleEngine(SearchEngine):
     Raises:
         ServiceError: the URL is none.
         ValueError: the provider is unknown, or a limit is not positive.
+
+    Attributes:
+        usage: what searches have used so far, `Usage`; the provider is paid for its
+            ``api_searches``.
     """
 
     honours_noise = False
@@ -76,11 +81,13 @@ class GoogleEngine(SearchEngine):
         self._url = url or self._provider.url
         patience = Patience(timeout_s, deadline_s, max_attempts, max_concurrency)
         self._servers = JsonServers(self._url, patience, self._read_access, use_proxy=True)
+        self.usage: Usage = Usage()
         self._flights: PerLoop[SingleFlight[SearchResult]] = PerLoop(SingleFlight)
 
     async def asearch(self, request: SearchRequest) -> SearchResult:
         """Find the documents of one request."""
-        return await self._find(request.query, request.top_k)
+        with self.usage.counting():
+            return await self._find(request.query, request.top_k)
 
     def identity(self) -> dict[str, Any]:
         """The provider, and where it is asked."""
@@ -109,6 +116,7 @@ class GoogleEngine(SearchEngine):
 
     async def _find(self, query: str, top_k: int) -> SearchResult:
         async def ask() -> SearchResult:
+            self.usage.api_searches += 1
             body = {"q": query, "num": top_k}
             if self._name == "serper":
                 documents = await self._servers.ask(payload=body, read=self._read)

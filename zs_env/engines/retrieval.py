@@ -16,6 +16,7 @@ from zs_env.concurrency.urls import check_urls, public_url
 from zs_env.documents import Document, SearchRequest, SearchResult
 from zs_env.engines.base import SearchEngine
 from zs_env.engines.corpus import split_contents
+from zs_env.engines.usage import Usage
 from zs_env.errors import SearchFailure, ServiceError
 
 WIRES = ("search-r1", "wiki")
@@ -51,6 +52,9 @@ class RetrievalEngine(SearchEngine):
     Raises:
         ServiceError: a URL is none.
         ValueError: the wire is unknown, or a limit is not positive.
+
+    Attributes:
+        usage: what searches have used so far, `Usage`.
     """  # noqa: E501  (the rows of a table cannot be broken)
 
     honours_noise = False
@@ -72,6 +76,7 @@ class RetrievalEngine(SearchEngine):
         self._urls = check_urls(url)
         self._wire = wire
         self._deadline_s = deadline_s
+        self.usage: Usage = Usage()
         self._servers = JsonServers(
             self._urls, Patience(timeout_s, deadline_s, max_attempts, max_concurrency)
         )
@@ -81,7 +86,8 @@ class RetrievalEngine(SearchEngine):
 
     async def asearch(self, request: SearchRequest) -> SearchResult:
         """Find the documents of one request."""
-        return await self._find(Lookup(request.query, request.top_k))
+        with self.usage.counting():
+            return await self._find(Lookup(request.query, request.top_k))
 
     def identity(self) -> dict[str, Any]:
         """Where the corpus is: servers elsewhere may serve another."""
@@ -93,9 +99,10 @@ class RetrievalEngine(SearchEngine):
         Raises:
             ServiceError: the server cannot be reached, or does not speak ``wire``.
         """
-        failure = run_to_end(self._find(Lookup("test", 1))).failure
-        if failure is not None:
-            raise ServiceError(f"no retrieval server: {failure} Is `url` right?")
+        try:
+            run_to_end(self._find(Lookup("test", 1)))
+        except SearchFailure as failure:
+            raise ServiceError(f"no retrieval server: {failure} Is `url` right?") from None
 
     def close(self) -> None:
         """Close the connections."""
@@ -105,14 +112,15 @@ class RetrievalEngine(SearchEngine):
         batcher, flights = self._asked.get()
         found = flights.run(lookup, lambda: batcher(lookup))
         try:
-            return await asyncio.wait_for(found, self._deadline_s)
+            result = await asyncio.wait_for(found, self._deadline_s)
         except asyncio.TimeoutError:
             names = ", ".join(map(public_url, self._urls))
-            return SearchResult(
-                failure=SearchFailure(
-                    f"no answer from {names}; the deadline of {self._deadline_s:g} s has passed."
-                )
-            )
+            raise SearchFailure(
+                f"no answer from {names}; the deadline of {self._deadline_s:g} s has passed."
+            ) from None
+        if result.failure is not None:
+            raise result.failure
+        return result
 
     def _connect(self) -> tuple[Batcher[Lookup, SearchResult], SingleFlight[SearchResult]]:
         batcher = Batcher(self._ask, max_size=self._batch_size, max_in_flight=self._max_concurrency)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -83,16 +82,9 @@ class SimulatedEngine(SearchEngine):
 
     async def asearch(self, request: SearchRequest) -> SearchResult:
         """Have the documents of one request written."""
-        start = time.perf_counter()
-        self.usage.searches += 1
-        try:
-            flights = self._flights.get()
+        flights = self._flights.get()
+        with self.usage.counting():
             return await flights.run(self.cache_key(request), lambda: self._simulate(request))
-        except SearchFailure:
-            self.usage.failed_searches += 1
-            raise
-        finally:
-            self.usage.seconds += time.perf_counter() - start
 
     def identity(self) -> dict[str, Any]:
         """The model and how it is asked."""
@@ -148,9 +140,7 @@ class SimulatedEngine(SearchEngine):
                 **self._sampling,
             )
         )
-        self.usage.completions += 1
-        self.usage.prompt_tokens += completion.prompt_tokens
-        self.usage.completion_tokens += completion.completion_tokens
+        self.usage.count_completion(completion.prompt_tokens, completion.completion_tokens)
         return completion.text
 
 
