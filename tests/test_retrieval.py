@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ from aiohttp import web
 from benchmarks.chat_server import running
 from zs_env import Document, SearchRequest
 from zs_env.engines import checked_asearch, checked_search, load_engine
+from zs_env.engines.usage import Usage
 from zs_env.errors import ServiceError
 from zs_env.testing import SearchEngineContract
 
@@ -128,6 +130,22 @@ def test_wiki_is_asked_one_query_at_a_time():
         found = checked_search(engine, requests("a", "b"))
     assert sorted(body["query"] for body in server.asked) == ["a", "b"]
     assert found[0].documents == (Document("a 0"), Document("a 1"))
+
+
+@pytest.mark.parametrize("wire", ["search-r1", "wiki"])
+def test_usage_counts_searches_and_failures(wire):
+    async def fault(request):
+        return web.json_response({}, status=400)
+
+    with engine_of(RetrievalServer(fault), wire) as engine:
+        assert engine.usage == Usage(), "the check does not count"
+        checked_search(engine, requests("a", "a", "bad"))
+        asyncio.run(checked_asearch(engine, requests("b")[0]))
+        usage = engine.usage
+    assert (usage.searches, usage.failed_searches) == (4, 1)
+    assert (usage.api_searches, usage.completions) == (0, 0)
+    assert 0.0 < usage.seconds < 60.0
+    assert re.fullmatch(r"4 searches \(1 failed\), \d+\.\d s", str(usage))
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"result": 3}', b'{"result": [[{"id": 1}]]}', b""])

@@ -52,7 +52,7 @@ READ_TIMEOUT_S = 30.0
 LINGER_S = 1.0
 """How long the rest of a request that was refused is read, so that its client gets the answer."""
 
-STOP_S = 1.0
+STOP_S = 0.5
 """How long requests that are under way may go on once the server is told to end."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
