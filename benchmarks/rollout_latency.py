@@ -21,6 +21,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -171,7 +172,7 @@ def record_bodies(num_episodes: int) -> list[list[dict[str, Any]]]:
 
 def body_of(request: ChatRequest) -> dict[str, Any]:
     """What a server is posted for ``request``."""
-    body = {"model": MODEL, **request._asdict()}
+    body = {"model": MODEL, **asdict(request)}
     body["messages"] = [message._asdict() for message in request.messages]
     return body
 

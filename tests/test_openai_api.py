@@ -11,6 +11,7 @@ import re
 import signal
 import time
 import tracemalloc
+from dataclasses import replace
 from urllib.parse import quote_plus
 
 import pytest
@@ -145,7 +146,7 @@ def test_bound_of_an_answer_follows_from_the_tokens_that_were_asked_for(server, 
 
     def outcome(extra_body=None, **changes):
         llm = OpenAILanguageModel(MODEL, server.url, max_attempts=1, extra_body=extra_body)
-        [outcome] = llm.complete([ask()._replace(**changes)])
+        [outcome] = llm.complete([replace(ask(), **changes)])
         llm.close()
         return outcome
 
@@ -296,15 +297,16 @@ def test_dead_server_is_passed_over_and_used_again_when_it_is_back():
 
 
 def test_server_that_dies_half_way_fails_in_time():
-    server = ChatServer(lambda body, attempt: Reply("x", delay_s=0.4))
+    server = ChatServer(lambda body, attempt: Reply(hang=True))
     llm = None
     try:
         with running(server.app()) as url:
-            llm = OpenAILanguageModel(MODEL, f"{url}/v1", **QUICK)
+            llm = OpenAILanguageModel(MODEL, f"{url}/v1", **{**QUICK, "timeout_s": 60.0})
 
             async def ask_all():
                 tasks = [asyncio.create_task(llm.acomplete(ask(str(i)))) for i in range(10)]
-                await asyncio.sleep(0.2)
+                while server.in_flight < 10:
+                    await asyncio.sleep(0.01)
                 return tasks
 
             loop = asyncio.new_event_loop()

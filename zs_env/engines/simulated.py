@@ -54,7 +54,9 @@ class SimulatedEngine(SearchEngine):
         owns_llm: whether `close` closes the simulation LLM too.
 
     Raises:
-        ValueError: the template is unknown or cannot be filled in.
+        ValueError: the template is unknown or cannot be filled in, or a number of sampling is out
+            of its range.
+        TypeError: a number of sampling is none.
 
     Attributes:
         usage: what searches have used so far, `Usage`.
@@ -71,6 +73,7 @@ class SimulatedEngine(SearchEngine):
         *,
         owns_llm: bool = False,
     ) -> None:
+        ChatRequest((), 0, temperature, top_p, 1 if max_tokens is None else max_tokens)  # checks
         self.llm = llm
         self.template = _load_template(template)
         self.usage: Usage = Usage()
