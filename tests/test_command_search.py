@@ -42,6 +42,7 @@ def test_search_tells_a_simulated_engine_all_that_is_given(capsys):
     ("arguments", "message"),
     [
         (["--engine", "altavista", "q"], "error: `engine` must be one of world, bm25"),
+        ([" \n"], r"error: the query must hold at least one word, got ' \\n'"),
         (["-o", "k", "q"], "error: `--option` must be NAME=VALUE, got 'k'"),
         (["-o", "k=1", "q"], "error: wrong options for engine 'world': .*'k'"),
         (["--engine", "retrieval", "-o", "url=http://127.0.0.1:9", "-o", "max_attempts=1", "q"],

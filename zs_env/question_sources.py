@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zs_env.errors import MissingDependencyError, QuestionSourceError
-from zs_env.files import read_jsonl
+from zs_env.files import check_file, read_jsonl
 from zs_env.questions import SPLITS, Question, QuestionSet, QuestionSource
 from zs_env.world import load_world
 
@@ -54,8 +54,7 @@ def _load_file(path: Path) -> QuestionSet:
             f"`questions` must be 'world', a path that ends in {' or '.join(FILE_SUFFIXES)}, or "
             f"a sequence of zs_env.Question, got {str(path)!r}."
         )
-    if not path.is_file():
-        raise QuestionSourceError(f"{path}: there is no such file.")
+    check_file(path, QuestionSourceError)
     return _read_file(path.resolve(), path.stat().st_mtime_ns)
 
 

@@ -64,11 +64,15 @@ def run(options: argparse.Namespace) -> None:
 
     Raises:
         SearchFailure: the engine gave up.
+        ValueError: the query is empty.
     """
     sys.path.append("")  # for an engine of one's own in this folder
+    query = clean_text(options.query)
+    if not query:
+        raise ValueError(f"the query must hold at least one word, got {options.query!r}.")
     engine = load_engine(options.engine, parse_options(options.option))
     request = SearchRequest(
-        query=clean_text(options.query),
+        query=query,
         question=options.question or options.query,
         golden_answers=tuple(options.answer),
         noisy=options.noisy,
