@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from zs_env import (
 )
 from zs_env.engines import checked_search
 from zs_env.keyed_random import Stream
+from zs_env.world import Fact, World
 
 QUESTION = Question("q", "Where was Ada Blake born?", ("Jarrow Corvale",))
 
@@ -60,6 +61,12 @@ def end_while_waiting(program: str, number: int, is_waiting: Callable[[], bool])
             process.kill()
     assert process.returncode == -number, errors
     return errors
+
+
+def all_facts(world: World) -> Iterator[Fact]:
+    """Every fact of ``world``, by subject."""
+    for entity in range(world.num_entities):
+        yield from world.facts_of(entity)
 
 
 class ByteTokenizer:

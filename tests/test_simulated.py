@@ -451,6 +451,13 @@ def test_chat_request_with_a_number_that_is_none_is_refused(number, error):
         ChatRequest((), **number)
 
 
+def test_script_in_a_module_with_a_syntax_error_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "broken_script.py").write_text("def write(request:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="no script 'broken_script:write': .*line 1"):
+        ScriptedLanguageModel("broken_script:write")
+
+
 def test_model_that_overrides_nothing_is_refused():
     with pytest.raises(TypeError, match="Idle must override `complete` or `acomplete`"):
 

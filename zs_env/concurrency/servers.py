@@ -147,7 +147,7 @@ class Servers(Generic[S]):
         """Wait if ``server`` asks to wait: once, for it might ask again and again."""
         wait_s = server.asked_until - time.monotonic()
         if wait_s > 0:
-            # Those who wait together do not come back together.
+            # Requests that wait together do not come back together.
             await asyncio.sleep(wait_s + self._jitter.uniform(0.0, FIRST_BACKOFF_S))
 
     async def _back_off(self, server: _Server[S], retry: Retry, num_failed: int) -> None:
