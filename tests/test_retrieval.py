@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from aiohttp import web
 
-from benchmarks.chat_server import running
+from benchmarks.chat_server import FAULTS, running
 from zs_env import Document, SearchRequest
 from zs_env.engines import checked_asearch, checked_search, load_engine
 from zs_env.engines.usage import Usage
@@ -206,6 +206,31 @@ def test_answer_without_end_is_cut_off():
     with engine_of(RetrievalServer(fault), timeout_s=20.0, deadline_s=30.0) as engine:
         [result] = checked_search(engine, requests("bad"))
     assert "more than 16,777,216 bytes" in str(result.failure)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("bomb", "an answer of more than 16,777,216 bytes"),
+        ("bad header", "malformed HTTP"),
+        ("long header", "malformed HTTP"),
+        ("no HTTP", "malformed HTTP"),
+        ("silence", "ServerDisconnectedError"),
+    ],
+)
+def test_malformed_answer_is_a_typed_failure_of_that_query_alone(fault, message):
+    async def answer(request):
+        reply = FAULTS[fault]({})
+        if reply.raw is None:
+            return web.Response(body=reply.body, headers=reply.headers)
+        request.transport.write(reply.raw)
+        request.transport.close()
+        return web.Response()
+
+    with engine_of(RetrievalServer(answer), timeout_s=20.0, deadline_s=30.0) as engine:
+        found = checked_search(engine, requests("a", "bad", "b"))
+    assert [result.failure is None for result in found] == [True, False, True]
+    assert message in str(found[1].failure)
 
 
 def test_redirection_is_not_followed():
