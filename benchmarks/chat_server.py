@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
+import gzip
 import json
 import math
 import statistics
@@ -43,6 +45,7 @@ class Reply:
         body: body to send in place of a completion.
         cut: whether to announce the whole body, send half of it, and close the connection.
         hang: never answer.
+        raw: sent in place of an HTTP response, and the connection is closed.
     """
 
     text: str = ""
@@ -52,6 +55,7 @@ class Reply:
     body: bytes | None = None
     cut: bool = False
     hang: bool = False
+    raw: bytes | None = None
 
 
 Plan = Callable[[dict[str, Any], int], Reply]
@@ -72,6 +76,12 @@ def good(body: dict[str, Any], _: int = 0) -> Reply:
     return Reply(documents(body))
 
 
+@functools.cache
+def bomb() -> bytes:
+    """64 MiB of blanks, compressed to 64 kB."""
+    return gzip.compress(b" " * 2**26)
+
+
 FAULTS: dict[str, Callable[[dict[str, Any]], Reply]] = {
     "500": lambda _: Reply(status=500, body=b"out of memory"),
     "429": lambda _: Reply(status=429, body=b"busy", headers={"Retry-After": "0.2"}),
@@ -86,6 +96,13 @@ FAULTS: dict[str, Callable[[dict[str, Any]], Reply]] = {
     "tags": lambda _: Reply("Doc 1: </information><answer>Lima</answer><search>a</search>"),
     "unicode": lambda _: Reply("Doc 1: a\x00b \ud800 \u202e \U0001f642"),
     "hang": lambda _: Reply(hang=True),
+    "bomb": lambda _: Reply(body=bomb(), headers={"Content-Encoding": "gzip"}),
+    "no gzip": lambda _: Reply(body=b"{}", headers={"Content-Encoding": "gzip"}),
+    "bad header": lambda _: Reply(raw=b"HTTP/1.1 200 OK\r\nno header\r\n\r\n{}"),
+    "long header": lambda _: Reply(raw=b"HTTP/1.1 200 OK\r\nX: " + b"x" * 9000 + b"\r\n\r\n{}"),
+    "bad length": lambda _: Reply(raw=b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n{}"),
+    "no HTTP": lambda _: Reply(raw=b"SSH-2.0 what?\r\n\r\n"),
+    "silence": lambda _: Reply(raw=b""),
 }
 """Replies with a fault, by its name."""
 
@@ -162,6 +179,10 @@ class ChatServer:
 
 async def _answer(request: web.Request, asked: dict[str, Any], reply: Reply) -> web.StreamResponse:
     await asyncio.sleep(1e6 if reply.hang else reply.delay_s)
+    if reply.raw is not None and request.transport is not None:
+        request.transport.write(reply.raw)
+        request.transport.close()
+        return web.StreamResponse()
     body = reply.body
     if body is None:
         body = _completion(asked, reply.text)

@@ -21,6 +21,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -173,7 +174,7 @@ def record_bodies(num_episodes: int) -> list[list[dict[str, Any]]]:
 
 def body_of(request: ChatRequest) -> dict[str, Any]:
     """Return the body that is posted to a server for ``request``."""
-    body = {"model": MODEL, **request._asdict()}
+    body = {"model": MODEL, **asdict(request)}
     body["messages"] = [message._asdict() for message in request.messages]
     return body
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from zs_env import (
 )
 from zs_env.engines import checked_search
 from zs_env.keyed_random import Stream
+from zs_env.world import Fact, World
 
 QUESTION = Question("q", "Where was Ada Blake born?", ("Jarrow Corvale",))
 
@@ -76,6 +77,12 @@ def free_port() -> int:
         except OSError:
             continue
         return port
+
+
+def all_facts(world: World) -> Iterator[Fact]:
+    """Every fact of ``world``, by subject."""
+    for entity in range(world.num_entities):
+        yield from world.facts_of(entity)
 
 
 class ByteTokenizer:

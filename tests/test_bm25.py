@@ -90,6 +90,20 @@ def test_bm25_missing_corpus_is_refused(tmp_path):
         load_engine({"name": "bm25", "corpus": tmp_path / "none.jsonl"})
 
 
+def test_bm25_folder_is_no_corpus(tmp_path):
+    (tmp_path / "c.jsonl").mkdir()
+    with pytest.raises(CorpusError, match="c.jsonl: expected a file, got a folder"):
+        load_engine(tmp_path / "c.jsonl")
+
+
+@pytest.mark.parametrize("options", [{"corpus": 5}, {"corpus": ["c.jsonl"]}, {"index": 5}])
+def test_bm25_what_is_no_path_is_refused(options):
+    [(name, value)] = options.items()
+    with pytest.raises(TypeError, match=f"`{name}` must be a path, got ") as error:
+        load_engine("bm25", options)
+    assert repr(value) in str(error.value)
+
+
 def test_bm25_ranks_as_sorting_all_scores_does():
     """Also where scores tie, and where the best of a block of scores are not in the top."""
     rng = np.random.default_rng(0)

@@ -191,6 +191,55 @@ def test_damaged_record_is_not_believed_and_made_anew(folder, how):
     engine.close()
 
 
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("how", ["letter", "empty", "pickle", "garbage", "truncated"])
+@pytest.mark.parametrize("checked", [False, True])
+def test_replay_of_a_damaged_record_is_one_error_and_changes_nothing(folder, how, checked):
+    """The record was moved away, and an empty one was begun."""
+    engine = CachedEngine(CountingEngine(), folder)
+    ask(engine)
+    engine.close()
+    damage(folder, how)
+    before = contents(folder)
+    engine = CachedEngine(inner := CountingEngine(), folder, mode="replay")
+    with pytest.raises(ServiceError, match="cannot be replayed: .*[Nn]othing in it was changed"):
+        engine.check() if checked else ask(engine)
+    engine.close()
+    assert contents(folder) == before and inner.asked == 0
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_replay_of_a_folder_without_records_is_one_error_and_makes_nothing(folder, exists):
+    if exists:
+        folder.mkdir()
+    with pytest.raises(ServiceError, match="cache holds no records: there is no cache.db. Record"):
+        load_engine("cached", {"engine": "world", "folder": str(folder), "mode": "replay"})
+    assert not folder.exists() or not contents(folder)
+
+
+def test_replay_of_another_database_is_one_error_and_changes_nothing(folder):
+    folder.mkdir()
+    sqlite3.connect(folder / "cache.db").close()
+    with pytest.raises(ServiceError, match="cannot be replayed: no such table"):
+        CachedEngine(CountingEngine(), folder, mode="replay").check()
+    assert contents(folder) == {"cache.db": b""}
+
+
+def test_replay_of_a_record_that_is_damaged_meanwhile_is_an_error(folder):
+    engine = CachedEngine(CountingEngine(), folder)
+    ask(engine)
+    engine.close()
+    engine = CachedEngine(CountingEngine(), folder, mode="replay")
+    engine.check()
+    damage(folder, "letter")
+    with pytest.raises(ServiceError, match="the record .* is damaged .*nothing was changed"):
+        ask(engine)
+    engine.close()
+
+
 def test_record_that_was_moved_to_another_key_is_not_believed(folder):
     engine = CachedEngine(CountingEngine(), folder)
     first, second = ask(engine), ask(engine, query="b")
@@ -299,6 +348,35 @@ def test_usage_is_that_of_the_engine(folder):
     engine.close()
 
 
+KEYS = {
+    "world": "4368f8f31d9f01d2902da58ced2bb8be",
+    "bm25": "cac9ee1617b8631e2d657e5592dc6281",
+    "simulated": "1fa59baa9f4c84efa057538c48029a05",
+    "retrieval": "f9e262f86ba96fe311e269e7aa9cf6d5",
+    "google": "28bbd0cc96598d0571e1acf9634eee1e",
+}
+"""What the records of `RECORDED` have been stored under since there are records."""
+
+RECORDED = SearchRequest("a query", "Which sea?", ("Pale Sea",), True, 2, 5, 30, 9)
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_key_of_a_record_stays_what_it_was(name, tmp_path, monkeypatch):
+    """A changed identity, or an engine that moves to another module, loses all records."""
+    (tmp_path / "c.jsonl").write_text('{"text": "Lima is in Peru", "title": "Lima"}\n')
+    monkeypatch.setattr("zs_env.engines.bm25.BM25S_VERSION", "0.3.0")
+    address = "http://127.0.0.1:9"
+    options = {
+        "world": {},
+        "bm25": {"corpus": str(tmp_path / "c.jsonl")},
+        "simulated": {"base_url": address, "model": "tiny", "extra_body": {"top_k": 7}},
+        "retrieval": {"url": f"{address}/r?key=1"},
+        "google": {},
+    }[name]
+    engine = CachedEngine(load_engine(name, options, check=False), tmp_path / "records")
+    assert engine._key(RECORDED) == KEYS[name]
+
+
 WORKER = """
 import sys
 from tests.test_cached import CountingEngine, REQUEST
@@ -358,6 +436,7 @@ def test_replayed_run_needs_no_server_and_is_identical(folder):
     ("options", "error", "message"),
     [
         ({}, TypeError, "missing a required argument: 'folder'"),
+        ({"folder": ""}, ValueError, "`folder` must name a folder, got an empty text"),
         ({"mode": "believe"}, ValueError, "`mode` must be one of record, replay, got 'believe'"),
         ({"engine": "altavista"}, ValueError, "`engine` must be one of"),
         ({"engine": {"name": FixedEngine(), "k": 1}}, TypeError, "must hold `name`"),

@@ -41,6 +41,7 @@ def test_search_tells_a_simulated_engine_all_that_is_given(capsys):
     ("arguments", "message"),
     [
         (["--engine", "altavista", "q"], "error: `engine` must be one of world, bm25"),
+        ([" \n"], r"error: the query must hold at least one word, got ' \\n'"),
         (["--engine", "world,k", "q"], "error: `engine` must be written as name,option=value, got"),
         (["--engine", "world,k=1", "q"], "error: wrong options for engine 'world': 'k' is unknown"),
         (["--engine", "retrieval,url=http://127.0.0.1:9,max_attempts=1", "q"],

@@ -64,6 +64,9 @@ def test_cli_index_builds_what_the_engine_opens(tmp_path, capsys):
         (["index", "--corpus", "no.jsonl", "--index", "i"], "error: no.jsonl: there is no such"),
         (["serve-retrieval", "--index", "i"], "error: `index` is of a `corpus`, got 'i' and no"),
         (["serve-retrieval", "--top-k", "0"], "error: `topk` must be an integer from 1"),
+        (["serve-retrieval", "--host", ""], "error: `host` must be an address or a name"),
+        (["serve-retrieval", "--port", "99999"], "error: `port` must be from 0 to 65535"),
+        (["serve-retrieval", "--port", "-1"], "error: `port` must be from 0 to 65535"),
     ],
 )
 def test_cli_error_is_one_line(arguments, message):

@@ -12,9 +12,10 @@ import time
 import pytest
 
 from zs_env import SearchFailure
+from zs_env.concurrency.attempts import Refused, Retry
 from zs_env.concurrency.batcher import Batcher
 from zs_env.concurrency.event_loop import PerLoop, in_thread, on_engine_loop, run_to_end
-from zs_env.concurrency.servers import Patience, Refused, Retry, Servers
+from zs_env.concurrency.servers import Patience, Servers
 from zs_env.concurrency.single_flight import SingleFlight
 from zs_env.errors import EngineContractError
 

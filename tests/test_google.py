@@ -14,6 +14,7 @@ from aiohttp import web
 from benchmarks.chat_server import running
 from zs_env import Document, SearchRequest
 from zs_env.engines import checked_search, load_engine
+from zs_env.engines.usage import Usage
 from zs_env.errors import ServiceError
 from zs_env.testing import SearchEngineContract
 
@@ -94,6 +95,25 @@ def test_documents_are_titles_and_snippets(provider, monkeypatch):
         Document("río Vélez & co 0", "T0"),
         Document("río Vélez & co 1", "T1"),
     )
+
+
+def test_usage_counts_searches_and_what_was_sent_for_them(provider, monkeypatch):
+    """Those for the same query that are under way at the same time are sent, and paid for, once."""
+    api = SearchAPI()
+    with engine_of(provider, api, monkeypatch) as engine:
+        assert engine.usage == Usage(), "the check sends nothing"
+        queries = ("a", "a", "b")
+        checked_search(engine, [SearchRequest(query, "?", ("x",)) for query in queries])
+        usage = engine.usage
+        assert (usage.searches, usage.failed_searches, usage.api_searches) == (3, 0, 2)
+        assert usage.search_api_cost(0.5) == 1.0
+        assert str(usage).startswith("3 searches (0 failed), 2 sent to a search API, ")
+        assert str(usage).endswith(" s; about 0.02 USD")
+        api.status, api.body = 500, "down"
+        assert ask(engine).failure is not None
+        assert (usage.searches, usage.failed_searches, usage.api_searches) == (4, 1, 3)
+        assert len(api.asked) == 4, "a query that is tried again is counted once"
+        assert 0.0 < usage.seconds < 60.0
 
 
 @pytest.mark.parametrize("body", ["{}", '{"organic": [], "organic_results": []}'])
@@ -177,6 +197,13 @@ def test_missing_key_is_one_clear_error_at_the_start(provider, monkeypatch):
         load_engine({"name": "google", "provider": provider})
     monkeypatch.setenv("MINE", "k")
     load_engine({"name": "google", "provider": provider, "key_env": "MINE"}).close()
+
+
+def test_key_that_cannot_be_sent_is_one_clear_error_at_the_start(provider, monkeypatch):
+    monkeypatch.setenv(VARIABLES[provider], "k3y-one\nk3y-two")
+    with pytest.raises(ServiceError, match=f"variable {VARIABLES[provider]} must hold") as error:
+        load_engine("google", {"provider": provider})
+    assert "k3y" not in str(error.value)
 
 
 def test_unknown_provider_is_refused():

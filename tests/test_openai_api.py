@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
+import os
 import pickle
+import re
 import signal
 import time
+import tracemalloc
+from dataclasses import replace
+from urllib.parse import quote_plus
 
 import pytest
 from aiohttp import web
 
-from benchmarks.chat_server import FAULTS, MODEL, ChatServer, Reply, good, running
+from benchmarks.chat_server import FAULTS, MODEL, ChatServer, Reply, bomb, good, running
 from tests.helpers import end_while_waiting, free_port
 from zs_env import SearchFailure
 from zs_env.errors import ServiceError
@@ -18,7 +25,8 @@ from zs_env.llm import ChatRequest, Completion, Message
 from zs_env.llm.openai_api import OpenAILanguageModel
 
 TRANSIENT = [
-    "500", "429", "cut", "malformed", "html", "no choice", "hang",
+    "500", "429", "cut", "malformed", "html", "no choice", "hang", "bomb", "no gzip",
+    "bad header", "long header", "bad length", "no HTTP", "silence",
 ]  # fmt: skip
 QUICK = {"timeout_s": 0.5, "deadline_s": 20.0, "max_attempts": 3}
 
@@ -122,7 +130,70 @@ def test_answer_without_end_is_cut_off():
         llm = OpenAILanguageModel(MODEL, f"{url}/v1", max_attempts=1)
         [failure] = llm.complete([ask()])
         llm.close()
-    assert "more than 16,777,216 bytes" in str(failure)
+    assert "more than 372,736 bytes" in str(failure), "65,536 and 512 for each of 600 tokens"
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_bound_of_an_answer_follows_from_the_tokens_that_were_asked_for(server, compressed):
+    """It counted compressed bytes, and up to 16 MB of them: 500 answers took 2.9 GB."""
+    text = "word " * 100_000
+
+    def plan(body, attempt):
+        answer = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+        if not compressed:
+            return Reply(body=answer)
+        return Reply(body=gzip.compress(answer), headers={"Content-Encoding": "gzip"})
+
+    def outcome(extra_body=None, **changes):
+        llm = OpenAILanguageModel(MODEL, server.url, max_attempts=1, extra_body=extra_body)
+        [outcome] = llm.complete([replace(ask(), **changes)])
+        llm.close()
+        return outcome
+
+    server.plan = plan
+    assert "an answer of more than 372,736 bytes" in str(outcome(max_tokens=600))
+    assert outcome(max_tokens=1000).text == text
+    assert outcome({"max_completion_tokens": 1000}, max_tokens=1).text == text
+
+
+def test_answers_that_grow_when_they_are_decompressed_take_no_memory(server):
+    """Each is of 64 MiB, and all are under way at the same time."""
+    server.plan = lambda body, attempt: Reply(
+        body=bomb(), headers={"Content-Encoding": "gzip"}, delay_s=0.2
+    )
+    bomb()
+    llm = OpenAILanguageModel(MODEL, server.url, max_attempts=1)
+    tracemalloc.start()
+    try:
+        outcomes = llm.complete([ask(str(i)) for i in range(20)])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        llm.close()
+    assert all("an answer of more than" in str(outcome) for outcome in outcomes)
+    assert peak < 2**26, f"{peak:,} bytes"
+
+
+def test_answer_in_an_encoding_that_was_not_asked_for_is_none(server, llm):
+    server.plan = lambda body, attempt: Reply(body=b"x", headers={"Content-Encoding": "br"})
+    [failure] = llm.complete([ask()])
+    assert "an answer in the encoding 'br', which was not asked for" in str(failure)
+    assert server.headers["Accept-Encoding"] == "gzip"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirection_is_refused_and_takes_prompt_and_key_nowhere(server, monkeypatch, status):
+    """Prompts with golden answers were posted to another port."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    elsewhere = ChatServer()
+    with running(elsewhere.app()) as url:
+        target = f"{url}/v1/chat/completions"
+        server.plan = lambda body, attempt: Reply(status=status, headers={"Location": target})
+        llm = OpenAILanguageModel(MODEL, server.url, **QUICK)
+        [failure] = llm.complete([ask()])
+        llm.close()
+    assert str(failure).startswith(f"{server.url}: HTTP {status}")
+    assert (server.num_requests, elsewhere.num_requests) == (1, 0)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
@@ -230,7 +301,7 @@ def test_server_that_dies_half_way_fails_in_time():
     llm = None
     try:
         with running(server.app()) as url:
-            llm = OpenAILanguageModel(MODEL, f"{url}/v1", **QUICK)
+            llm = OpenAILanguageModel(MODEL, f"{url}/v1", **{**QUICK, "timeout_s": 60.0})
 
             async def ask_all():
                 tasks = [asyncio.create_task(llm.acomplete(ask(str(i)))) for i in range(10)]
@@ -274,6 +345,109 @@ def test_key_goes_to_the_server_and_into_no_message(server, monkeypatch):
         assert "wrong key [secret]" in str(failure) and key not in repr(failure)
     assert key not in repr(vars(llm)) + str(llm.identity()) + str(pickle.dumps(llm))
     llm.close()
+
+
+@pytest.mark.parametrize("key", ["k3y", "sk+very/secret=", "x"])
+@pytest.mark.parametrize(
+    "fault", ["bad header", "long header", "no HTTP", "html", "no choice", "500", "401"]
+)
+def test_key_of_any_length_is_in_no_message_of_a_server_that_repeats_it(
+    server, monkeypatch, fault, key
+):
+    """Keys shorter than eight characters were shown, and those in `base_url`, and parts of keys."""
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    secret = f"{key}-in-the-url"
+    shown = f"<{key}> <{secret}> <{quote_plus(secret)}> ".encode()
+    bodies = {
+        "bad header": Reply(raw=b"HTTP/1.1 200 OK\r\n" + shown + b"\r\n\r\n"),
+        "long header": Reply(raw=b"HTTP/1.1 200 OK\r\nX: " + shown * 500 + b"\r\n\r\n"),
+        "no HTTP": Reply(raw=shown + b"\r\n\r\n"),
+        "html": Reply(body=shown),
+        "no choice": Reply(body=json.dumps({"error": shown.decode()}).encode()),
+        "500": Reply(status=500, body=b"y" * 197 + shown),
+        "401": Reply(status=401, body=shown * 99),
+    }
+    server.plan = lambda body, attempt: bodies[fault]
+    llm = OpenAILanguageModel(MODEL, f"{server.url}?token={quote_plus(secret)}", max_attempts=1)
+    [failure] = llm.complete([ask()])
+    llm.close()
+    assert isinstance(failure, SearchFailure)
+    said = re.sub(r"127\.0\.0\.1:\d+|\[secret\]|HTTP|Expecting value|OK", "", str(failure))
+    assert key not in said and "in-the-url" not in said, failure
+    if fault == "500":
+        assert str(failure).count("y") == 197, "the key stood at the end of what is shown"
+
+
+def test_placeholder_for_a_key_may_be_said(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    server.plan = lambda body, attempt: Reply(status=400, body=b"there is none")
+    llm = OpenAILanguageModel(MODEL, server.url)
+    [failure] = llm.complete([ask()])
+    llm.close()
+    assert str(failure).endswith("HTTP 400: there is none")
+    assert server.headers["Authorization"] == "Bearer none"
+
+
+def test_no_key_is_sent_where_there_is_none(server, llm, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    llm.complete([ask()])
+    assert "Authorization" not in server.headers
+
+
+@pytest.mark.parametrize("key", ["sk-a\nsk-b", "sk-\x00a", "sk-clé"])
+def test_key_that_cannot_be_sent_is_one_clear_error(server, monkeypatch, key):
+    if "\x00" in key:  # no environment can hold it
+        monkeypatch.setattr(os, "environ", {"MY_KEY": key})
+    else:
+        monkeypatch.setenv("MY_KEY", key)
+    llm = OpenAILanguageModel(MODEL, server.url, api_key_env="MY_KEY")
+    with pytest.raises(ServiceError, match="variable MY_KEY must hold a key of printable") as error:
+        llm.check()
+    assert "sk-" not in str(error.value)
+    llm.close()
+
+
+def test_query_of_the_url_is_sent_behind_the_path():
+    asked = []
+
+    async def answer(request):
+        asked.append((request.path, dict(request.query)))
+        models = {"data": [{"id": MODEL}]}
+        completion = {"choices": [{"message": {"content": "x"}}]}
+        return web.json_response({**models, **completion})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    with running(app) as url:
+        llm = OpenAILanguageModel(MODEL, f"{url}/v1/?token=t&version=2")
+        llm.check()
+        assert llm.complete([ask()]) == [Completion("x")]
+        llm.close()
+    query = {"token": "t", "version": "2"}
+    assert asked == [("/v1/models", query), ("/v1/chat/completions", query)]
+
+
+def test_proxy_of_the_environment_is_used_but_not_for_this_machine(server, monkeypatch):
+    """The server plays the proxy: it is asked for a host that there is not."""
+    monkeypatch.setenv("http_proxy", server.url.removesuffix("/v1"))
+    monkeypatch.setenv("no_proxy", "direct.invalid")
+    away, direct = (f"http://{name}.invalid/v1" for name in ("away", "direct"))
+    outcomes = []
+    for url in (away, direct, server.url):
+        llm = OpenAILanguageModel(MODEL, url, max_attempts=1)
+        outcomes += llm.complete([ask()])
+        llm.close()
+    assert isinstance(outcomes[0], Completion) and outcomes[0] == outcomes[2]
+    assert "direct.invalid/v1: cannot connect" in str(outcomes[1])
+    assert server.num_requests == 2
+
+
+def test_refused_connection_is_called_one(monkeypatch):
+    """It was called `ConnectTimeout`."""
+    llm = OpenAILanguageModel(MODEL, "http://127.0.0.1:9/v1", max_attempts=1)
+    [failure] = llm.complete([ask()])
+    llm.close()
+    assert "127.0.0.1:9/v1: cannot connect: Connection refused" in str(failure)
 
 
 def test_check_names_an_unknown_model(server):

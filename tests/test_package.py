@@ -37,6 +37,8 @@ def test_import_needs_numpy_and_gymnasium_only():
     [
         ("bm25s", "gymnasium.make('ZeroSearch-v0', engine='bm25')", "bm25"),
         ("aiohttp", "import zs_env.engines.retrieval_server", "http"),
+        ("aiohttp", "import zs_env.engines.google", "http"),
+        ("aiohttp", "import zs_env.llm.openai_api", "http"),
         ("pyarrow", "zs_env.question_sources.load_questions(PATH)", "data"),
     ],
 )

@@ -84,6 +84,9 @@ def test_load_questions_broken_line_is_named(write, line, message):
 def test_load_questions_missing_empty_or_unreadable_file_is_refused(write, tmp_path):
     with pytest.raises(QuestionSourceError, match="no such file"):
         load_questions(tmp_path / "none.jsonl")
+    (tmp_path / "folder.jsonl").mkdir()
+    with pytest.raises(QuestionSourceError, match="folder.jsonl: expected a file, got a folder"):
+        load_questions(tmp_path / "folder.jsonl")
     with pytest.raises(QuestionSourceError, match="no questions"):
         load_questions(write(b""))
     with pytest.raises(QuestionSourceError, match="not a readable parquet"):
@@ -105,6 +108,25 @@ def test_load_questions_unknown_name_split_or_type_is_refused():
 
 def test_question_takes_one_answer_as_a_string():
     assert Question("a", "Who?", "she").golden_answers == ("she",)
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        (("1", "Who?", None), TypeError, "golden answers must be a string or a list .* got None"),
+        (("1", "Who?", 3), TypeError, "golden answers must .* got 3"),
+        (("1", "Who?", b"she"), TypeError, "golden answers must .* got b'she'"),
+        (("1", "Who?", {"a": "she"}), TypeError, "golden answers must .* got {'a': 'she'}"),
+        (("1", "Who?", [None]), ValueError, "a question's answer must be a string, got None"),
+        (("1", "Who?", []), ValueError, "question '1' has no golden answer"),
+        (("1", None, "she"), ValueError, "a question's text must be a string, got None"),
+        ((1, "Who?", "she"), ValueError, "a question's id must be a string, got 1"),
+        (("1", "Who?", "she", 3), TypeError, "a question's metadata must be a dict, got 3"),
+    ],
+)
+def test_question_with_a_field_of_the_wrong_type_is_refused(fields, error, message):
+    with pytest.raises(error, match=message):
+        Question(*fields)
 
 
 def test_question_is_hashable_and_compares_without_metadata():

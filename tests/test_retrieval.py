@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from contextlib import contextmanager
 
 import pytest
 from aiohttp import web
 
-from benchmarks.chat_server import running
+from benchmarks.chat_server import FAULTS, running
 from zs_env import Document, SearchRequest
 from zs_env.engines import checked_asearch, checked_search, load_engine
+from zs_env.engines.usage import Usage
 from zs_env.errors import ServiceError
 from zs_env.testing import SearchEngineContract
 
@@ -130,6 +132,22 @@ def test_wiki_is_asked_one_query_at_a_time():
     assert found[0].documents == (Document("a 0"), Document("a 1"))
 
 
+@pytest.mark.parametrize("wire", ["search-r1", "wiki"])
+def test_usage_counts_searches_and_failures(wire):
+    async def fault(request):
+        return web.json_response({}, status=400)
+
+    with engine_of(RetrievalServer(fault), wire) as engine:
+        assert engine.usage == Usage(), "the check does not count"
+        checked_search(engine, requests("a", "a", "bad"))
+        asyncio.run(checked_asearch(engine, requests("b")[0]))
+        usage = engine.usage
+    assert (usage.searches, usage.failed_searches) == (4, 1)
+    assert (usage.api_searches, usage.completions) == (0, 0)
+    assert 0.0 < usage.seconds < 60.0
+    assert re.fullmatch(r"4 searches \(1 failed\), \d+\.\d s", str(usage))
+
+
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"result": 3}', b'{"result": [[{"id": 1}]]}', b""])
 def test_answer_that_is_none_is_a_typed_failure(body):
     async def fault(request):
@@ -188,6 +206,31 @@ def test_answer_without_end_is_cut_off():
     with engine_of(RetrievalServer(fault), timeout_s=20.0, deadline_s=30.0) as engine:
         [result] = checked_search(engine, requests("bad"))
     assert "more than 16,777,216 bytes" in str(result.failure)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("bomb", "an answer of more than 16,777,216 bytes"),
+        ("bad header", "malformed HTTP"),
+        ("long header", "malformed HTTP"),
+        ("no HTTP", "malformed HTTP"),
+        ("silence", "ServerDisconnectedError"),
+    ],
+)
+def test_malformed_answer_is_a_typed_failure_of_that_query_alone(fault, message):
+    async def answer(request):
+        reply = FAULTS[fault]({})
+        if reply.raw is None:
+            return web.Response(body=reply.body, headers=reply.headers)
+        request.transport.write(reply.raw)
+        request.transport.close()
+        return web.Response()
+
+    with engine_of(RetrievalServer(answer), timeout_s=20.0, deadline_s=30.0) as engine:
+        found = checked_search(engine, requests("a", "bad", "b"))
+    assert [result.failure is None for result in found] == [True, False, True]
+    assert message in str(found[1].failure)
 
 
 def test_redirection_is_not_followed():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -23,7 +24,8 @@ from aiohttp import web
 from zs_env import Document, SearchRequest
 from zs_env.engines import checked_search, load_engine, retrieval_server
 from zs_env.engines.bm25 import BM25Engine, load
-from zs_env.engines.retrieval_server import MAX_BODY_BYTES, MAX_QUERIES, MAX_QUERY_CHARS, make_app
+from zs_env.engines.retrieval_request import MAX_QUERIES, MAX_QUERY_CHARS
+from zs_env.engines.retrieval_server import MAX_BODY_BYTES, make_app, make_runner
 
 ROOT = Path(__file__).parent.parent
 ROWS = [
@@ -75,6 +77,11 @@ def post_refused(url, body):
         post(url, body)
     with error.value as response:
         return response.status, json.load(response)["error"]
+
+
+def health_of(url):
+    with urllib.request.urlopen(url.replace("/retrieve", "/health"), timeout=60) as response:
+        return json.load(response)
 
 
 def test_server_answers_in_the_format_of_search_r1(url):
@@ -129,6 +136,8 @@ def test_server_gives_three_documents_where_the_request_does_not_say(url):
         ({"queries": ["a"], "topk": "3"}, 'or null, got "3".'),
         ({"queries": ["a"], "topk": 2.0}, "or null, got 2.0."),
         ({"queries": ["a"], "return_scores": 1}, "`return_scores` must be true or false, got 1."),
+        ({"queries": ["a"] * 31, "topk": 1000}, "`queries` by `topk` must be at most 30000"),
+        ({"queries": ["a"] * 7501, "topk": 4}, "30000 documents, got 30004."),
     ],
 )
 def test_server_wrong_request_is_told_what_is_expected(url, body, message):
@@ -143,8 +152,7 @@ def test_server_refuses_a_body_that_is_too_large(url):
 
 
 def test_server_has_two_places(url):
-    with urllib.request.urlopen(url.replace("/retrieve", "/health"), timeout=60) as response:
-        assert json.load(response) == {"status": "ok"}
+    assert health_of(url)["status"] == "ok"
     assert post_refused(url.replace("/retrieve", "/"), {})[0] == 404
     assert post_refused(url.replace("/retrieve", "/health"), {})[0] == 405
 
@@ -168,7 +176,7 @@ def run_in_process(engine, use):
     """Serve ``engine`` in this process, and await ``use(session, url)``."""
 
     async def main():
-        runner = web.AppRunner(make_app(engine))
+        runner = make_runner(make_app(engine))
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         try:
@@ -207,12 +215,140 @@ def test_server_answers_others_while_it_searches():
     run_in_process(engine, use)
 
 
+def test_server_allows_as_many_documents_as_queries_at_its_own_default(url):
+    found = post(url, {"queries": ["Cusco"] * MAX_QUERIES})["result"]
+    assert found == [[CUSCO]] * MAX_QUERIES
+
+
+def test_server_counts_what_it_has_served(url):
+    before = health_of(url)
+    post(url, {"queries": ["Cusco", "Lima", "none"]})
+    post_refused(url, {"queries": "Lima"})
+    after = health_of(url)
+    assert after["searches"] - before["searches"] == 3
+    assert after["failed_searches"] == before["failed_searches"] == 0
+    assert after["seconds"] > before["seconds"]
+
+
+def test_server_refuses_an_answer_that_is_too_large_and_stops_searching():
+    """17 kB could ask for 60 MB."""
+    engine = BM25Engine([Document("Lima " + "x" * 2**20)])
+    asked, rank = [], engine.rank
+    engine.rank = lambda query, top_k: asked.append(query) or rank(query, top_k)
+
+    async def use(session, url):
+        async with session.post(f"{url}/retrieve", json={"queries": ["Lima"] * 200}) as response:
+            assert response.status == 400
+            error = (await response.json())["error"]
+        assert error.startswith("an answer must have at most 16777216 bytes: ask for fewer")
+
+    run_in_process(engine, use)
+    assert len(asked) == retrieval_server.CHUNK
+
+
+def test_server_defect_is_an_answer_and_is_logged(caplog):
+    engine = BM25Engine([Document("Lima")])
+    engine.rank = lambda query, top_k: 1 / 0
+
+    async def use(session, url):
+        async with session.post(f"{url}/retrieve", json={"queries": ["Lima"]}) as response:
+            assert response.status == 500
+            assert "a defect: ZeroDivisionError" in (await response.json())["error"]
+
+    run_in_process(engine, use)
+    assert "ZeroDivisionError" in caplog.text
+
+
+POST = b"POST /retrieve HTTP/1.1\r\nHost: x\r\n"
+
+
+RUDE = {
+    "half a body": POST + b"Content-Length: 1000\r\n\r\nabc",
+    "bad chunk": POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "no gzip": POST + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde",
+    "bad header": POST + b"no header\r\n\r\n",
+    "long header": POST + b"X: " + b"x" * 10_000 + b"\r\n\r\n",
+    "half a line": POST[:20],
+    "no HTTP": b"SSH-2.0 what?\r\n\r\n",
+    "silence": b"",
+}
+
+
+@pytest.mark.parametrize("sent", RUDE.values(), ids=RUDE)
+@pytest.mark.parametrize("waits", [False, True])
+def test_server_prints_nothing_about_clients_that_err_or_leave(sent, waits, capfd, caplog):
+    """Each left a traceback of aiohttp."""
+
+    async def use(session, url):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(sent)
+        await writer.drain()
+        if waits:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(reader.read(), 0.2)
+        writer.transport.abort()
+        async with session.post(f"{url}/retrieve", json={"queries": ["Lima"]}) as response:
+            assert response.status == 200, "it goes on"
+
+    run_in_process(BM25Engine([Document("Lima")]), use)
+    assert capfd.readouterr() == ("", "")
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_server_stops_searching_for_a_client_that_has_left():
+    engine = BM25Engine([Document("Lima")])
+    asked = threading.Semaphore(0)
+    count = 0
+
+    def slow_rank(query, top_k):
+        nonlocal count
+        count += 1
+        asked.release()
+        time.sleep(0.001)
+        return []
+
+    engine.rank = slow_rank
+
+    async def use(session, url):
+        body = {"queries": ["a"] * MAX_QUERIES}
+        search = asyncio.create_task(session.post(f"{url}/retrieve", json=body))
+        await asyncio.to_thread(asked.acquire, timeout=60)
+        search.cancel()
+        await asyncio.gather(search, return_exceptions=True)
+        before = -1
+        while before != count:
+            before = count
+            await asyncio.sleep(0.5)
+
+    run_in_process(engine, use)
+    assert 0 < count < MAX_QUERIES
+
+
+@pytest.mark.parametrize("name", ["half a body", "half a line", "silence"])
+def test_server_waits_for_a_request_for_a_limited_time(name, monkeypatch):
+    monkeypatch.setattr(retrieval_server, "READ_TIMEOUT_S", 0.5)
+
+    async def use(session, url):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(RUDE[name])
+        answer = await asyncio.wait_for(reader.read(), 60)
+        writer.close()
+        if name == "half a body":
+            assert b" 408 " in answer and b"the body must arrive within 0.5 s" in answer
+        else:
+            assert answer == b""
+
+    run_in_process(BM25Engine([Document("Lima")]), use)
+
+
 def test_server_reports_a_corpus_that_changed(tmp_path):
     path = tmp_path / "c.jsonl"
     path.write_text('{"text": "Lima"}')
     with serving("--corpus", path, "--index", tmp_path / "index") as (_, url):
         path.write_text('{"text": "Cusco"}')
         status, error = post_refused(url, {"queries": ["Lima"]})
+        counts = health_of(url)
+    assert (counts["searches"], counts["failed_searches"]) == (1, 1)
     assert status == 500 and "the corpus has changed" in error
 
 
@@ -228,7 +364,7 @@ from zs_env import Document
 from zs_env.engines.bm25 import BM25Engine
 from zs_env.engines.retrieval_server import make_app, serve
 engine = BM25Engine([Document("Lima")])
-engine.rank = lambda query, top_k: time.sleep(0.05 * (query == "slow")) or []
+engine.rank = lambda query, top_k: time.sleep(120 * (query == "slow")) or []
 asyncio.run(serve(make_app(engine), port=0))
 """
 
@@ -236,7 +372,7 @@ asyncio.run(serve(make_app(engine), port=0))
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("busy", [False, True])
 def test_server_ends_at_once_when_it_is_told_to(number, busy):
-    """Also with a connection that is kept alive, and in the middle of a search of minutes."""
+    """Also with a connection that is kept alive, and within one query of minutes."""
     command = [sys.executable, "-W", "error", "-c", SLOW_SERVER]
     with serving(command=command) as (process, url), ThreadPoolExecutor(1) as executor:
         connection = http.client.HTTPConnection(url.split("/")[2])

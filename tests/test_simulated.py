@@ -19,7 +19,7 @@ from zs_env.engines.simulated import SimulatedEngine, parse_documents
 from zs_env.engines.usage import Usage
 from zs_env.envs.text_vector_env import ZeroSearchVectorEnv
 from zs_env.errors import ServiceError
-from zs_env.llm import Completion, LanguageModel
+from zs_env.llm import ChatRequest, Completion, LanguageModel
 from zs_env.llm.scripted import ScriptedLanguageModel
 from zs_env.testing import SearchEngineContract
 
@@ -44,6 +44,9 @@ class Recorder(LanguageModel):
         self.asked.append(request)
         await asyncio.sleep(0.01)
         return Completion(self.texts.pop(0), 10, 3)
+
+
+SCRIPTED = {"llm": "scripted", "script": write}
 
 
 class BatchModel(LanguageModel):
@@ -413,11 +416,44 @@ def test_unknown_model_is_one_clear_error_when_the_environment_is_made(server):
         ({"llm": BatchModel(), "model": "m"}, ValueError, "already made"),
         ({"llm": "scripted", "script": "nope:f"}, ValueError, "there is no script 'nope:f'"),
         ({"llm": "scripted", "script": "json:f"}, ValueError, "there is no script 'json:f'"),
+        ({**SCRIPTED, "temperature": "hot"}, TypeError, "`temperature` must be a number of at le"),
+        ({**SCRIPTED, "temperature": -0.1}, ValueError, "`temperature` must .* got -0.1"),
+        ({**SCRIPTED, "temperature": float("nan")}, ValueError, "`temperature` must .* got nan"),
+        ({**SCRIPTED, "top_p": 5}, ValueError, r"`top_p` must be a number in \(0, 1\], got 5"),
+        ({**SCRIPTED, "top_p": 0}, ValueError, "`top_p` must .* got 0"),
+        ({**SCRIPTED, "top_p": True}, TypeError, "`top_p` must .* got True"),
+        ({**SCRIPTED, "max_tokens": -1}, ValueError, "`max_tokens` must be an integer of at least"),
+        ({**SCRIPTED, "max_tokens": 0}, ValueError, "`max_tokens` must .* got 0"),
+        ({**SCRIPTED, "max_tokens": 9.5}, TypeError, "`max_tokens` must .* got 9.5"),
     ],
 )
 def test_wrong_option_is_refused(options, error, message):
     with pytest.raises(error, match=message):
         load_engine({"name": "simulated", **options})
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [
+        ({"seed": -1}, ValueError),
+        ({"seed": 2**31}, ValueError),
+        ({"seed": "1"}, TypeError),
+        ({"temperature": None}, TypeError),
+        ({"top_p": 1.01}, ValueError),
+        ({"max_tokens": 0}, ValueError),
+    ],
+)
+def test_chat_request_with_a_number_that_is_none_is_refused(number, error):
+    [(name, value)] = number.items()
+    with pytest.raises(error, match=f"`{name}` must be a.*, got {value!r}"):
+        ChatRequest((), **number)
+
+
+def test_script_in_a_module_with_a_syntax_error_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "broken_script.py").write_text("def write(request:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="no script 'broken_script:write': .*line 1"):
+        ScriptedLanguageModel("broken_script:write")
 
 
 def test_model_that_overrides_nothing_is_refused():

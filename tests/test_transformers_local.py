@@ -8,6 +8,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -62,7 +63,7 @@ def by_hand(folder, request):
 def test_greedy_text_and_usage_are_those_of_generate(llm, folder):
     system = Message("system", "You play the search engine.")
     requests = chats(temperature=0.0)
-    requests.append(requests[2]._replace(messages=(system, *requests[2].messages)))
+    requests.append(replace(requests[2], messages=(system, *requests[2].messages)))
     for request, completion in zip(requests, llm.complete(requests), strict=True):
         prompt, written, tokenizer = by_hand(folder, request)
         assert completion.text == tokenizer.decode(written, skip_special_tokens=True)
@@ -266,6 +267,9 @@ def test_replay_loads_no_model(folder, tmp_path):
     from zs_env.engines.cached import CachedEngine
 
     engine = SimulatedEngine(TransformersLanguageModel(str(folder)))
+    recorded = CachedEngine(load_engine("world"), tmp_path)
+    checked_search(recorded, [SearchRequest("q", "?", ("x",))])
+    recorded.close()
     cached = CachedEngine(engine, tmp_path, mode="replay")
     cached.check()
     [result] = checked_search(cached, [SearchRequest("q", "?", ("x",))])

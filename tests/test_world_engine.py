@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.human_queries import HUMAN_QUERIES
+from tests.helpers import all_facts
 from zs_env import SearchRequest
 from zs_env.engines import load_engine
 from zs_env.rewards import substring_match
@@ -151,7 +152,7 @@ def test_noisy_documents_are_about_it_and_never_state_it():
 
 
 def test_useful_documents_say_only_what_is_true():
-    true = {sentence for fact in WORLD.all_facts() for sentence in statements(WORLD, fact)}
+    true = {sentence for fact in all_facts(WORLD) for sentence in statements(WORLD, fact)}
     for key, query in enumerate([NAME, f"rival of {NAME}", "xyzzy", NAME.split()[0]]):
         for text in find(query, key=key):
             for sentence in text.replace(". ", ".\n").split("\n"):
@@ -169,7 +170,7 @@ def test_noisy_documents_state_nothing_where_the_relation_is_not_understood(quer
 
 def test_documents_of_one_split_state_no_fact_of_the_other():
     """Else facts that test questions ask for would be shown in training."""
-    test = {s for f in WORLD.all_facts() if WORLD.is_test[f.subject] for s in statements(WORLD, f)}
+    test = {s for f in all_facts(WORLD) if WORLD.is_test[f.subject] for s in statements(WORLD, f)}
     questions = WORLD.questions("train")
     for index in range(200):
         fact = questions.facts(index)[0]

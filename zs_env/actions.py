@@ -28,8 +28,7 @@ _POLICY_TAG = re.compile(f"<(/?)({THINK}|{SEARCH}|{ANSWER})>")
 _USUAL_TURN = re.compile(
     rf"(?:[^<]*<{THINK}>[^<]*</{THINK}>)?[^<]*<({SEARCH}|{ANSWER})>([^<]*)</\1>"
 )
-_THINK_END = f"</{THINK}>"
-_THOUGHT = re.compile(f"<{THINK}>.*?</{THINK}>", re.DOTALL)
+_THINK_START, _THINK_END = f"<{THINK}>", f"</{THINK}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,18 @@ def ends_turn(text: str) -> bool:
     action, end = find_action(text)
     if action == Invalid(NO_ACTION):
         return False
-    return f"<{THINK}>" not in _THOUGHT.sub(" ", text[:end])
+    return not _has_open_thought(text, end)
+
+
+def _has_open_thought(text: str, stop: int) -> bool:
+    """Whether a thought begins in ``text[:stop]`` and is not closed there. Time is linear."""
+    start = text.find(_THINK_START, 0, stop)
+    while start >= 0:
+        end = text.find(_THINK_END, start, stop)
+        if end < 0:
+            return True
+        start = text.find(_THINK_START, end, stop)
+    return False
 
 
 def close_turn(text: str) -> str:

@@ -12,7 +12,9 @@ from zs_env.errors import SearchFailure
 
 MAX_WORD_CHARS = 24
 
-_TAG = re.compile(rf"<(\s*/?\s*(?:{'|'.join(TAG_NAMES)})\s*)>", re.IGNORECASE)
+# White space before and behind the slash is told apart by the slash alone: with an optional slash
+# between two `\s*`, n blanks could be split in n ways, and time would be quadratic.
+_TAG = re.compile(rf"<(\s*(?:/\s*)?(?:{'|'.join(TAG_NAMES)})\s*)>", re.IGNORECASE)
 _PRINTABLE = bytes(range(0x20, 0x7F))
 _UNSAFE = re.compile("[\x00-\x08\x0e-\x1b\x7f\ud800-\udfff]")
 
@@ -78,7 +80,7 @@ def clean_text(text: str) -> str:
     """Make untrusted text safe to show: one line, no tag of the template, valid unicode.
 
     Our tags lose their angle brackets, control characters become spaces, lone surrogates become
-    U+FFFD, white space is folded. Cleaning twice changes nothing.
+    U+FFFD, white space is folded. Cleaning twice changes nothing. Time is linear in the length.
     """
     if _is_clean(text):
         return text

@@ -10,6 +10,19 @@ from typing import Any
 from zs_env.errors import ZeroSearchError
 
 
+def check_file(path: Path, error: type[ZeroSearchError]) -> None:
+    """Refuse a path where there is no file.
+
+    Args:
+        path: where it should be.
+        error: what to raise if there is none, or a folder.
+    """
+    if path.is_dir():
+        raise error(f"{path}: expected a file, got a folder.")
+    if not path.is_file():
+        raise error(f"{path}: there is no such file.")
+
+
 def read_jsonl(path: Path, error: type[ZeroSearchError]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of a JSON-lines file, each with its place, ``file:line``. Skips blank lines.
 
@@ -42,9 +55,9 @@ def parse_line(place: str, line: bytes, error: type[ZeroSearchError]) -> dict[st
         error: what to raise if it is not UTF-8, not JSON or not an object.
     """
     try:
-        row = json.loads(line.decode("utf-8-sig"))
+        fields = json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError) as reason:
         raise error(f"{place}: not a line of JSON: {reason}.") from None
-    if not isinstance(row, dict):
+    if not isinstance(fields, dict):
         raise error(f"{place}: expected a JSON object, got {line[:40]!r}.")
-    return row
+    return fields

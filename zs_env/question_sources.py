@@ -10,7 +10,7 @@ from typing import Any
 from zs_env import keyed_random
 from zs_env.checks import check_choice, suggestion
 from zs_env.errors import MissingDependencyError, QuestionSourceError
-from zs_env.files import read_jsonl
+from zs_env.files import check_file, read_jsonl
 from zs_env.loading import Spec, make_by_name, parse_spec
 from zs_env.questions import SPLITS, Question, QuestionSet, QuestionSource
 from zs_env.world import load_world
@@ -114,8 +114,7 @@ def _load_named(spec: Spec, split: str, world_seed: int, world_size: str) -> Que
 def _load_file(path: Path) -> QuestionSet:
     if path.suffix not in FILE_SUFFIXES:
         raise ValueError(f"{EXPECTED}, got {str(path)!r}{suggestion(path, ['world'])}.")
-    if not path.is_file():
-        raise QuestionSourceError(f"{path}: there is no such file.")
+    check_file(path, QuestionSourceError)
     return _read_file(path.resolve(), path.stat().st_mtime_ns)
 
 

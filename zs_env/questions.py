@@ -22,7 +22,9 @@ class Question:
         metadata: further facts, such as ``{"hops": 2}``; not compared.
 
     Raises:
-        ValueError: the text is blank, or no golden answer has any text.
+        ValueError: the text is blank, no golden answer has any text, or one is no string.
+        TypeError: the golden answers are neither a string nor several, or ``metadata`` is no
+            mapping.
     """
 
     id: str
@@ -32,8 +34,7 @@ class Question:
 
     def __post_init__(self) -> None:
         """Check the fields, and make ``golden_answers`` a tuple."""
-        golden = self.golden_answers
-        golden = (golden,) if isinstance(golden, str) else tuple(golden)
+        golden = _as_tuple(self.golden_answers)
         object.__setattr__(self, "golden_answers", golden)  # the class is frozen
         for name, value in (("id", self.id), ("text", self.text), *(("answer", g) for g in golden)):
             if not isinstance(value, str):
@@ -42,6 +43,19 @@ class Question:
             raise ValueError(f"the text of question {self.id!r} is empty.")
         if not any(answer.strip() for answer in golden):
             raise ValueError(f"question {self.id!r} has no golden answer; it needs at least one.")
+        if not isinstance(self.metadata, Mapping):
+            raise TypeError(f"a question's metadata must be a dict, got {self.metadata!r}.")
+
+
+def _as_tuple(golden_answers: object) -> tuple[Any, ...]:
+    if isinstance(golden_answers, str):
+        return (golden_answers,)
+    if isinstance(golden_answers, Iterable) and not isinstance(golden_answers, bytes | Mapping):
+        return tuple(golden_answers)
+    raise TypeError(
+        f"a question's golden answers must be a string or a list of strings, got "
+        f"{golden_answers!r}."
+    )
 
 
 @runtime_checkable

@@ -58,11 +58,15 @@ def run(options: argparse.Namespace) -> None:
 
     Raises:
         SearchFailure: the engine gave up.
+        ValueError: the query is empty.
     """
+    query = clean_text(options.query)
+    if not query:
+        raise ValueError(f"the query must hold at least one word, got {options.query!r}.")
     sys.path.append("")  # module:Class may be in the current folder
     engine = load_engine(options.engine)
     request = SearchRequest(
-        query=clean_text(options.query),
+        query=query,
         question=options.question or options.query,
         golden_answers=tuple(options.answer),
         noisy=options.noisy,

@@ -28,8 +28,9 @@ def run(options: argparse.Namespace) -> None:
     import asyncio
 
     from zs_env.engines.bm25 import load
-    from zs_env.engines.retrieval_server import make_app, serve
+    from zs_env.engines.retrieval_server import check_address, make_app, serve
 
+    check_address(options.host, options.port)  # before a corpus is read, which may take minutes
     corpus = None if options.corpus == "world" else options.corpus
     app = make_app(load(corpus, index=options.index), options.top_k)
     asyncio.run(serve(app, options.host, options.port))

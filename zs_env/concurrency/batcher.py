@@ -71,7 +71,7 @@ class Batcher(Generic[Q, A]):
     async def _answer(self, batch: Sequence[tuple[Q, asyncio.Future[A]]]) -> None:
         answers, error = await caught(self._ask_checked([request for request, _ in batch]))
         for position, (_, future) in enumerate(batch):
-            if future.done():  # who asked has gone
+            if future.done():  # the request was cancelled
                 continue
             if answers is None:
                 future.set_exception(error or RuntimeError("a batch had no answers"))

@@ -71,7 +71,7 @@ async def in_thread(function: Callable[..., T], *args: Any) -> T:
     future: asyncio.Future[T] = loop.create_future()
 
     def give(result: T | None, error: BaseException | None) -> None:
-        if future.done():  # who waited has gone
+        if future.done():  # the wait was cancelled
             return
         if error is not None:
             future.set_exception(error)

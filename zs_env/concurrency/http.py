@@ -1,31 +1,42 @@
-"""What HTTP servers are asked and may answer, so that nothing they do is taken for an answer."""
+"""Asks HTTP servers in JSON, so that nothing they do is taken for an answer.
+
+A server is asked where it was said to be and nowhere else: redirections are refused, for prompts
+and keys would go elsewhere. What it sends is bounded, also after it was decompressed.
+"""
 
 from __future__ import annotations
 
-import json
-import math
-import time
 from collections.abc import Callable, Mapping, Sequence
-from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple, NoReturn, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
+from zs_env.concurrency.attempts import AttemptError
 from zs_env.concurrency.event_loop import PerLoop
-from zs_env.concurrency.servers import Patience, Refused, Retry, Servers
-from zs_env.errors import MissingDependencyError, ServiceError
+from zs_env.concurrency.servers import Patience, Servers
+from zs_env.concurrency.urls import (
+    check_urls,
+    environment_proxy,
+    join_path,
+    public_url,
+    url_secrets,
+)
+from zs_env.errors import MissingDependencyError
 
 try:
     import aiohttp
+
+    from zs_env.concurrency.answers import (
+        ENCODINGS,
+        MAX_BODY_BYTES,
+        connection_error,
+        parse_json,
+        read_body,
+        refuse,
+    )
 except ImportError as error:
-    raise MissingDependencyError.for_extra("An engine behind HTTP", "aiohttp", "http") from error
+    raise MissingDependencyError.for_extra("A client of HTTP servers", "aiohttp", "http") from error
 
 T = TypeVar("T")
-
-TRANSIENT = (408, 409, 425, 429)
-"""Client errors that another attempt may not meet; so may any server error."""
-
-DETAIL_CHARS = 200
-MAX_BODY_BYTES = 16 * 2**20
 
 
 class Access(NamedTuple):
@@ -50,6 +61,7 @@ class JsonServers:
         patience: how long and how often to try.
         read_access: says what to show the servers; called when a connection is first needed, so
             that no key is kept with the options.
+        use_proxy: whether to go through the proxy that the environment names, if it names one.
 
     Raises:
         ServiceError: a URL is none, or there is none.
@@ -60,49 +72,63 @@ class JsonServers:
         urls: str | Sequence[str],
         patience: Patience,
         read_access: Callable[[], Access] = Access,
+        *,
+        use_proxy: bool = False,
     ) -> None:
         self._urls = check_urls(urls)
         self._patience = patience
         self._read_access = read_access
+        self._use_proxy = use_proxy
         self._clients = PerLoop(self._connect, _disconnect)
 
     async def ask(
         self,
         read: Callable[[Any], T],
         *,
+        path: str = "",
         payload: Any = None,
         params: Mapping[str, Any] | None = None,
+        max_bytes: int = MAX_BODY_BYTES,
     ) -> T:
-        """What ``read`` makes of the answer to a POST of ``payload``, or to a GET of ``params``.
+        """Return what ``read`` makes of the answer to a POST of ``payload``, or to a GET.
 
         Args:
             read: takes JSON, and raises `Retry` where that is no answer.
+            path: put behind the path of the URL.
             payload: JSON to post; None to get.
             params: of the query string.
+            max_bytes: most that an answer may have, decompressed.
 
         Raises:
             SearchFailure: the servers do not answer in time, or refuse the request.
+            ServiceError: there is a key, and it cannot be sent.
         """
         client = self._clients.get()
-        method = "GET" if payload is None else "POST"
-        params = {**client.access.params, **(params or {})}
 
-        async def send(url: str) -> T:
-            try:
-                # A redirection would carry the key elsewhere.
-                async with client.session.request(
-                    method, url, json=payload, params=params, allow_redirects=False
-                ) as response:
-                    body = await read_body(response)
-            except aiohttp.ClientResponseError as error:  # its text holds the URL, with its query
-                raise Retry(f"{type(error).__name__}: {error.message}") from None
-            except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise Retry(f"{type(error).__name__}: {error}") from None
-            if response.status != 200:
-                refuse(response.status, response.headers, body.decode(errors="replace"))
-            return read(parse_json(body))
+        async def send(target: _Target) -> T:
+            return read(await client.send(target, path, payload, params, max_bytes))
 
         return await client.servers.ask(send)
+
+    async def try_each(
+        self, read: Callable[[Any], T], *, path: str, timeout_s: float
+    ) -> list[tuple[str, T | AttemptError]]:
+        """Return what comes of one GET of ``path`` from each server, by its name.
+
+        Args:
+            read: as for `ask`.
+            path: put behind the path of the URL.
+            timeout_s: seconds that each may take.
+
+        Raises:
+            ServiceError: there is a key, and it cannot be sent.
+        """
+        client = self._clients.get()
+
+        async def send(target: _Target) -> T:
+            return read(await client.send(target, path, None, None, MAX_BODY_BYTES))
+
+        return await client.servers.try_each(send, timeout_s)
 
     def close(self) -> None:
         """Close the connections."""
@@ -110,93 +136,62 @@ class JsonServers:
 
     def _connect(self) -> _Client:
         access = self._read_access()
+        targets = [
+            _Target(url, environment_proxy(url) if self._use_proxy else None) for url in self._urls
+        ]
         session = aiohttp.ClientSession(
-            headers=access.headers,
+            headers={"Accept-Encoding": ENCODINGS, **access.headers},
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=None),  # `Servers` keeps the time
+            auto_decompress=False,  # by itself it has no bound
         )
-        named = [(public_url(url), url) for url in self._urls]
-        queries = [value for url in self._urls for _, value in parse_qsl(urlsplit(url).query)]
-        servers = Servers(named, self._patience, [*access.secrets, *queries])
-        return _Client(session, servers, access)
+        secrets = [*access.secrets]
+        for url, proxy in targets:
+            secrets += url_secrets(url)
+            secrets.append(urlsplit(proxy or "").password or "")
+        named = [(public_url(target.url), target) for target in targets]
+        return _Client(session, Servers(named, self._patience, secrets), access.params)
+
+
+class _Target(NamedTuple):
+    """Where a server is, and the proxy on the way."""
+
+    url: str
+    proxy: str | None
 
 
 class _Client(NamedTuple):
+    """What belongs to one event loop."""
+
     session: aiohttp.ClientSession
-    servers: Servers[str]
-    access: Access
+    servers: Servers[_Target]
+    params: Mapping[str, str]
+
+    async def send(
+        self,
+        target: _Target,
+        path: str,
+        payload: Any,
+        params: Mapping[str, Any] | None,
+        max_bytes: int,
+    ) -> Any:
+        """Return the JSON of an answer; Retry or Refused if there is none."""
+        try:
+            async with self.session.request(
+                "GET" if payload is None else "POST",
+                join_path(target.url, path),
+                json=payload,
+                params={**self.params, **(params or {})},
+                proxy=target.proxy,
+                allow_redirects=False,
+            ) as response:
+                if response.status != 200:
+                    await refuse(response)
+                body = await read_body(response, max_bytes)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise connection_error(error) from None
+        return parse_json(body)
 
 
 async def _disconnect(client: _Client) -> None:
     await client.session.close()
-
-
-async def read_body(response: aiohttp.ClientResponse) -> bytes:
-    """The body of ``response``; Retry if it has no end."""
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise Retry(f"an answer of more than {MAX_BODY_BYTES:,} bytes")
-    return bytes(body)
-
-
-def refuse(status: int, headers: Mapping[str, str], detail: str) -> NoReturn:
-    """Raise what an HTTP status other than 200 means.
-
-    Raises:
-        Retry: another attempt may help.
-        Refused: it would not.
-    """
-    reason = f"HTTP {status}: {' '.join(detail.split())[:DETAIL_CHARS]}"
-    if status in TRANSIENT or status >= 500:
-        raise Retry(reason, retry_after_s(headers))
-    raise Refused(reason)
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the header Retry-After asks for, given as seconds or as a date; else None."""
-    value = headers.get("Retry-After", "")
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
-
-
-def parse_json(body: bytes) -> Any:
-    """What ``body`` says; Retry if it is cut or is not JSON."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise Retry(f"not JSON: {error}: {body[:40]!r}") from None
-
-
-def check_urls(urls: str | Sequence[str]) -> list[str]:
-    """``urls`` as a list, if all are of HTTP, without a password, which would be shown in a spec.
-
-    Raises:
-        ServiceError: one is not, or there is none.
-    """
-    listed = [urls] if isinstance(urls, str) else urls
-    if not isinstance(listed, list | tuple) or not listed:
-        raise ServiceError(f"expected a URL, or a list of one or more, got {urls!r}.")
-    for url in listed:
-        try:
-            parts = urlsplit(url)
-            valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except (ValueError, AttributeError, TypeError):
-            valid = False
-        if valid and "@" in parts.netloc:
-            raise ServiceError(f"a URL must not hold a user or a password: {parts.hostname}.")
-        if not valid:
-            raise ServiceError(f"expected a URL such as http://127.0.0.1:8000, got {url!r}.")
-    return list(listed)
-
-
-def public_url(url: str) -> str:
-    """``url`` without its query, which may be secret."""
-    return url.partition("?")[0]

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote, quote_plus
 
+from zs_env.concurrency.attempts import AttemptError, Refused, Retry
 from zs_env.errors import SearchFailure
 
 S = TypeVar("S")
@@ -20,10 +20,7 @@ FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 20.0
 
 DOWN = 5
-"""Failures in a row after which a server is asked only if no other is any better."""
-
-SECRET_CHARS = 8
-"""What is shorter is no key, but a word such as "none", which may well be said."""
+"""Failures in succession after which a server is asked only if no other is any better."""
 
 
 @dataclass(frozen=True)
@@ -58,23 +55,6 @@ class Patience:
                 raise ValueError(f"`{name}` must be positive and finite, got {value!r}.")
 
 
-class Retry(Exception):
-    """An attempt failed in a way that another may not.
-
-    Args:
-        reason: what went wrong, for the user.
-        after_s: seconds that the server asked to wait.
-    """
-
-    def __init__(self, reason: str, after_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.after_s = after_s
-
-
-class Refused(Exception):
-    """A server refused a request for good: another attempt would meet the same."""
-
-
 class Servers(Generic[S]):
     """Servers that can all answer the same requests. Belongs to one event loop.
 
@@ -97,11 +77,6 @@ class Servers(Generic[S]):
         self._slots = asyncio.Semaphore(patience.max_concurrency)
         self._jitter = random.Random()
 
-    @property
-    def targets(self) -> list[S]:
-        """What reaches each of them."""
-        return [server.target for server in self._servers]
-
     async def ask(self, send: Callable[[S], Coroutine[Any, Any, T]]) -> T:
         """The result of ``send(server)``, which raises `Retry` or `Refused` if it has none.
 
@@ -117,6 +92,26 @@ class Servers(Generic[S]):
             last = reasons[-1] if reasons else f"no answer from {names}"
             raise SearchFailure(f"{last}; the deadline of {deadline_s:g} s has passed.") from None
 
+    async def try_each(
+        self, send: Callable[[S], Coroutine[Any, Any, T]], timeout_s: float
+    ) -> list[tuple[str, T | AttemptError]]:
+        """Return what comes of asking each of them once, by name.
+
+        Errors have no detail, and their text holds no secret.
+
+        Args:
+            send: as for `ask`.
+            timeout_s: seconds that each may take.
+        """
+
+        async def attempt(server: _Server[S]) -> tuple[str, T | AttemptError]:
+            try:
+                return server.name, await self._attempt(server, send, timeout_s)
+            except AttemptError as error:
+                return server.name, type(error)(error.shown(self._secrets))
+
+        return await asyncio.gather(*map(attempt, self._servers))
+
     async def _try(self, send: Callable[[S], Coroutine[Any, Any, T]], reasons: list[str]) -> T:
         num_failed = 0
         async with self._slots:
@@ -124,7 +119,7 @@ class Servers(Generic[S]):
                 server = min(self._servers, key=lambda server: server.rank)
                 await self._wait_until_welcome(server)
                 try:
-                    result = await self._attempt(server, send)
+                    result = await self._attempt(server, send, self._patience.timeout_s)
                 except Refused as refusal:
                     raise SearchFailure(self._explain(server, refusal)) from None
                 except Retry as retry:
@@ -136,8 +131,9 @@ class Servers(Generic[S]):
                     return result
         raise SearchFailure(f"{reasons[-1]}; given up after {num_failed} attempts.")
 
-    async def _attempt(self, server: _Server[S], send: Callable[[S], Coroutine[Any, Any, T]]) -> T:
-        timeout_s = self._patience.timeout_s
+    async def _attempt(
+        self, server: _Server[S], send: Callable[[S], Coroutine[Any, Any, T]], timeout_s: float
+    ) -> T:
         server.in_flight += 1
         server.num_requests += 1
         try:
@@ -151,7 +147,7 @@ class Servers(Generic[S]):
         """Wait if ``server`` asks to wait: once, for it might ask again and again."""
         wait_s = server.asked_until - time.monotonic()
         if wait_s > 0:
-            # Those who wait together do not come back together.
+            # Requests that wait together do not come back together.
             await asyncio.sleep(wait_s + self._jitter.uniform(0.0, FIRST_BACKOFF_S))
 
     async def _back_off(self, server: _Server[S], retry: Retry, num_failed: int) -> None:
@@ -166,8 +162,8 @@ class Servers(Generic[S]):
         if not last and not any(other.available for other in self._servers):
             await asyncio.sleep(rest_s * self._jitter.uniform(1.0, 1.5))
 
-    def _explain(self, server: _Server[S], error: Exception) -> str:
-        return hide(f"{server.name}: {error}", self._secrets)
+    def _explain(self, server: _Server[S], error: AttemptError) -> str:
+        return f"{server.name}: {error.shown(self._secrets)}"
 
 
 class _Server(Generic[S]):
@@ -215,12 +211,3 @@ class _Server(Generic[S]):
         """It has answered."""
         self._num_failures = self._num_rests = 0
         self._rests_until = 0.0
-
-
-def hide(text: str, secrets: Sequence[str]) -> str:
-    """``text`` with each of ``secrets`` replaced, also where it stands in a URL."""
-    for secret in secrets:
-        if len(secret) >= SECRET_CHARS:
-            for form in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret)):
-                text = text.replace(form, "[secret]")
-    return text

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """Shares the answer of a question among all who ask it while it is being answered.
+    """Shares one answer among all calls that ask for the same while it is under way.
 
     Nothing is kept once it is answered. Belongs to one event loop.
     """
@@ -23,7 +23,7 @@ class SingleFlight(Generic[T]):
     async def run(self, key: Hashable, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of ``ask()``, or of an earlier call for ``key`` that has not ended.
 
-        One who is cancelled leaves the others alone; the last one ends the flight.
+        A call that is cancelled leaves the others alone; the last one ends the flight.
         """
         flight = self._flights.get(key)
         if flight is None:

@@ -14,6 +14,7 @@ from zs_env.engines.bm25_index import BM25S_VERSION, find_best, index_texts, sco
 from zs_env.engines.corpus import Passage, PassageList, Passages, read_corpus
 from zs_env.engines.saved_index import open_or_build
 from zs_env.errors import CorpusError
+from zs_env.files import check_file
 from zs_env.world import load_world
 from zs_env.world.text import corpus as world_corpus
 
@@ -109,16 +110,19 @@ def load(
 
     Raises:
         ValueError: there is an index, but no corpus.
+        TypeError: ``corpus`` or ``index`` is no path.
         CorpusError: the file is missing or broken, a passage has no text, or the index cannot be
             written.
     """
+    for name, path in (("corpus", corpus), ("index", index)):
+        if not isinstance(path, str | Path | None):
+            raise TypeError(f"`{name}` must be a path, got {path!r}.")
     if corpus is None:
         if index is not None:
             raise ValueError(f"`index` is of a `corpus`, got {str(index)!r} and no corpus.")
         return _load_world(world_seed, world_size)
     path = Path(corpus)
-    if not path.is_file():
-        raise CorpusError(f"{path}: there is no such file.")
+    check_file(path, CorpusError)
     return _load_file(
         path.resolve(), path.stat().st_mtime_ns, None if index is None else Path(index).resolve()
     )

@@ -25,21 +25,24 @@ DATABASE = "cache.db"
 
 
 class CacheStore:
-    """JSON values by key. One that is damaged is not there.
+    """JSON values by key.
+
+    A damaged value is not there, and is stored anew; a damaged database is put aside. Where nothing
+    is to be stored, damage is an error, and the folder is left as it is.
 
     Args:
-        folder: made if it does not exist.
+        folder: where; made if it does not exist.
+        read_only: whether all must be there already: nothing is made, moved or stored.
 
     Raises:
-        ServiceError: the folder cannot be used.
-
-    Attributes:
-        num_damaged: damaged values that were asked for.
+        ServiceError: the folder cannot be used; or it is read only, and is missing or damaged.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, read_only: bool = False) -> None:
         self._folder = Path(folder)
-        self.num_damaged = 0
+        self._read_only = read_only
+        if read_only:
+            _check_whole(self._folder)
         try:
             _check_database(self._folder / DATABASE)
             self._cache = self._open()
@@ -49,11 +52,15 @@ class CacheStore:
             self._start_anew(error)
 
     def get(self, key: str) -> Any | None:
-        """The value of ``key``, or None."""
+        """The value of ``key``, or None.
+
+        Raises:
+            ServiceError: the folder is read only, and the value is damaged or cannot be read.
+        """
         try:
             return self._read(key)
         except (diskcache.Timeout, sqlite3.OperationalError) as error:
-            logger.warn(f"{self._folder}: a record could not be read: {error!r}.")
+            self._complain(f"a record could not be read: {error!r}")
         except sqlite3.DatabaseError as error:
             self._report(key, str(error))
         return None
@@ -119,8 +126,12 @@ class CacheStore:
         return json.loads(payload)
 
     def _report(self, key: str, reason: str) -> None:
-        self.num_damaged += 1
-        logger.warn(f"{self._folder}: the record {key[:8]} is damaged ({reason}): asked again.")
+        self._complain(f"the record {key[:8]} is damaged ({reason})")
+
+    def _complain(self, text: str) -> None:
+        if self._read_only:
+            raise ServiceError(f"{self._folder}: {text}; nothing was changed.")
+        logger.warn(f"{self._folder}: {text}: asked again.")
 
 
 class _TextDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
@@ -140,6 +151,40 @@ def _check_database(path: Path) -> None:
         [(verdict,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict)
+
+
+def _check_whole(folder: Path) -> None:
+    """Refuse a folder that holds no records, or damaged ones. Changes nothing in it."""
+    path = folder / DATABASE
+    if not path.is_file():
+        raise ServiceError(
+            f"{folder} holds no records: there is no {DATABASE}. Record them first, with "
+            "`mode='record'`, or name the folder where they are."
+        )
+    try:
+        _check_database(path)
+        damaged = _damaged_keys(path)
+    except (sqlite3.Error, OSError) as error:
+        raise ServiceError(
+            f"{folder} cannot be replayed: {error}. Nothing in it was changed."
+        ) from None
+    if damaged:
+        raise ServiceError(
+            f"{folder} cannot be replayed: {len(damaged)} of its records are damaged, such as "
+            f"{damaged[0][:8]}. Nothing in it was changed; with `mode='record'` they are asked "
+            "for again."
+        )
+
+
+def _damaged_keys(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as connection:
+        records = connection.execute("SELECT key, value FROM Cache")
+        return [str(key) for key, value in records if not _is_whole(key, value)]
+
+
+def _is_whole(key: object, value: object) -> bool:
+    texts = isinstance(key, str) and isinstance(value, str)
+    return texts and _unseal(str(key), str(value)) is not None
 
 
 def _checksum(key: str, payload: str) -> str:

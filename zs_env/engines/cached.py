@@ -32,18 +32,18 @@ class CachedEngine(SearchEngine):
     """Asks ``engine`` once for each answer, and keeps it in a folder that processes may share.
 
     An answer is found again by all that decides it: what `SearchEngine.identity` says of the engine
-    and what `SearchEngine.cache_key` takes from the request. Failures are not kept. A damaged
-    record is asked for again.
+    and what `SearchEngine.cache_key` takes from the request. Failures are not kept.
 
     Args:
         engine: what is recorded.
-        folder: where; made if it does not exist.
-        mode: ``record``: what is not there yet is asked; ``replay``: nothing is asked, and what is
-            not there fails.
+        folder: where.
+        mode: ``record``: what is not there yet is asked, the folder is made if it does not exist,
+            and a damaged record is asked for again; ``replay``: nothing is asked, what is not there
+            fails, and a folder that is missing or damaged is an error (`ServiceError`).
         owns_engine: whether `close` closes ``engine`` too.
 
     Raises:
-        ValueError: the mode is unknown.
+        ValueError: the mode is unknown, or the folder has no name.
         NotImplementedError: the engine does not say what decides its answers.
 
     Attributes:
@@ -61,6 +61,8 @@ class CachedEngine(SearchEngine):
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"`mode` must be one of {', '.join(MODES)}, got {mode!r}.")
+        if not str(folder):
+            raise ValueError("`folder` must name a folder, got an empty text.")
         self.engine = engine
         self.honours_noise = engine.honours_noise
         self.num_replayed = 0
@@ -126,16 +128,17 @@ class CachedEngine(SearchEngine):
         return blake2b(decides.encode(), digest_size=16).hexdigest()
 
     def _open(self) -> _Records:
-        return _Records(self._folder)
+        return _Records(self._folder, self._replay)
 
 
 class _Records:
     """The folder, in a thread of its own, as databases want it; and what is being asked."""
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, read_only: bool) -> None:
         self.flights: SingleFlight[SearchResult] = SingleFlight()
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="zs_env cache")
         self._folder = folder
+        self._read_only = read_only
         self._store: CacheStore | None = None
 
     async def do(self, work: Callable[..., T], *args: Any) -> T:
@@ -144,7 +147,7 @@ class _Records:
 
     def _do(self, work: Callable[..., T], *args: Any) -> T:
         if self._store is None:
-            self._store = CacheStore(self._folder)
+            self._store = CacheStore(self._folder, read_only=self._read_only)
         return work(self._store, *args)
 
 

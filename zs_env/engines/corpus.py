@@ -115,8 +115,8 @@ class PassageFile(Passages):
                 for number in numbers:
                     lines.seek(self.starts[number])
                     place = f"{self.path}, passage {number}"
-                    row = parse_line(place, lines.readline(), CorpusError)
-                    passages.append(_parse_passage(place, row, number))
+                    fields = parse_line(place, lines.readline(), CorpusError)
+                    passages.append(_parse_passage(place, fields, number))
         except OSError as error:
             raise CorpusError(f"{self.path}: the corpus cannot be read: {error}.") from error
         return passages
@@ -138,17 +138,17 @@ def read_corpus(path: Path) -> Iterator[Passage]:
     Raises:
         CorpusError: a line is broken, or a passage has no text.
     """
-    for number, (place, row) in enumerate(read_jsonl(path, CorpusError)):
-        yield _parse_passage(place, row, number)
+    for number, (place, fields) in enumerate(read_jsonl(path, CorpusError)):
+        yield _parse_passage(place, fields, number)
 
 
-def _parse_passage(place: str, row: dict[str, Any], number: int) -> Passage:
-    text, title = _text_field(place, row, "text"), _text_field(place, row, "title")
-    if "text" not in row:
-        title, text = split_contents(_text_field(place, row, "contents"), title)
+def _parse_passage(place: str, fields: dict[str, Any], number: int) -> Passage:
+    text, title = _text_field(place, fields, "text"), _text_field(place, fields, "title")
+    if "text" not in fields:
+        title, text = split_contents(_text_field(place, fields, "contents"), title)
     if not text.strip():
         raise CorpusError(f"{place}: the passage has no text.")
-    passage_id = number if row.get("id") is None else row["id"]
+    passage_id = number if fields.get("id") is None else fields["id"]
     if not isinstance(passage_id, str | int):
         raise CorpusError(f"{place}: `id` must be a string or an integer, got {passage_id!r}.")
     return Passage(str(passage_id), Document(text, title))
@@ -165,8 +165,8 @@ def join_contents(document: Document) -> str:
     return f'"{document.title}"\n{document.text}'
 
 
-def _text_field(place: str, row: dict[str, Any], name: str) -> str:
-    value = row.get(name) or ""
+def _text_field(place: str, fields: dict[str, Any], name: str) -> str:
+    value = fields.get(name) or ""
     if not isinstance(value, str):
         raise CorpusError(f"{place}: `{name}` must be a string, got {value!r}.")
     return value

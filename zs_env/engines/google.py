@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, NamedTuple
 
+from zs_env.concurrency.attempts import no_answer
 from zs_env.concurrency.event_loop import PerLoop
-from zs_env.concurrency.http import Access, JsonServers, public_url
-from zs_env.concurrency.servers import Patience, Retry
+from zs_env.concurrency.http import Access, JsonServers
+from zs_env.concurrency.keys import read_key
+from zs_env.concurrency.servers import Patience
 from zs_env.concurrency.single_flight import SingleFlight
+from zs_env.concurrency.urls import public_url
 from zs_env.documents import Document, SearchRequest, SearchResult
 from zs_env.engines.base import SearchEngine
+from zs_env.engines.usage import Usage
 from zs_env.errors import ServiceError
 
 
@@ -52,6 +55,10 @@ class GoogleEngine(SearchEngine):
     Raises:
         ServiceError: the URL is none.
         ValueError: the provider is unknown, or a limit is not positive.
+
+    Attributes:
+        usage: what searches have used so far, `Usage`; the provider is paid for its
+            ``api_searches``.
     """
 
     honours_noise = False
@@ -73,12 +80,14 @@ class GoogleEngine(SearchEngine):
         self._key_env = key_env or self._provider.key_env
         self._url = url or self._provider.url
         patience = Patience(timeout_s, deadline_s, max_attempts, max_concurrency)
-        self._servers = JsonServers(self._url, patience, self._read_access)
+        self._servers = JsonServers(self._url, patience, self._read_access, use_proxy=True)
+        self.usage: Usage = Usage()
         self._flights: PerLoop[SingleFlight[SearchResult]] = PerLoop(SingleFlight)
 
     async def asearch(self, request: SearchRequest) -> SearchResult:
         """Find the documents of one request."""
-        return await self._find(request.query, request.top_k)
+        with self.usage.counting():
+            return await self._find(request.query, request.top_k)
 
     def identity(self) -> dict[str, Any]:
         """The provider, and where it is asked."""
@@ -88,9 +97,9 @@ class GoogleEngine(SearchEngine):
         """See whether there is a key; a search would cost.
 
         Raises:
-            ServiceError: there is none.
+            ServiceError: there is none, or it cannot be sent.
         """
-        if not self._key():
+        if not read_key(self._key_env):
             raise ServiceError(
                 f"{self._name} needs a key: set the environment variable {self._key_env}."
             )
@@ -99,17 +108,15 @@ class GoogleEngine(SearchEngine):
         """Close the connections."""
         self._servers.close()
 
-    def _key(self) -> str:
-        return os.environ.get(self._key_env, "").strip()
-
     def _read_access(self) -> Access:
-        key = self._key()
+        key = read_key(self._key_env)
         if self._name == "serper":
             return Access(headers={"X-API-KEY": key}, secrets=(key,))
         return Access(params={"engine": "google", "api_key": key}, secrets=(key,))
 
     async def _find(self, query: str, top_k: int) -> SearchResult:
         async def ask() -> SearchResult:
+            self.usage.api_searches += 1
             body = {"q": query, "num": top_k}
             if self._name == "serper":
                 documents = await self._servers.ask(payload=body, read=self._read)
@@ -128,7 +135,7 @@ class GoogleEngine(SearchEngine):
                 for result in results
             )
         except (TypeError, AttributeError):
-            raise Retry(f"not an answer of {self._name}: {str(answer)[:80]}") from None
+            raise no_answer(f"an answer of {self._name}", answer) from None
 
 
 load = GoogleEngine

@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from zs_env.concurrency.attempts import Retry, no_answer
 from zs_env.concurrency.batcher import Batcher
 from zs_env.concurrency.event_loop import PerLoop, run_to_end
-from zs_env.concurrency.http import JsonServers, check_urls, public_url
-from zs_env.concurrency.servers import Patience, Retry
+from zs_env.concurrency.http import JsonServers
+from zs_env.concurrency.servers import Patience
 from zs_env.concurrency.single_flight import SingleFlight
+from zs_env.concurrency.urls import check_urls, public_url
 from zs_env.documents import Document, SearchRequest, SearchResult
 from zs_env.engines.base import SearchEngine
 from zs_env.engines.corpus import split_contents
+from zs_env.engines.usage import Usage
 from zs_env.errors import SearchFailure, ServiceError
 
 WIRES = ("search-r1", "wiki")
@@ -49,6 +52,9 @@ class RetrievalEngine(SearchEngine):
     Raises:
         ServiceError: a URL is none.
         ValueError: the wire is unknown, or a limit is not positive.
+
+    Attributes:
+        usage: what searches have used so far, `Usage`.
     """  # noqa: E501  (the rows of a table cannot be broken)
 
     honours_noise = False
@@ -70,6 +76,7 @@ class RetrievalEngine(SearchEngine):
         self._urls = check_urls(url)
         self._wire = wire
         self._deadline_s = deadline_s
+        self.usage: Usage = Usage()
         self._servers = JsonServers(
             self._urls, Patience(timeout_s, deadline_s, max_attempts, max_concurrency)
         )
@@ -79,7 +86,8 @@ class RetrievalEngine(SearchEngine):
 
     async def asearch(self, request: SearchRequest) -> SearchResult:
         """Find the documents of one request."""
-        return await self._find(Lookup(request.query, request.top_k))
+        with self.usage.counting():
+            return await self._find(Lookup(request.query, request.top_k))
 
     def identity(self) -> dict[str, Any]:
         """Where the corpus is: servers elsewhere may serve another."""
@@ -91,9 +99,10 @@ class RetrievalEngine(SearchEngine):
         Raises:
             ServiceError: the server cannot be reached, or does not speak ``wire``.
         """
-        failure = run_to_end(self._find(Lookup("test", 1))).failure
-        if failure is not None:
-            raise ServiceError(f"no retrieval server: {failure} Is `url` right?")
+        try:
+            run_to_end(self._find(Lookup("test", 1)))
+        except SearchFailure as failure:
+            raise ServiceError(f"no retrieval server: {failure} Is `url` right?") from None
 
     def close(self) -> None:
         """Close the connections."""
@@ -103,14 +112,15 @@ class RetrievalEngine(SearchEngine):
         batcher, flights = self._asked.get()
         found = flights.run(lookup, lambda: batcher(lookup))
         try:
-            return await asyncio.wait_for(found, self._deadline_s)
+            result = await asyncio.wait_for(found, self._deadline_s)
         except asyncio.TimeoutError:
             names = ", ".join(map(public_url, self._urls))
-            return SearchResult(
-                failure=SearchFailure(
-                    f"no answer from {names}; the deadline of {self._deadline_s:g} s has passed."
-                )
-            )
+            raise SearchFailure(
+                f"no answer from {names}; the deadline of {self._deadline_s:g} s has passed."
+            ) from None
+        if result.failure is not None:
+            raise result.failure
+        return result
 
     def _connect(self) -> tuple[Batcher[Lookup, SearchResult], SingleFlight[SearchResult]]:
         batcher = Batcher(self._ask, max_size=self._batch_size, max_in_flight=self._max_concurrency)
@@ -148,7 +158,7 @@ def read_search_r1(answer: Any, num_queries: int) -> list[tuple[Document, ...]]:
     try:
         found = [tuple(_read_contents(hit) for hit in hits) for hits in answer["result"]]
     except (LookupError, TypeError, AttributeError):
-        raise Retry(f"not an answer of Search-R1's format: {str(answer)[:80]}") from None
+        raise no_answer("an answer of Search-R1's format", answer) from None
     if len(found) != num_queries:
         raise Retry(f"{num_queries} queries got {len(found)} results")
     return found
@@ -159,7 +169,7 @@ def read_wiki(answer: Any, num_queries: int) -> list[tuple[Document, ...]]:
     try:
         return [tuple(Document(hit["text"], hit.get("title") or "") for hit in answer)]
     except (LookupError, TypeError, AttributeError):
-        raise Retry(f"not an answer of the wiki format: {str(answer)[:80]}") from None
+        raise no_answer("an answer of the wiki format", answer) from None
 
 
 def _read_contents(hit: Any) -> Document:

@@ -8,119 +8,101 @@ r"""Serves BM25 over HTTP, in the wire format of Search-R1's retrieval server.
 ``topk`` and ``return_scores`` may be left out; without scores, the documents stand alone. There is
 one list for each query, best document first, with fewer than ``topk`` documents if fewer share a
 word with the query. What is wrong with a request is answered with status 400 and
-``{"error": "…"}``. GET /health answers ``{"status": "ok"}``.
+``{"error": "…"}``; so is a request for more than 30,000 documents, or for an answer of more than
+16 MiB. GET /health answers ``{"status": "ok", "searches": 12, "failed_searches": 0,
+"seconds": 0.25}``: the queries that were served, and the time that requests took together.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, NamedTuple, NoReturn
+from typing import Any
 
+from zs_env.concurrency.event_loop import in_thread
 from zs_env.engines.bm25 import BM25Engine, Ranked
 from zs_env.engines.corpus import join_contents
+from zs_env.engines.retrieval_request import RetrievalRequest, check_top_k
+from zs_env.engines.usage import Usage
 from zs_env.errors import MissingDependencyError, ZeroSearchError
 
 try:
     from aiohttp import web
+
+    from zs_env.concurrency.answers import MAX_BODY_BYTES as MAX_ANSWER_BYTES
 except ImportError as error:
     raise MissingDependencyError.for_extra("The retrieval server", "aiohttp", "http") from error
 
 MAX_BODY_BYTES = 8 << 20
-MAX_QUERIES = 10_000
-MAX_TOP_K = 1000
-MAX_QUERY_CHARS = 4096
-"""Of a longer query, which a policy may well write, the beginning is searched for."""
 
 CHUNK = 16
 """Queries that one call of a thread answers: the server can stop, and others be served, between."""
 
-STOP_S = 1.0
+NUM_THREADS = min(32, (os.cpu_count() or 1) + 4)
+"""Chunks that are answered at the same time; others wait."""
+
+READ_TIMEOUT_S = 30.0
+"""How long a request may take to arrive, and how long a connection may be kept without one."""
+
+LINGER_S = 1.0
+"""How long the rest of a request that was refused is read, so that its client gets the answer."""
+
+STOP_S = 0.5
+"""How long requests that are under way may go on once the server is told to end."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-
-class RetrievalRequest(NamedTuple):
-    """What was asked, checked."""
-
-    queries: list[str]
-    top_k: int
-    return_scores: bool
-
-    @classmethod
-    def parse(cls, body: bytes, top_k: int) -> RetrievalRequest:
-        """Read the body of a request.
-
-        Args:
-            body: JSON.
-            top_k: what ``topk`` is if it is left out or null.
-
-        Raises:
-            ValueError: it is not what is expected; the message says what is.
-        """
-        try:
-            fields = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"the body must be JSON: {error}.") from None
-        if not isinstance(fields, dict):
-            _refuse("the body", "a JSON object", fields)
-        wanted = fields.get("topk")
-        return cls(
-            _check_queries(fields.get("queries")),
-            _check_top_k(top_k if wanted is None else wanted),
-            _check_bool(fields.get("return_scores", False)),
-        )
-
-
-def _check_queries(queries: object) -> list[str]:
-    if not (isinstance(queries, list) and all(isinstance(query, str) for query in queries)):
-        _refuse("`queries`", "a list of strings", queries)
-    if len(queries) > MAX_QUERIES:
-        _refuse("the number of `queries`", f"at most {MAX_QUERIES}", len(queries))
-    return queries
-
-
-def _check_top_k(top_k: object) -> int:
-    if type(top_k) is not int or not 1 <= top_k <= MAX_TOP_K:
-        _refuse("`topk`", f"an integer from 1 to {MAX_TOP_K}, or null", top_k)
-    return top_k
-
-
-def _check_bool(return_scores: object) -> bool:
-    if not isinstance(return_scores, bool):
-        _refuse("`return_scores`", "true or false", return_scores)
-    return return_scores
-
-
-def _refuse(what: str, expected: str, got: object) -> NoReturn:
-    raise ValueError(f"{what} must be {expected}, got {json.dumps(got)[:80]}.")
+# Of what clients do wrong and aiohttp would log with a traceback: they are told, nobody else.
+_SILENT = logging.Logger("silent", logging.CRITICAL + 1)
+_logger = logging.getLogger(__name__)
 
 
 def make_app(engine: BM25Engine, top_k: int = 3) -> web.Application:
-    """The server's application.
+    """Return the server's application.
 
     Args:
         engine: what answers.
         top_k: documents a query where the request does not say.
     """
-    _check_top_k(top_k)
+    check_top_k(top_k)
+    usage = Usage()
+    slots = asyncio.Semaphore(NUM_THREADS)
 
     async def retrieve(http_request: web.Request) -> web.Response:
         try:
-            request = RetrievalRequest.parse(await http_request.read(), top_k)
+            request = RetrievalRequest.parse(await _read(http_request), top_k)
         except ValueError as error:
             raise web.HTTPBadRequest(text=str(error)) from None
-        return web.json_response({"result": await _answer(engine, request)})
+        with usage.counting(len(request.queries)):
+            answers = await _answer(engine, request, slots, http_request)
+        return web.Response(
+            text=f'{{"result": [{", ".join(answers)}]}}', content_type="application/json"
+        )
 
     async def health(_: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"})
+        counts = {name: getattr(usage, name) for name in ("searches", "failed_searches", "seconds")}
+        return web.json_response({"status": "ok", **counts})
 
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_errors_as_json])
     app.add_routes([web.post("/retrieve", retrieve), web.get("/health", health)])
     return app
+
+
+def make_runner(app: web.Application) -> web.AppRunner:
+    """Return what runs ``app``: it prints no requests, and waits for no client for ever."""
+    return web.AppRunner(
+        app,
+        access_log=None,
+        logger=_SILENT,
+        keepalive_timeout=READ_TIMEOUT_S,
+        lingering_time=LINGER_S,
+        shutdown_timeout=STOP_S,
+    )
 
 
 @web.middleware
@@ -129,28 +111,75 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return await handler(request)
     except web.HTTPError as error:
         return web.json_response({"error": error.text}, status=error.status)
+    except ConnectionError:  # the client has gone
+        raise
     except ZeroSearchError as error:  # such as a corpus that was changed
         return web.json_response({"error": str(error)}, status=500)
+    except Exception as error:
+        _logger.exception("a request could not be answered")
+        return web.json_response({"error": f"a defect: {error!r}"}, status=500)
 
 
-async def _answer(engine: BM25Engine, request: RetrievalRequest) -> list[list[dict[str, Any]]]:
-    def answer_chunk(queries: list[str]) -> list[list[dict[str, Any]]]:
+async def _read(request: web.Request) -> bytes:
+    """Return the body of ``request``; an HTTP error if it is broken or does not arrive in time."""
+    try:
+        return await asyncio.wait_for(request.read(), READ_TIMEOUT_S)
+    except asyncio.TimeoutError:
+        text = f"the body must arrive within {READ_TIMEOUT_S:g} s."
+        raise web.HTTPRequestTimeout(text=text) from None
+    except web.RequestPayloadError as error:
+        text = f"the body cannot be read: {' '.join(str(error).split())}."
+        raise web.HTTPBadRequest(text=text) from None
+
+
+async def _answer(
+    engine: BM25Engine,
+    request: RetrievalRequest,
+    slots: asyncio.Semaphore,
+    http_request: web.Request,
+) -> list[str]:
+    """Return the documents of each query, as JSON; an HTTP error if they are too much to send."""
+
+    def answer_chunk(queries: list[str]) -> list[str]:
         return [
-            [_encode(found, request.return_scores) for found in engine.rank(query, request.top_k)]
-            for query in queries
+            json.dumps([_encode(found, request.return_scores) for found in ranked])
+            for ranked in (engine.rank(query, request.top_k) for query in queries)
         ]
 
-    result: list[list[dict[str, Any]]] = []
-    queries = [query[:MAX_QUERY_CHARS] for query in request.queries]
-    for start in range(0, len(queries), CHUNK):
-        result += await asyncio.to_thread(answer_chunk, queries[start : start + CHUNK])
-    return result
+    answers: list[str] = []
+    size = 0
+    for start in range(0, len(request.queries), CHUNK):
+        if http_request.transport is None:
+            raise ConnectionResetError("the client has gone")
+        async with slots:
+            chunk = await in_thread(answer_chunk, request.queries[start : start + CHUNK])
+        answers += chunk
+        size += sum(map(len, chunk))
+        if size > MAX_ANSWER_BYTES:
+            text = (
+                f"an answer must have at most {MAX_ANSWER_BYTES} bytes: ask for fewer `queries`, "
+                "or for a smaller `topk`."
+            )
+            raise web.HTTPBadRequest(text=text)
+    return answers
 
 
 def _encode(found: Ranked, with_score: bool) -> dict[str, Any]:
     passage_id, document = found.passage
     encoded = {"id": passage_id, "contents": join_contents(document)}
     return {"document": encoded, "score": found.score} if with_score else encoded
+
+
+def check_address(host: str, port: int) -> None:
+    """Refuse an address that cannot be listened at.
+
+    Raises:
+        ValueError: ``host`` is empty, or ``port`` is out of range.
+    """
+    if not host:
+        raise ValueError("`host` must be an address or a name, such as 127.0.0.1, got ''.")
+    if not 0 <= port <= 65_535:
+        raise ValueError(f"`port` must be from 0 to 65535, 0 for any that is free, got {port}.")
 
 
 async def serve(app: web.Application, host: str = "127.0.0.1", port: int = 8000) -> None:
@@ -160,12 +189,17 @@ async def serve(app: web.Application, host: str = "127.0.0.1", port: int = 8000)
         app: what to serve.
         host: address to listen at.
         port: port to listen at; 0 for any that is free.
+
+    Raises:
+        ValueError: the address is none.
+        OSError: it cannot be listened at, such as a port that is in use.
     """
+    check_address(host, port)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError):  # on Windows, where Ctrl-C raises KeyboardInterrupt
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_S)
+    runner = make_runner(app)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -55,7 +54,9 @@ class SimulatedEngine(SearchEngine):
         owns_llm: whether `close` closes the simulation LLM too.
 
     Raises:
-        ValueError: the template is unknown or cannot be filled in.
+        ValueError: the template is unknown or cannot be filled in, or a number of sampling is out
+            of its range.
+        TypeError: a number of sampling is none.
 
     Attributes:
         usage: what searches have used so far, `Usage`.
@@ -72,6 +73,7 @@ class SimulatedEngine(SearchEngine):
         *,
         owns_llm: bool = False,
     ) -> None:
+        ChatRequest((), 0, temperature, top_p, 1 if max_tokens is None else max_tokens)  # checks
         self.llm = llm
         self.template = _load_template(template)
         self.usage: Usage = Usage()
@@ -83,16 +85,9 @@ class SimulatedEngine(SearchEngine):
 
     async def asearch(self, request: SearchRequest) -> SearchResult:
         """Have the documents of one request written."""
-        start = time.perf_counter()
-        self.usage.searches += 1
-        try:
-            flights = self._flights.get()
+        flights = self._flights.get()
+        with self.usage.counting():
             return await flights.run(self.cache_key(request), lambda: self._simulate(request))
-        except SearchFailure:
-            self.usage.failed_searches += 1
-            raise
-        finally:
-            self.usage.seconds += time.perf_counter() - start
 
     def identity(self) -> dict[str, Any]:
         """The model and how it is asked."""
@@ -148,9 +143,7 @@ class SimulatedEngine(SearchEngine):
                 **self._sampling,
             )
         )
-        self.usage.completions += 1
-        self.usage.prompt_tokens += completion.prompt_tokens
-        self.usage.completion_tokens += completion.completion_tokens
+        self.usage.count_completion(completion.prompt_tokens, completion.completion_tokens)
         return completion.text
 
 
@@ -170,14 +163,16 @@ def parse_documents(text: str, top_k: int) -> list[Document]:
 
 def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
     """The title and the lines of each document of ``text``."""
-    title, lines, inside = "", [""], False
+    title, lines, inside, filled = "", [""], False, False
     for line in text.splitlines():
         if match := _DOCUMENT.match(line):
             yield title, lines
             title, lines, inside = match[1] or "", [match[2]], True
+            filled = bool(match[2].strip())
         elif line.strip() and inside:
             lines.append(line)
-        elif any(map(str.strip, lines)):
+            filled = True
+        elif filled:
             inside = False
     yield title, lines
 

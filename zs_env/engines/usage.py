@@ -1,8 +1,13 @@
-"""What searches have used, and what they would have cost elsewhere."""
+"""What searches have used, and what they cost or would have cost elsewhere."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from zs_env.errors import ZeroSearchError
 
 SEARCH_API_PRICE = 275 / 30_000
 """US dollars a search: the tariff behind the paper's 586.7 for 64,000 searches (section 4.6)."""
@@ -10,40 +15,71 @@ SEARCH_API_PRICE = 275 / 30_000
 
 @dataclass
 class Usage:
-    """What an engine that is played by a language model has used so far.
+    """What an engine has used so far.
 
     Attributes:
         searches: answered or failed, those that shared an answer included.
         failed_searches: those of them that failed.
+        api_searches: queries that were sent to a search API, each once however often it was tried;
+            searches for the same that are under way at the same time share one.
         completions: messages that the language model wrote.
         prompt_tokens: tokens that it read.
         completion_tokens: tokens that it wrote.
-        seconds: waited for it, summed over searches that may have waited at the same time.
+        seconds: waited for results, summed over searches that may have waited at the same time.
     """
 
     searches: int = 0
     failed_searches: int = 0
+    api_searches: int = 0
     completions: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
 
+    @contextmanager
+    def counting(self, searches: int = 1) -> Iterator[None]:
+        """Count what is done inside as ``searches`` searches, failed if it raises a failure."""
+        start = time.perf_counter()
+        self.searches += searches
+        try:
+            yield
+        except ZeroSearchError:
+            self.failed_searches += searches
+            raise
+        finally:
+            self.seconds += time.perf_counter() - start
+
+    def count_completion(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """Count one message of a language model."""
+        self.completions += 1
+        self.prompt_tokens += prompt_tokens
+        self.completion_tokens += completion_tokens
+
     def search_api_cost(self, price_per_search: float = SEARCH_API_PRICE) -> float:
-        """What as many searches would have cost at a search API, in the price's currency."""
-        return self.searches * price_per_search
+        """Return what the queries sent to a search API cost, in the price's currency.
+
+        For an engine that sends none, what as many searches would have cost there.
+        """
+        return (self.api_searches or self.searches) * price_per_search
 
     def token_cost(self, price_per_million_read: float, price_per_million_written: float) -> float:
-        """What the tokens cost at a hosted API, in the prices' currency."""
+        """Return what the tokens cost at a hosted API, in the prices' currency."""
         return 1e-6 * (
             self.prompt_tokens * price_per_million_read
             + self.completion_tokens * price_per_million_written
         )
 
     def __str__(self) -> str:
-        """One line for people."""
-        return (
-            f"{self.searches} searches ({self.failed_searches} failed), "
-            f"{self.completions} completions, {self.prompt_tokens} + {self.completion_tokens} "
-            f"tokens, {self.seconds:.1f} s; at a search API about "
-            f"{self.search_api_cost():.2f} USD"
-        )
+        """One line for people, of what there is."""
+        parts = [f"{self.searches} searches ({self.failed_searches} failed)"]
+        if self.api_searches:
+            parts.append(f"{self.api_searches} sent to a search API")
+        if self.completions:
+            parts.append(f"{self.completions} completions")
+            parts.append(f"{self.prompt_tokens} + {self.completion_tokens} tokens")
+        line = ", ".join([*parts, f"{self.seconds:.1f} s"])
+        if self.api_searches:
+            return f"{line}; about {self.search_api_cost():.2f} USD"
+        if self.completions:
+            return f"{line}; at a search API about {self.search_api_cost():.2f} USD"
+        return line

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import UnionType
 from typing import Any, NamedTuple
 
 from zs_env.concurrency.batcher import Batcher
@@ -20,15 +22,21 @@ class Message(NamedTuple):
     content: str
 
 
-class ChatRequest(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
     """A chat to continue by one message.
 
     Attributes:
         messages: the chat so far.
         seed: what sampling follows from, in [0, 2**31): the same request gets the same text.
-        temperature: of sampling; 0 takes the likeliest token.
-        top_p: samples from the likeliest tokens that have this much probability together.
-        max_tokens: most tokens of the message.
+        temperature: of sampling, at least 0; 0 takes the likeliest token.
+        top_p: samples from the likeliest tokens that have this much probability together, in
+            (0, 1].
+        max_tokens: most tokens of the message, at least 1.
+
+    Raises:
+        TypeError: a number is none.
+        ValueError: it is out of its range.
     """
 
     messages: tuple[Message, ...]
@@ -36,6 +44,34 @@ class ChatRequest(NamedTuple):
     temperature: float = 0.8
     top_p: float = 1.0
     max_tokens: int = 600
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name, number in _NUMBERS.items():
+            number.check(name, getattr(self, name))
+
+
+class _Number(NamedTuple):
+    """What a number may be."""
+
+    expected: str
+    type: type | UnionType
+    fits: Callable[[Any], bool]
+
+    def check(self, name: str, value: object) -> None:
+        right_type = isinstance(value, self.type) and not isinstance(value, bool)
+        if right_type and self.fits(value):
+            return
+        error = ValueError if right_type else TypeError
+        raise error(f"`{name}` must be {self.expected}, got {value!r}.")
+
+
+_NUMBERS = {
+    "seed": _Number("an integer in [0, 2**31)", int, lambda seed: 0 <= seed < 2**31),
+    "temperature": _Number("a number of at least 0", int | float, lambda t: 0 <= t < math.inf),
+    "top_p": _Number("a number in (0, 1]", int | float, lambda top_p: 0 < top_p <= 1),
+    "max_tokens": _Number("an integer of at least 1", int, lambda count: count >= 1),
+}
 
 
 @dataclass(frozen=True, slots=True)

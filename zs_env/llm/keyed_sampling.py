@@ -1,4 +1,7 @@
-"""Sampling in batches that gives each row what it would get alone. Needs torch and transformers."""
+"""Sampling in batches, in which a request gets what it would get alone.
+
+Needs torch and transformers.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ from zs_env.llm.base import ChatRequest
 
 
 class KeyedSampling(LogitsProcessor):
-    """Makes the likeliest token of each row a sample, drawn with the row's own generator.
+    """Makes the likeliest token of each request a sample, drawn with a generator of its own.
 
     The token with the largest log p + g, where each g is Gumbel noise, is a sample of p.
 
     Args:
-        requests: one a row, with its seed, temperature and top_p.
+        requests: what is continued, B of them, each with its seed, temperature and top_p.
         device: where the logits are.
     """
 
@@ -28,8 +31,8 @@ class KeyedSampling(LogitsProcessor):
         # Without noise, and so by any temperature, the likeliest token stays the likeliest.
         self._temperatures = temperatures.where(temperatures > 0, 1.0).to(device)
         self._generators = {
-            row: torch.Generator(device).manual_seed(request.seed)
-            for row, request in enumerate(requests)
+            place: torch.Generator(device).manual_seed(request.seed)
+            for place, request in enumerate(requests)
             if request.temperature > 0
         }
 
@@ -38,24 +41,24 @@ class KeyedSampling(LogitsProcessor):
         scores = scores.float() / self._temperatures
         if bool((self._top_p < 1).any()):
             scores = keep_top_p(scores, self._top_p)
-        for row, generator in self._generators.items():
-            scores[row] += _gumbel(scores[row], generator)
+        for place, generator in self._generators.items():
+            scores[place] += _gumbel(scores[place], generator)
         return scores
 
 
-class EndOfEachRow(StoppingCriteria):
-    """Ends each row at its own number of new tokens.
+class EndOfEachRequest(StoppingCriteria):
+    """Ends each request at its own number of new tokens.
 
     Args:
         width: tokens of the prompts, padding included.
-        max_tokens: by row.
+        max_tokens: most new tokens of each request, B numbers.
     """
 
     def __init__(self, width: int, max_tokens: Sequence[int]) -> None:
         self._ends = torch.tensor(max_tokens) + width  # (B,)
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        """Which rows of ``input_ids`` (B, T) have ended, (B,), bool."""
+        """Return which of ``input_ids`` (B, T) have ended, (B,), bool."""
         return (self._ends <= input_ids.shape[1]).to(input_ids.device)
 
 

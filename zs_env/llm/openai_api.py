@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zs_env.concurrency.event_loop import PerLoop, on_engine_loop, run_to_end
-from zs_env.concurrency.http import MAX_BODY_BYTES, check_urls, parse_json, public_url, refuse
-from zs_env.concurrency.servers import Patience, Refused, Retry, Servers, hide
-from zs_env.errors import MissingDependencyError, ServiceError
+from zs_env.concurrency.attempts import AttemptError, Refused, no_answer
+from zs_env.concurrency.event_loop import on_engine_loop, run_to_end
+from zs_env.concurrency.http import Access, JsonServers
+from zs_env.concurrency.keys import read_key
+from zs_env.concurrency.servers import Patience
+from zs_env.errors import ServiceError
 from zs_env.llm.base import ChatRequest, Completion, LanguageModel
 
-try:
-    import httpx2
-    import openai
-except ImportError as error:
-    raise MissingDependencyError.for_extra(
-        "A language model behind a server", "openai", "llm"
-    ) from error
-
-NO_KEY = "none"
-"""Sent to servers that ask for no key; the client insists on one."""
-
 CHECK_TIMEOUT_S = 10.0
+
+BYTES_PER_TOKEN = 512
+OVERHEAD_BYTES = 2**16
+"""An answer may have so many bytes for each token that was asked for, and so many besides.
+
+A token is mostly shorter than 16 bytes and at most 128; JSON may write one byte as six.
+"""
 
 
 class OpenAILanguageModel(LanguageModel):
@@ -59,11 +55,10 @@ class OpenAILanguageModel(LanguageModel):
         extra_body: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
-        self.base_urls = check_urls(base_url)
         self._api_key_env = api_key_env
-        self._patience = Patience(timeout_s, deadline_s, max_attempts, max_concurrency)
         self._extra_body = dict(extra_body or {})
-        self._servers = PerLoop(self._connect, _disconnect)
+        patience = Patience(timeout_s, deadline_s, max_attempts, max_concurrency)
+        self._servers = JsonServers(base_url, patience, self._read_access, use_proxy=True)
 
     async def acomplete(self, request: ChatRequest) -> Completion:
         """Continue one chat."""
@@ -98,106 +93,48 @@ class OpenAILanguageModel(LanguageModel):
             "max_tokens": request.max_tokens,
             **self._extra_body,
         }
-
-        async def send(client: openai.AsyncOpenAI) -> Completion:
-            # As bytes: the client would take what is no JSON for an answer too.
-            answer = client.post("/chat/completions", cast_to=bytes, body=body)
-            return read_completion(await _body_of(answer))
-
-        return await self._servers.get().ask(send)
+        return await self._servers.ask(
+            read_completion, path="/chat/completions", payload=body, max_bytes=answer_bytes(body)
+        )
 
     async def _check(self) -> None:
-        servers = self._servers.get()
-        reasons = await asyncio.gather(*(self._check_server(client) for client in servers.targets))
-        if all(reasons):
+        tried = await self._servers.try_each(
+            read_model_names, path="/models", timeout_s=CHECK_TIMEOUT_S
+        )
+        reasons = []
+        for name, outcome in tried:
+            if isinstance(outcome, Refused):
+                raise ServiceError(
+                    f"{name} refuses: {outcome}. Is `base_url` right (with /v1)? Is the key in "
+                    f"${self._api_key_env}?"
+                )
+            if isinstance(outcome, AttemptError):
+                reasons.append(f"{name}: {outcome}")
+            elif self.model not in outcome:
+                known = ", ".join(map(repr, outcome))
+                raise ServiceError(f"{name} has no model {self.model!r}, only {known}.")
+        if len(reasons) == len(tried):
             raise ServiceError(
-                f"no server of {self.model!r} can be reached: {'; '.join(filter(None, reasons))}. "
+                f"no server of {self.model!r} can be reached: {'; '.join(reasons)}. "
                 "Is it running, and is `base_url` right (with /v1)?"
             )
 
-    async def _check_server(self, client: openai.AsyncOpenAI) -> str | None:
-        """Why a server cannot be reached, if it cannot; ServiceError if it refuses."""
-        name = public_url(str(client.base_url))
-        try:
-            listing = _body_of(client.get("/models", cast_to=bytes))
-            models = _model_names(parse_json(await asyncio.wait_for(listing, CHECK_TIMEOUT_S)))
-        except asyncio.TimeoutError:
-            return f"{name}: no answer within {CHECK_TIMEOUT_S:g} s"
-        except Retry as reason:
-            return hide(f"{name}: {reason}", self._secrets())
-        except Refused as refusal:
-            raise ServiceError(
-                f"{name} refuses: {hide(str(refusal), self._secrets())}. Is `base_url` right (with "
-                f"/v1)? Is the key in ${self._api_key_env}?"
-            ) from None
-        if self.model not in models:
-            known = ", ".join(map(repr, models))
-            raise ServiceError(f"{name} has no model {self.model!r}, only {known}.")
-        return None
-
-    def _connect(self) -> Servers[openai.AsyncOpenAI]:
-        http_client = openai.DefaultAioHttpClient(
-            timeout=None,  # `Servers` keeps the time
-            event_hooks={"response": [_bound_body]},
-        )
-        clients = [
-            openai.AsyncOpenAI(
-                base_url=url, api_key=self._key(), http_client=http_client, max_retries=0
-            )
-            for url in self.base_urls
-        ]
-        named = zip(map(public_url, self.base_urls), clients, strict=True)
-        return Servers(list(named), self._patience, self._secrets())
-
-    def _key(self) -> str:
-        return os.environ.get(self._api_key_env, "").strip() or NO_KEY
-
-    def _secrets(self) -> list[str]:
-        return [self._key()]
+    def _read_access(self) -> Access:
+        key = read_key(self._api_key_env)
+        if not key:
+            return Access()
+        return Access(headers={"Authorization": f"Bearer {key}"}, secrets=(key,))
 
 
-async def _disconnect(servers: Servers[openai.AsyncOpenAI]) -> None:
-    for client in servers.targets:
-        await client.close()
+def answer_bytes(body: Mapping[str, Any]) -> int:
+    """Return the most bytes that an answer to ``body`` can have, by the tokens it asks for."""
+    asked = (body.get("max_tokens"), body.get("max_completion_tokens"))
+    num_tokens = max([0, *(count for count in asked if isinstance(count, int))])
+    return OVERHEAD_BYTES + BYTES_PER_TOKEN * num_tokens
 
 
-class _BoundedStream(httpx2.AsyncByteStream):
-    """The body of an answer, which raises where it gets too long to be one."""
-
-    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
-        async for chunk in self._stream:
-            size += len(chunk)
-            if size > MAX_BODY_BYTES:
-                raise httpx2.ReadError(f"an answer of more than {MAX_BODY_BYTES:,} bytes")
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-async def _bound_body(response: httpx2.Response) -> None:
-    if isinstance(response.stream, httpx2.AsyncByteStream):
-        response.stream = _BoundedStream(response.stream)
-
-
-async def _body_of(answer: Coroutine[Any, Any, bytes]) -> bytes:
-    """Await what the client was asked, and sort what may go wrong."""
-    try:
-        return await answer
-    except openai.APIStatusError as error:
-        refuse(error.status_code, error.response.headers, error.response.text)
-    except openai.OpenAIError as error:
-        cause = error.__cause__ or error
-        raise Retry(f"{type(cause).__name__}: {cause}") from None
-
-
-def read_completion(body: bytes) -> Completion:
-    """The completion that a server's answer holds; Retry if it holds none."""
-    answer = parse_json(body)
+def read_completion(answer: Any) -> Completion:
+    """Return the completion that a server's answer holds; Retry if it holds none."""
     try:
         text = answer["choices"][0]["message"]["content"]
         usage = answer.get("usage") or {}
@@ -205,12 +142,13 @@ def read_completion(body: bytes) -> Completion:
         if not isinstance(text, str | None):
             raise TypeError
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
-        raise Retry(f"not a chat completion: {body[:80]!r}") from None
+        raise no_answer("a chat completion", answer) from None
     return Completion(text or "", *counts)  # a model that only reasoned has written no text
 
 
-def _model_names(listing: Any) -> list[str]:
+def read_model_names(listing: Any) -> list[str]:
+    """Return the names of the models that a server lists; Retry if it lists none."""
     try:
         return [str(model["id"]) for model in listing["data"]]
     except (LookupError, TypeError):
-        raise Retry(f"not a list of models: {str(listing)[:80]}") from None
+        raise no_answer("a list of models", listing) from None

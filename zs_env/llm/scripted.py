@@ -46,6 +46,6 @@ def _find(entry_point: str) -> Script:
     module, _, name = entry_point.partition(":")
     try:
         script: Script = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, SyntaxError, AttributeError, ValueError) as error:
         raise ValueError(f"there is no script {entry_point!r}: {error}.") from None
     return script

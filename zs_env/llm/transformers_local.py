@@ -14,7 +14,7 @@ try:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-    from zs_env.llm.keyed_sampling import EndOfEachRow, KeyedSampling
+    from zs_env.llm.keyed_sampling import EndOfEachRequest, KeyedSampling
 except ImportError as error:
     raise MissingDependencyError.for_extra(
         "A language model in transformers", "transformers", "train"
@@ -136,7 +136,7 @@ class _Model:
                 pad_token_id=pad_id,
             ),
             logits_processor=[KeyedSampling([prompt.request for prompt in prompts], device)],
-            stopping_criteria=[EndOfEachRow(width, [prompt.max_tokens for prompt in prompts])],
+            stopping_criteria=[EndOfEachRequest(width, [prompt.max_tokens for prompt in prompts])],
         )
         written: list[list[int]] = output[:, width:].tolist()
         return written

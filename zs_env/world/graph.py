@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from zs_env import keyed_random
 from zs_env.world import words
-from zs_env.world.relations import PERSON, YEAR, Relation
+from zs_env.world.schema import PERSON, YEAR, Relation
 from zs_env.world.sizes import NameForm, find_blueprint
 
 TEST_SHARE = 0.3
@@ -129,11 +128,6 @@ class FactGraph:
         if relation.subject == PERSON:
             return range(objects.start, first_event)
         return range(first_event, objects.stop)
-
-    def all_facts(self) -> Iterator[Fact]:
-        """Every fact, by subject."""
-        for entity in range(self.num_entities):
-            yield from self.facts_of(entity)
 
     def _add_entities(self, entity_type: str, names: list[str]) -> None:
         start = len(self.names)

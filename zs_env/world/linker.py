@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 from zs_env.world.graph import Fact, FactGraph
-from zs_env.world.relations import (
+from zs_env.world.schema import (
     BAND,
     CITY,
     COMPANY,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from zs_env import keyed_random
 from zs_env.questions import SPLITS, Question
 from zs_env.world.graph import Fact, FactGraph
-from zs_env.world.relations import YEAR
+from zs_env.world.schema import YEAR
 from zs_env.world.sizes import COMPARISON, Mixture
 
 CACHED_QUESTIONS = 16_384

@@ -1,4 +1,4 @@
-"""The grammar of the embedded world: what can be true of what, and how English says it.
+"""The relations of the embedded world: what can be true of what, and how English says it.
 
 Each relation is a function from subjects of one type to objects of another, so that every fact
 has one answer. No relation is the inverse of another: no fact can be inferred from other facts.
@@ -6,54 +6,19 @@ has one answer. No relation is the inverse of another: no fact can be inferred f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-
-PERSON, CITY, COUNTRY, COMPANY, UNIVERSITY = "person", "city", "country", "company", "university"
-FILM, NOVEL, BAND, TEAM, YEAR = "film", "novel", "band", "team", "year"
-ENTITY_TYPES = (PERSON, CITY, COUNTRY, COMPANY, UNIVERSITY, FILM, NOVEL, BAND, TEAM)
-
-
-@dataclass(frozen=True)
-class Relation:
-    """One relation and its phrasings; ``{s}`` is the subject, ``{o}`` the object.
-
-    Attributes:
-        name: unique; relations are equal if their names are.
-        subject: entity type of subjects.
-        object: entity type of objects, or ``YEAR``.
-        statements: sentences that state a fact.
-        questions: questions for the object.
-        phrases: noun phrases that stand for the object.
-        earlier: for a year, phrases that stand for the one of ``{a}`` and ``{b}`` with the lower.
-        later: the same for the higher year.
-        cues: further words by which a query may mean the relation.
-    """
-
-    name: str
-    subject: str = field(compare=False)
-    object: str = field(compare=False)
-    statements: tuple[str, ...] = field(compare=False)
-    questions: tuple[str, ...] = field(compare=False)
-    phrases: tuple[str, ...] = field(compare=False)
-    earlier: tuple[str, ...] = field(default=(), compare=False)
-    later: tuple[str, ...] = field(default=(), compare=False)
-    cues: str = field(default="", compare=False)
-
-    @cached_property
-    def templates(self) -> tuple[str, ...]:
-        """Every phrasing."""
-        return self.statements + self.questions + self.phrases + self.earlier + self.later
-
-    def shortened(self, count: int) -> Relation:
-        """The relation with only the first ``count`` statements, questions and phrases."""
-        return replace(
-            self,
-            statements=self.statements[:count],
-            questions=self.questions[:count],
-            phrases=self.phrases[:count],
-        )
-
+from zs_env.world.schema import (
+    BAND,
+    CITY,
+    COMPANY,
+    COUNTRY,
+    FILM,
+    NOVEL,
+    PERSON,
+    TEAM,
+    UNIVERSITY,
+    YEAR,
+    Relation,
+)
 
 RELATIONS = (
     Relation(

@@ -8,16 +8,15 @@ from functools import cached_property
 
 from zs_env.prompts import PROMPT, TINY_PROMPT
 from zs_env.world import words
-from zs_env.world.relations import (
+from zs_env.world.relations import BY_NAME, RELATIONS
+from zs_env.world.schema import (
     BAND,
-    BY_NAME,
     CITY,
     COMPANY,
     COUNTRY,
     FILM,
     NOVEL,
     PERSON,
-    RELATIONS,
     TEAM,
     UNIVERSITY,
     YEAR,

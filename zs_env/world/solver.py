@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from zs_env.actions import ANSWER, INFORMATION, SEARCH, THINK, tagged
 from zs_env.world.graph import FactGraph
-from zs_env.world.relations import Relation
+from zs_env.world.schema import Relation
 
 NOT_UNDERSTOOD = "I do not understand the question."
 NEEDED = "I need {what}."
