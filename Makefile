@@ -4,10 +4,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-rllib test-vllm lint format benchmark clean
+.PHONY: help setup train test test-rllib test-vllm test-wheel lint format docs benchmark clean
 
 help:  ## show the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
 
 setup: $(INSTALLED)  ## make the virtual environment .venv, with pinned versions
 
@@ -20,8 +20,9 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 train: setup  ## train the small policy by PPO; goes on where an earlier call was stopped
 	$(BIN)/python -m agents.ppo --resume
 
+# Tests run side by side; more than one thread each would only make them wait for one another.
 test: lint  ## check style and types, and run the tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 # Tests that need what cannot live in .venv: $(call test-in,NAME,LIBRARY) runs those that are marked
 # with NAME in .venvs/NAME, or says why that cannot be made.
@@ -39,6 +40,9 @@ test-vllm:  ## test against vLLM on the CPU, where it can be installed
 
 test-rllib:  ## test the example of RLlib, where that can be installed
 	$(call test-in,rllib,RLlib)
+
+test-wheel: setup  ## build the wheel, and use it with the oldest and the newest Python
+	$(BIN)/python -m tests.check_wheel
 
 .venvs/vllm/packages: constraints-vllm.txt
 	$(PYTHON) -m venv .venvs/vllm
@@ -73,6 +77,14 @@ format: setup  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/installed-docs  ## build the documentation; warnings are errors (needs Python 3.11)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "documentation: docs/_build/html/index.html"
+
+$(VENV)/installed-docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --quiet --editable '.[docs]' -c constraints.txt
+	@touch $@
+
 benchmark: setup  ## measure environment, engines and training, and audit the world
 	$(BIN)/python -m benchmarks.env_overhead
 	$(BIN)/python -m benchmarks.token_env
@@ -83,4 +95,5 @@ benchmark: setup  ## measure environment, engines and training, and audit the wo
 	$(BIN)/python -m benchmarks.fault_soak
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info \
+		docs/_build docs/generated

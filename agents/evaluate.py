@@ -11,19 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from agents.sampling.policy import load_policy
-from agents.training.checkpoint import STATE, load_state
+from agents.sampling.policy import Policy, load_policy
+from agents.training.checkpoint import STATE, load_state, reading
 from agents.training.cli import run_main
-from agents.training.config import Config
+from agents.training.config import Config, check_choices
 from agents.training.distributed import Processes
 from agents.training.evaluation import evaluate
-from agents.training.metrics import Row
+from agents.training.metrics import Record
 from zs_env import keyed_random
 
 COLUMNS = {
@@ -37,39 +37,38 @@ NUM_RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """What to evaluate."""
+    """Options of an evaluation."""
 
     checkpoint: str
-    """Folder of a checkpoint, or any causal language model."""
+    """Checkpoint or model: tiny, the bundled one; or folder or hub name of a language model."""
     engine: str = "world"
-    """world, bm25, the path of a .jsonl corpus, or module:Class."""
-    engine_options: str = "{}"
-    """Arguments of the engine, as JSON."""
+    """Engine to evaluate with, options included, as in training."""
     noise: float = 0.0
     """Share of searches that get noisy documents."""
     questions: str | None = None
     """world, or a file; by default what the run was tested on."""
     num_questions: int = 500
-    """Questions, at most."""
+    """Largest number of questions."""
     sample: bool = False
-    """Sample instead of taking the likeliest token."""
+    """Whether tokens are sampled; by default the likeliest is taken."""
     top_k: int | None = None
     """Documents for each search; by default as in training."""
     document_words: int | None = None
     """About how many words a document has; by default as in training."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device to compute on. auto: a GPU if there is one."""
 
     def __post_init__(self) -> None:
         """Check the values."""
+        check_choices(self)
         if not 0.0 <= self.noise <= 1.0:
             raise ValueError(f"`noise` must be in [0, 1], got {self.noise}.")
         if self.num_questions < 1:
             raise ValueError(f"`num_questions` must be at least 1, got {self.num_questions}.")
 
 
-def interval(records: Sequence[Row], name: str) -> tuple[float, float, float]:
-    """Mean of a figure, and its 95 % bootstrap interval over episodes (percentiles)."""
+def interval(records: Sequence[Record], name: str) -> tuple[float, float, float]:
+    """Return the mean of a figure, and its 95 % bootstrap interval over episodes (percentiles)."""
     if name == "invalid_share":
         numerator = np.array([record["invalid"] for record in records])
         denominator = np.array([record["turns"] for record in records])
@@ -84,8 +83,8 @@ def interval(records: Sequence[Row], name: str) -> tuple[float, float, float]:
     return float(numerator.sum() / max(denominator.sum(), 1e-9)), float(low), float(high)
 
 
-def table_of(records: Sequence[Row], title: str) -> Table:
-    """Figures with intervals, by number of hops and for all."""
+def table_of(records: Sequence[Record], title: str) -> Table:
+    """Return a table of figures with intervals, by number of hops and for all."""
     table = Table("hops", "questions", *COLUMNS.values(), title=title)
     hops = sorted({record["hops"] for record in records})
     for hop in [*(hops if len(hops) > 1 else []), None]:
@@ -96,41 +95,42 @@ def table_of(records: Sequence[Row], title: str) -> Table:
     return table
 
 
-def training_config(checkpoint: str) -> Config:
-    """The options that a checkpoint was trained with; the defaults for any other model."""
-    if not (Path(checkpoint) / STATE).is_file():
-        return Config()
-    saved: dict[str, Any] = load_state(Path(checkpoint))["config"]
-    known = {f.name for f in fields(Config)} - {"folder"}
-    options: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in saved.items()
-        if name in known
-    }
-    return Config(**options)
+def load(checkpoint: str) -> tuple[Config, Policy]:
+    """Return the options that a checkpoint was trained with, and its policy.
+
+    Options that no longer exist are left out. Any other model gets the defaults.
+    """
+    folder = Path(checkpoint)
+    if not (folder / STATE).is_file():
+        config = Config()
+        return config, load_policy(checkpoint, temperature=config.temperature)
+    state = load_state(folder)
+    with reading(folder):
+        known = {f.name for f in fields(Config)} - {"folder"}
+        options: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in state["config"].items()
+            if name in known
+        }
+        config = Config(**options)
+        return config, load_policy(checkpoint, temperature=config.temperature)
 
 
 def main(options: EvaluateConfig) -> None:
     """Evaluate and print."""
-    config = training_config(options.checkpoint)
+    config, policy = load(options.checkpoint)
     chosen: dict[str, Any] = {
         "test_questions": options.questions,
         "top_k": options.top_k,
         "document_words": options.document_words,
     }
     chosen = {name: value for name, value in chosen.items() if value is not None}
-    config = replace(
-        config,
-        **chosen,
-        engine=options.engine,
-        engine_options=options.engine_options,
-        num_test_questions=options.num_questions,
-    )
+    config = replace(config, **chosen, num_test_questions=options.num_questions)
     processes = Processes(options.device)
-    policy = load_policy(options.checkpoint, temperature=config.temperature).to(processes.device)
-    factory = config.make_test_factory(options.engine)
+    policy = policy.to(processes.device)
+    source = config.make_test_source(policy, options.engine)
     records = evaluate(
-        policy, factory, config, processes, noise=options.noise, greedy=not options.sample
+        policy, source, config, processes, noise=options.noise, greedy=not options.sample
     )
     if processes.is_main:
         title = f"{options.checkpoint}: engine {options.engine}, noise {options.noise}"

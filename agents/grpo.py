@@ -3,18 +3,21 @@
     python -m agents.grpo --help
 
 Several episodes answer the same question, with the same noise labels and the same documents for
-the same queries; each is judged by how much better it did than its group. There is no critic.
+the same queries. An episode's advantage is its reward compared with those of its group. There is no
+critic.
 
 Departures from the paper (arXiv 2505.04588, section 3.4) and from Shao et al. 2024:
 - The loss is a mean over the tokens of a minibatch, not over episodes of means over their tokens,
   so that long answers are not favoured when they are wrong.
-- Groups without variance teach nothing: they are left out of the loss, and counted.
+- The probability ratio compares with log-probabilities that the learner computes before the update;
+  see `old_log_probs`.
+- Groups without variance have no advantages: they are left out of the loss, and counted.
 - An episode whose search failed is left out of its group.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -22,7 +25,7 @@ from torch import Tensor
 from agents.objectives.advantages import group_relative, has_variance
 from agents.objectives.losses import clipped_policy_loss, kl_k3
 from agents.sampling.policy import PolicyOutput
-from agents.training.batch import Batch
+from agents.training.batch import TrainingBatch
 from agents.training.cli import run_main
 from agents.training.config import Config
 from agents.training.run import Run
@@ -35,13 +38,13 @@ class GRPOConfig(Config):
     folder: Path = Path("runs/grpo")
     """Folder of the run: config, metrics, checkpoints, report."""
     questions_per_update: int = 52
-    """Questions of a round."""
+    """Questions that are played in an update."""
     group_size: int = 5
     """Episodes for each question."""
     clip_coef: float = 0.2
-    """Updates do not gain from moving a token's probability by more than this share."""
+    """Largest relative change of a token's probability that an update gains from."""
     divide_by_std: bool = True
-    """Divide by the group's standard deviation; False is "Dr. GRPO"."""
+    """Whether advantages are divided by the group's standard deviation; False is "Dr. GRPO"."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -55,8 +58,8 @@ class GRPOConfig(Config):
 def train(config: GRPOConfig) -> None:
     """Train by GRPO."""
 
-    def loss_function(now: PolicyOutput, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        mask = batch.mask
+    def loss_function(now: PolicyOutput, batch: TrainingBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        mask = batch.loss_mask
         policy_loss, clipped = clipped_policy_loss(
             now.log_probs, batch.old_log_probs, batch.advantages, mask, config.clip_coef
         )
@@ -78,8 +81,8 @@ def train(config: GRPOConfig) -> None:
             advantages = group_relative(
                 batch.rewards, batch.groups, divide_by_std=config.divide_by_std
             )
-            batch = replace(batch, advantages=advantages[:, None] * batch.mask)
-            run.learn(batch.rows(useful), loss_function)
+            targets = batch.with_targets(advantages[:, None] * batch.loss_mask)
+            run.learn(targets.select(useful), loss_function)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 
     python -m agents.ppo --help
 
-A value head predicts the reward before each policy token; GAE turns the surprise into advantages;
-the clipped surrogate keeps each update near the policy that played. Documents are neither actions
-nor states of their own: they carry no advantage, no value, no loss.
+A value head predicts the return before each policy token; GAE makes advantages of rewards and
+predictions; the clipped surrogate loss keeps each update near the policy that played. Document
+tokens are part of the environment: they have no advantage, no value and no loss.
 
 Departures from the paper (arXiv 2505.04588, section 3.4) and its code:
 - The critic is a head on the policy's trunk, not a second model.
-- Advantages and values are those of policy tokens only; the public code runs over documents too.
+- Advantages and values are those of policy tokens only; the public code has them of documents too.
+- The probability ratio compares with log-probabilities that the learner computes before the update;
+  see `old_log_probs`.
 - The loss is a mean over the tokens of a minibatch, whatever the length of their episodes.
 - An episode whose search failed is left out of the loss.
 - Learning rates and batch are those of a small model; the paper's are 1e-6, 1e-5 and 64 x 5.
@@ -17,7 +19,7 @@ Departures from the paper (arXiv 2505.04588, section 3.4) and its code:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -25,7 +27,7 @@ from torch import Tensor
 from agents.objectives.advantages import gae, normalize, rewards_at_end
 from agents.objectives.losses import clipped_policy_loss, clipped_value_loss, kl_k1, kl_k3
 from agents.sampling.policy import PolicyOutput
-from agents.training.batch import Batch
+from agents.training.batch import TrainingBatch
 from agents.training.cli import run_main
 from agents.training.config import Config
 from agents.training.run import Run
@@ -38,13 +40,13 @@ class PPOConfig(Config):
     folder: Path = Path("runs/ppo")
     """Folder of the run: config, metrics, checkpoints, report."""
     gamma: float = 1.0
-    """Discount for each policy token."""
+    """Discount of rewards for each policy token until they come."""
     gae_lambda: float = 0.98
-    """0 trusts the value head, 1 the rewards."""
+    """Weight of later rewards in GAE: 0 uses the next value only, 1 the rewards only."""
     clip_coef: float = 0.2
-    """Updates do not gain from moving a token's probability by more than this share."""
+    """Largest relative change of a token's probability that an update gains from."""
     value_clip: float = 0.2
-    """Updates do not gain from moving a value by more than this."""
+    """Largest change of a value that an update gains from."""
     value_coef: float = 0.1
     """Weight of the value loss."""
 
@@ -62,8 +64,8 @@ class PPOConfig(Config):
 def train(config: PPOConfig) -> None:
     """Train by PPO."""
 
-    def loss_function(now: PolicyOutput, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        mask = batch.mask
+    def loss_function(now: PolicyOutput, batch: TrainingBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        mask = batch.loss_mask
         policy_loss, clipped = clipped_policy_loss(
             now.log_probs, batch.old_log_probs, batch.advantages, mask, config.clip_coef
         )
@@ -82,16 +84,16 @@ def train(config: PPOConfig) -> None:
     with Run(config, with_values=True) as run:
         for update in run.updates():
             batch = run.play(update)
-            rewards = rewards_at_end(batch.rewards, batch.mask)
+            rewards = rewards_at_end(batch.rewards, batch.loss_mask)
             if batch.reference_log_probs is not None:
-                drift = kl_k1(batch.old_log_probs, batch.reference_log_probs, batch.mask)
+                drift = kl_k1(batch.old_log_probs, batch.reference_log_probs, batch.loss_mask)
                 rewards = rewards - config.kl_coef * drift
             advantages, returns = gae(
-                rewards, batch.values, batch.mask, config.gamma, config.gae_lambda
+                rewards, batch.values, batch.loss_mask, config.gamma, config.gae_lambda
             )
-            moments = run.processes.moments(advantages, batch.mask)
-            advantages = normalize(advantages, batch.mask, *moments)
-            run.learn(replace(batch, advantages=advantages, returns=returns), loss_function)
+            moments = run.processes.moments(advantages, batch.loss_mask)
+            advantages = normalize(advantages, batch.loss_mask, *moments)
+            run.learn(batch.with_targets(advantages, returns), loss_function)
 
 
 if __name__ == "__main__":

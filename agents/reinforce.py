@@ -2,9 +2,9 @@
 
     python -m agents.reinforce --help
 
-The plainest of policy gradients: each policy token gets the reward of its episode, less a baseline.
-With several episodes a question the baseline is the mean of the others (RLOO); with one it is a
-moving mean of all rewards. The shortest algorithm here, and the one to copy.
+The plain policy gradient: the advantage of each policy token is the reward of its episode less a
+baseline. With several episodes for a question the baseline is the mean of the others (RLOO); with
+one it is a moving mean of all rewards. This is the shortest algorithm here, and the one to copy.
 
 Departures from the paper (arXiv 2505.04588, section 3.4):
 - The loss is a mean over the tokens of a minibatch.
@@ -13,7 +13,7 @@ Departures from the paper (arXiv 2505.04588, section 3.4):
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -21,7 +21,7 @@ from torch import Tensor
 from agents.objectives.advantages import leave_one_out, normalize
 from agents.objectives.losses import kl_k1, kl_k3, policy_gradient_loss
 from agents.sampling.policy import PolicyOutput
-from agents.training.batch import Batch
+from agents.training.batch import Batch, TrainingBatch
 from agents.training.cli import run_main
 from agents.training.config import Config
 from agents.training.run import Run
@@ -34,12 +34,12 @@ class ReinforceConfig(Config):
     folder: Path = Path("runs/reinforce")
     """Folder of the run: config, metrics, checkpoints, report."""
     learning_rate: float = 3e-4
-    """Of the policy. Nothing bounds an update here, so it is lower than with clipping."""
+    """Learning rate of the policy; lower than with clipping, as nothing else bounds an update."""
     baseline_decay: float = 0.5
-    """How much of the moving mean is kept from update to update.
+    """Share of the moving mean of rewards that is kept from update to update.
 
-    Rewards fall as noise rises: a baseline that lags far behind is too high, and makes nearly all
-    that the policy does look bad.
+    Rewards fall as noise rises: a baseline that lags far behind is too high,
+    and makes nearly all advantages negative.
     """
 
     def __post_init__(self) -> None:
@@ -52,16 +52,16 @@ class ReinforceConfig(Config):
 def train(config: ReinforceConfig) -> None:
     """Train by REINFORCE."""
 
-    def loss_function(now: PolicyOutput, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        policy_loss = policy_gradient_loss(now.log_probs, batch.advantages, batch.mask)
+    def loss_function(now: PolicyOutput, batch: TrainingBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        policy_loss = policy_gradient_loss(now.log_probs, batch.advantages, batch.loss_mask)
         return policy_loss - config.entropy_coef * now.entropy, {
             "policy_loss": policy_loss,
             "entropy": now.entropy,
-            "approx_kl": kl_k3(batch.old_log_probs, now.log_probs, batch.mask),
+            "approx_kl": kl_k3(batch.old_log_probs, now.log_probs, batch.loss_mask),
         }
 
     def advantages_of(run: Run, batch: Batch) -> Tensor:
-        """Advantages of the episodes, (B,)."""
+        """Return the advantages of the episodes, (B,)."""
         if config.group_size > 1:
             return leave_one_out(batch.rewards, batch.groups)
         mean, _ = run.processes.moments(batch.rewards, batch.rewards > -float("inf"))
@@ -73,13 +73,13 @@ def train(config: ReinforceConfig) -> None:
     with Run(config) as run:
         for update in run.updates():
             batch = run.play(update)
-            advantages = advantages_of(run, batch)[:, None] * batch.mask
+            advantages = advantages_of(run, batch)[:, None] * batch.loss_mask
             if batch.reference_log_probs is not None:
-                drift = kl_k1(batch.old_log_probs, batch.reference_log_probs, batch.mask)
+                drift = kl_k1(batch.old_log_probs, batch.reference_log_probs, batch.loss_mask)
                 advantages = advantages - config.kl_coef * drift
-            _, variance = run.processes.moments(advantages, batch.mask)
-            advantages = normalize(advantages, batch.mask, 0.0, variance)
-            run.learn(replace(batch, advantages=advantages), loss_function)
+            _, variance = run.processes.moments(advantages, batch.loss_mask)
+            advantages = normalize(advantages, batch.loss_mask, 0.0, variance)
+            run.learn(batch.with_targets(advantages), loss_function)
 
 
 if __name__ == "__main__":

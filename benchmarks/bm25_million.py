@@ -1,11 +1,11 @@
-"""What BM25 over a million passages costs: to build its index, to open it, to search it; memory.
+"""Time and memory of BM25 over a million passages: to build, to open and to search the index.
 
     python -m benchmarks.bm25_million [--passages 1000000]
 
 Takes one to two minutes and 1.5 GB of memory; the files, 0.6 GB, are in a temporary folder. The
 text is drawn from a seed: passages of 30 to 60 words of a vocabulary of 300,000, whose frequencies
-fall as those of English do. Queries are eight words of one passage, so most have frequent words.
-Each stage has a process of its own; searches run on one core.
+fall as those of English words do. A query is eight words of one passage, so most queries have
+frequent words. Each stage runs in a process of its own; searches run on one core.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BATCH = 10_000
 
 
 def make_words() -> list[str]:
-    """Words, the most frequent first: those English has most of, the world's, then made-up ones."""
+    """Return the words by frequency: English stop words, the world's words, made-up words."""
     from bm25s.stopwords import STOPWORDS_EN
 
     known = [*STOPWORDS_EN, *filter(str.isalpha, vocabulary())]
@@ -63,30 +63,30 @@ def write_corpus(path: Path, num_passages: int) -> None:
 
 
 def in_fresh_process(function: Callable[..., Any], *arguments: object) -> Any:
-    """What ``function`` returns in a process that has imported nothing before."""
+    """Call ``function`` in a process that has imported nothing yet, and return its result."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
         return executor.submit(function, *arguments).result()
 
 
 def memory_mb(field: str) -> float:
-    """A field of the process's status: VmHWM (peak), VmRSS, RssAnon (without mapped files)."""
+    """Return a field of /proc/self/status: VmHWM (peak), VmRSS, RssAnon (no mapped files)."""
     status = Path("/proc/self/status")
     match = re.search(rf"{field}:\s*(\d+)", status.read_text()) if status.exists() else None
     return int(match[1]) / 1024 if match else float("nan")
 
 
 def build(corpus: Path, folder: Path) -> tuple[float, float]:
-    """Seconds to build the index, and the peak of memory in MB."""
+    """Build the index; return the seconds, imports included, and the peak of memory in MB."""
     start = time.perf_counter()
-    from zs_env.engines.bm25 import load
+    from zs_env.engines.bm25 import load  # its time counts
 
     load(corpus, index=folder)
     return time.perf_counter() - start, memory_mb("VmHWM")
 
 
 def use(corpus: Path, folder: Path) -> dict[str, Any]:
-    """Open the index, search it, and compare with full scoring; memory in MB."""
-    if hasattr(os, "sched_setaffinity"):
+    """Open the index, search it, and compare with full scoring; return seconds and MB."""
+    if hasattr(os, "sched_setaffinity"):  # run on one core
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     start = time.perf_counter()
     from zs_env.engines.bm25 import load
@@ -121,7 +121,7 @@ def use(corpus: Path, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Print every figure beside its limit."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--passages", type=int, default=1_000_000)
+    parser.add_argument("--passages", type=int, default=1_000_000, help="number of passages")
     num_passages = parser.parse_args().passages
     with tempfile.TemporaryDirectory() as temporary:
         corpus, folder = Path(temporary, "passages.jsonl"), Path(temporary, "index")

@@ -1,10 +1,10 @@
-"""A server that plays a language model behind an OpenAI-compatible API, slow and faulty as told.
+"""Mock of a language model behind an OpenAI-compatible API, with chosen latency and faults.
 
     python -m benchmarks.chat_server --port 8123 --median-ms 150 --sigma 0.6 --fault-rate 0.05
 
-It writes `Doc 1:` lines that follow from the prompt and the seed, so a reply that goes to another
-request shows. How long a reply takes follows from them too, and whether it fails from how often
-they were asked since the last POST to /forget, so that two clients meet the same server.
+A reply is `Doc 1:` lines that follow from the prompt and the seed, so a reply to another request is
+noticed. Its latency follows from them too. Whether it fails follows from them and from the number
+of attempts since the last POST to /forget. So two clients meet the same server.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ NORMAL = statistics.NormalDist()
 
 @dataclass
 class Reply:
-    """What the server answers to one request.
+    """Reply of the server to one request.
 
     Attributes:
-        text: the message of the completion.
-        delay_s: seconds before the answer.
-        status: of HTTP.
-        headers: of HTTP.
-        body: sent as it is, in place of a completion.
-        cut: announce the whole body, send half of it, and close the connection.
+        text: message of the completion.
+        delay_s: seconds before the reply.
+        status: HTTP status.
+        headers: HTTP headers.
+        body: body to send in place of a completion.
+        cut: whether to announce the whole body, send half of it, and close the connection.
         hang: never answer.
         raw: sent in place of an HTTP response, and the connection is closed.
     """
@@ -59,11 +59,11 @@ class Reply:
 
 
 Plan = Callable[[dict[str, Any], int], Reply]
-"""What to answer to a body that was sent so many times before."""
+"""Function from a request's body, and how often it was sent before, to the reply."""
 
 
 def documents(body: dict[str, Any]) -> str:
-    """Lines of documents that follow from the prompt and the seed."""
+    """Return lines of documents that follow from the prompt and the seed."""
     key = _key(body)
     return "\n".join(
         f"Doc {i}: page {keyed_random.derive_key(key, i) % 10**9} says so"
@@ -72,7 +72,7 @@ def documents(body: dict[str, Any]) -> str:
 
 
 def good(body: dict[str, Any], _: int = 0) -> Reply:
-    """Documents at once."""
+    """Return documents, without delay."""
     return Reply(documents(body))
 
 
@@ -104,17 +104,17 @@ FAULTS: dict[str, Callable[[dict[str, Any]], Reply]] = {
     "no HTTP": lambda _: Reply(raw=b"SSH-2.0 what?\r\n\r\n"),
     "silence": lambda _: Reply(raw=b""),
 }
-"""Name -> how the server misbehaves."""
+"""Replies with a fault, by its name."""
 
 
 def realistic(median_s: float, sigma: float, fault_rate: float, faults: Sequence[str]) -> Plan:
-    """A plan with log-normal latency, of which a share goes wrong.
+    """Return a plan with log-normal latency, in which a share of the replies has a fault.
 
     Args:
-        median_s: of the latency.
-        sigma: of its logarithm.
-        fault_rate: share of replies that fail; each attempt draws anew.
-        faults: names of `FAULTS` to draw from.
+        median_s: median of the latency, in seconds.
+        sigma: standard deviation of its logarithm.
+        fault_rate: share of replies with a fault, drawn anew for each attempt.
+        faults: names in `FAULTS` to draw from.
     """
 
     def plan(body: dict[str, Any], attempt: int) -> Reply:
@@ -124,6 +124,7 @@ def realistic(median_s: float, sigma: float, fault_rate: float, faults: Sequence
             reply = FAULTS[faults[drawn]](body)
         else:
             reply = good(body)
+        # The quantile of 0 is infinite.
         normal = NORMAL.inv_cdf(keyed_random.uniform("latency", key) or 0.5)
         reply.delay_s = median_s * math.exp(sigma * normal)
         return reply
@@ -132,13 +133,13 @@ def realistic(median_s: float, sigma: float, fault_rate: float, faults: Sequence
 
 
 class ChatServer:
-    """The server: ``plan`` says what it answers.
+    """Server whose replies follow from ``plan``.
 
     Attributes:
-        num_requests: requests so far.
-        in_flight: requests being answered.
-        most_in_flight: most that were at the same time.
-        headers: of the last request.
+        num_requests: number of requests so far.
+        in_flight: number of requests being answered.
+        most_in_flight: largest ``in_flight`` so far.
+        headers: headers of the last request.
     """
 
     def __init__(self, plan: Plan = good) -> None:
@@ -148,7 +149,7 @@ class ChatServer:
         self._asked: Counter[str] = Counter()
 
     def app(self) -> web.Application:
-        """The routes of the API."""
+        """Return an application with the routes of the API."""
         app = web.Application()
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
@@ -194,7 +195,7 @@ async def _answer(request: web.Request, asked: dict[str, Any], reply: Reply) -> 
         await response.write(body)
         return response
     await response.write(body[: len(body) // 2])
-    if request.transport is not None:
+    if request.transport is not None:  # closed without the rest of the body
         request.transport.abort()
     return response
 
@@ -229,12 +230,12 @@ def _key(body: dict[str, Any]) -> str:
 
 @contextmanager
 def running(app: web.Application, port: int = 0) -> Iterator[str]:
-    """Serve ``app`` from a thread; gives its address."""
+    """Serve ``app`` from a thread, and yield its address."""
     loop = asyncio.new_event_loop()
     started: list[int] = []
 
     async def start() -> web.AppRunner:
-        # Handlers end with their clients, the hanging ones too.
+        # Handlers are cancelled with their clients, even those that hang.
         runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True
         )
@@ -269,11 +270,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--port", type=int, default=8123, help="0 for a free one")
-    parser.add_argument("--median-ms", type=float, default=150.0, help="median latency")
+    parser.add_argument("--port", type=int, default=8123, help="port; 0 for a free one")
+    parser.add_argument("--median-ms", type=float, default=150.0, help="median of the latency")
     parser.add_argument("--sigma", type=float, default=0.6, help="spread of the latency")
     parser.add_argument("--fault-rate", type=float, default=0.0, help="share of faulty replies")
-    parser.add_argument("--faults", default="500", help=f"comma-separated, of {list(FAULTS)}")
+    parser.add_argument("--faults", default="500", help=f"comma-separated names of {list(FAULTS)}")
     options = parser.parse_args()
     faults = options.faults.split(",")
     plan = realistic(options.median_ms / 1000, options.sigma, options.fault_rate, faults)

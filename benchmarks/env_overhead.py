@@ -1,10 +1,10 @@
-"""What the environment costs: steps a second with an engine that answers at once, memory, start-up.
+"""Overhead of the environment: steps per second with an instant engine, memory, start-up.
 
     python -m benchmarks.env_overhead
 
-Takes about two minutes, on one core. Episodes are two searches, each answered with five documents
+Takes about two minutes, on one core. An episode is two searches, each answered with five documents
 of 30 words, and an answer. Machines are noisy: a rate is the best of many short windows, and the
-median stands beside it. Start-up is measured in processes of their own.
+median is printed beside it. Start-up is measured in fresh processes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WINDOW_S = 0.1
 
 
 class InstantEngine(SearchEngine):
-    """Returns the same five documents of 30 words for every search."""
+    """Engine that returns the same five documents of 30 words for every search."""
 
     def __init__(self) -> None:
         text = (
@@ -45,12 +45,12 @@ class InstantEngine(SearchEngine):
         self.result = SearchResult(tuple(Document(f"{text} {i}") for i in range(5)))
 
     def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
-        """Answer without thinking."""
+        """Return the same result for each request."""
         return [self.result] * len(requests)
 
 
 def measure_rate(step: Callable[[], int]) -> tuple[float, float]:
-    """Environment steps a second: the best and the median window. ``step`` returns its steps."""
+    """Return steps per second of the best and the median window; ``step`` returns its steps."""
     rates = []
     for _ in range(NUM_WINDOWS):
         steps, start = 0, time.perf_counter()
@@ -61,7 +61,7 @@ def measure_rate(step: Callable[[], int]) -> tuple[float, float]:
 
 
 def vector_step(num_envs: int, sync: bool = False) -> Callable[[], int]:
-    """A function that steps a vector environment once."""
+    """Return a function that steps a vector environment once."""
     kwargs = {"num_envs": num_envs, "engine": InstantEngine()}
     envs: gym.vector.VectorEnv[tuple[str, ...], Sequence[str]]
     if sync:
@@ -87,7 +87,7 @@ def vector_step(num_envs: int, sync: bool = False) -> Callable[[], int]:
 
 
 def single_step() -> Callable[[], int]:
-    """A function that plays one episode in a single environment, as ``gym.make`` gives it."""
+    """Return a function that plays one episode in a single environment of ``gym.make``."""
     env = gym.make("ZeroSearch-v0", engine=InstantEngine())
 
     def step() -> int:
@@ -100,8 +100,8 @@ def single_step() -> Callable[[], int]:
 
 
 def memory_per_env(num_envs: int) -> float:
-    """Bytes an environment of the native vector env holds, at the end of its second search."""
-    ZeroSearchEnv().reset(seed=0)  # the world, which all share
+    """Return the bytes that one of ``num_envs`` environments holds after two searches."""
+    ZeroSearchEnv().reset(seed=0)  # load the world, which all share, beforehand
     tracemalloc.start()
     envs = ZeroSearchVectorEnv(num_envs=num_envs, engine=InstantEngine())
     envs.reset(seed=0)
@@ -109,12 +109,12 @@ def memory_per_env(num_envs: int) -> float:
         observations = envs.step([turn] * num_envs)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    del observations
+    del observations  # kept until now, to be counted
     return held / num_envs
 
 
 def run_python(code: str) -> list[float]:
-    """The numbers that a fresh process prints; the best of three by the first."""
+    """Return the numbers that ``code`` prints, of the fastest of three fresh processes."""
     command = [sys.executable, "-c", code]
     outputs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in "123"]
     return min([float(number) for number in output.stdout.split()] for output in outputs)
@@ -137,7 +137,7 @@ MAKE = (
 
 def main() -> None:
     """Print every figure beside its limit."""
-    if hasattr(os, "sched_setaffinity"):
+    if hasattr(os, "sched_setaffinity"):  # run on one core
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     print("steps a second (best / median window)                    limit")
     for name, limit, step in [

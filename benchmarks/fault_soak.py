@@ -1,12 +1,11 @@
-"""An hour's worth of faults in minutes: 20,000 searches against servers that misbehave.
+"""Soak test with faults: 20,000 searches against servers that misbehave.
 
     python -m benchmarks.fault_soak
 
-Three of ten replies are errors of every kind (HTTP 500, 429, cut, not JSON, never ending),
-one of the two servers is killed and comes back, and another process keeps a core busy. Every
-episode must end, answered or with `search_failed`; those that were answered must be what they are
-with a server without faults; and memory must stay flat. Takes about a minute; exits with status
-1 if something does not hold.
+Three of ten replies are errors of every kind (HTTP 500, 429, cut, not JSON, never ending), one of
+the two servers is killed and restarted, and another process keeps a core busy. Every episode must
+end, answered or with `search_failed`; the answered ones must be the same as with a server without
+faults; and memory must stay flat. Takes about a minute; exits with status 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -24,44 +23,45 @@ from benchmarks.rollout_latency import body_of, policy
 from zs_env import Episode
 from zs_env.engines import SearchEngine, checked_search, load_engine
 from zs_env.envs.pool import EpisodePool
-from zs_env.factory import EpisodeFactory
+from zs_env.episodes import EpisodeSource
+from zs_env.settings import TextSettings
 
 FAULTS = "500,429,cut,malformed,html,no choice,hang"
 NUM_EPISODES = 256
 MAX_GROWTH_MB = 20.0
 WARM_UP = 0.2
-"""Share of the searches after which memory is first looked at."""
+"""Share of the searches after which memory is first read."""
 
 KILLED, RESTARTED = 0.4, 0.6
-"""Shares of the searches after which one server is killed, and comes back."""
+"""Shares of the searches after which one server is killed, and restarted."""
 
 SPIN = "while True: pass"
 
 
 class Servers:
-    """Two servers of faults, on ports that stay."""
+    """Two servers with faults, on fixed ports."""
 
     def __init__(self) -> None:
         self.ports = [_free_port(), _free_port()]
         self.processes = [self._start(port) for port in self.ports]
 
     def kill(self) -> None:
-        """Kill the second."""
+        """Kill the second server."""
         self.processes[1].kill()
         self.processes[1].wait()
 
     def restart(self) -> None:
-        """Start the second again."""
+        """Restart the second server, on the same port."""
         self.processes[1] = self._start(self.ports[1])
 
     def stop(self) -> None:
-        """Kill both."""
+        """Kill both servers."""
         for process in self.processes:
             process.kill()
             process.wait()
 
     def urls(self) -> list[str]:
-        """Their base URLs."""
+        """Return the base URLs of both servers."""
         return [f"http://127.0.0.1:{port}/v1" for port in self.ports]
 
     def _start(self, port: int) -> subprocess.Popen[str]:
@@ -69,7 +69,7 @@ class Servers:
         command += ["--median-ms", "20", "--fault-rate", "0.3", "--faults", FAULTS]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
-        process.stdout.readline()
+        process.stdout.readline()  # its address, printed once it listens
         return process
 
 
@@ -81,13 +81,13 @@ def _free_port() -> int:
 
 
 def resident_mb() -> float:
-    """Resident memory of this process, in MB."""
+    """Return the resident memory of this process, in MB."""
     text = Path("/proc/self/status").read_text()
     return int(text.split("VmRSS:")[1].split()[0]) / 1024
 
 
 class Soak:
-    """Plays episodes until ``num_searches`` searches were answered or failed."""
+    """Run of episodes, until ``num_searches`` searches were answered or failed."""
 
     def __init__(self, engine: SearchEngine, servers: Servers, num_searches: int) -> None:
         self.pool = EpisodePool(NUM_EPISODES, engine=engine)
@@ -105,7 +105,7 @@ class Soak:
         ]
 
     def run(self) -> None:
-        """Play."""
+        """Play the episodes."""
         self._begin(range(NUM_EPISODES), seed=0)
         while self.pool.num_running:
             ready = self.pool.recv()
@@ -135,16 +135,14 @@ class Soak:
 
 
 def count_wrong(transcripts: dict[tuple[str, int], int]) -> int:
-    """Episodes that are not what they are without faults."""
-    engine = load_engine(
-        "simulated", {"llm": "scripted", "script": lambda request: documents(body_of(request))}
-    )
-    factory = EpisodeFactory(engine=engine)
+    """Count the episodes whose transcript differs from that without faults."""
+    script = lambda request: documents(body_of(request))  # noqa: E731
+    engine = load_engine({"name": "simulated", "llm": "scripted", "script": script})
+    settings = TextSettings(engine=engine)
+    source = EpisodeSource(settings, settings.limits)
     wrong = 0
     for (question_id, key), seen in transcripts.items():
-        question = factory.find(question_id)
-        assert question is not None
-        episode = factory.make(question, key, 0.0)
+        episode = source.make(source.find(question_id), key, 0.0)
         while not episode.finished:
             request = episode.act(policy(episode))
             if request is not None:
@@ -154,17 +152,18 @@ def count_wrong(transcripts: dict[tuple[str, int], int]) -> int:
 
 
 def main() -> None:
-    """Play, and print what must hold."""
+    """Play, and print each figure beside its limit."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--searches", type=int, default=20_000)
+    parser.add_argument("--searches", type=int, default=20_000, help="number of searches")
     options = parser.parse_args()
     servers = Servers()
     spinner = subprocess.Popen([sys.executable, "-c", SPIN])
     try:
         limits = {"timeout_s": 1.0, "deadline_s": 20.0, "max_attempts": 8}
-        engine = load_engine("simulated", {"base_url": servers.urls(), "model": MODEL, **limits})
+        server = {"base_url": servers.urls(), "model": MODEL}
+        engine = load_engine({"name": "simulated", **server, **limits})
         soak = Soak(engine, servers, options.searches)
         start = time.perf_counter()
         soak.run()

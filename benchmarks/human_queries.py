@@ -1,6 +1,7 @@
 """Queries as people type them, none of them a phrasing of the embedded world's own grammar.
 
-By relation; ``{s}`` is the subject. They show that the engine ``world`` reads free-form queries.
+The keys are relations; ``{s}`` is the subject. They test that the engine ``world`` reads free-form
+queries.
 """
 
 HUMAN_QUERIES = {

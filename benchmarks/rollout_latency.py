@@ -1,12 +1,12 @@
-"""How fast episodes go on while a simulation LLM is slow: beside what no client can beat.
+"""Time of episodes with a slow simulation LLM, as a multiple of the least that a client can take.
 
     python -m benchmarks.rollout_latency
 
-A server with log-normal latency (median 150 ms, sigma 0.6, fixed for each episode and turn) plays
-the simulation LLM, in a process of its own; a scripted policy searches once to three times and
+A server with log-normal latency (median 150 ms, sigma 0.6, fixed for each episode and turn) stands
+for the simulation LLM, in a process of its own; a scripted policy searches one to three times and
 answers. The floor is asyncio and aiohttp alone, sending the same requests. Each figure is the
-median of three runs that take turns (of ten threads: one run). Takes about three minutes; exits
-with status 1 if a limit is missed.
+median of three interleaved runs (of ten threads: one run). Takes about three minutes; exits with
+status 1 if a limit is missed.
 """
 
 from __future__ import annotations
@@ -31,29 +31,30 @@ from zs_env import Episode, SearchEngine, keyed_random
 from zs_env.engines import checked_search, load_engine
 from zs_env.envs.pool import EpisodePool
 from zs_env.envs.text_vector_env import ZeroSearchVectorEnv
-from zs_env.factory import EpisodeFactory, EpisodeStream
+from zs_env.episodes import EpisodeSource, EpisodeStream
 from zs_env.llm import ChatRequest
+from zs_env.settings import TextSettings
 from zs_env.tokens.rollout import rollout
 
 ANSWER = "<think>I know enough.</think><answer>Lima</answer>"
 NUM_RUNS = 3
 MAX_CPU_MS = 2.0
 SHARES = (0.46, 0.80)
-"""Share of episodes that search at most once, and at most twice: 1.74 searches in the mean."""
+"""Shares of episodes that search at most once, and at most twice: 1.74 searches in the mean."""
 
 Results = list[tuple[str, float]]
-"""The transcript and the reward of each episode."""
+"""Transcript and reward of each episode."""
 
 
 class Cost(NamedTuple):
-    """What a run took."""
+    """Time of a run: by the clock, and of the processor."""
 
     wall_s: float
     cpu_s: float
 
 
 class Setting(NamedTuple):
-    """What all clients play: ``num_episodes`` episodes, against ``engine`` at ``base_url``."""
+    """Task of all clients: ``num_episodes`` episodes, with ``engine`` at ``base_url``."""
 
     num_episodes: int
     base_url: str
@@ -61,7 +62,7 @@ class Setting(NamedTuple):
 
 
 def policy(episode: Episode) -> str:
-    """Searches as often as is drawn for the episode, then answers."""
+    """Search as often as is drawn for the episode, then answer."""
     drawn = keyed_random.uniform("searches", episode.key)
     if episode.num_searches < 1 + sum(drawn >= share for share in SHARES):
         return f"<think>I lack a fact.</think><search>fact {episode.turn}</search>"
@@ -69,18 +70,19 @@ def policy(episode: Episode) -> str:
 
 
 def begin(setting: Setting) -> list[Episode]:
-    """The episodes, before their first turn: those of environments with seeds 0, 1, …."""
-    factory = EpisodeFactory(engine=setting.engine)
-    return [EpisodeStream(factory, seed).next(0.0) for seed in range(setting.num_episodes)]
+    """Make the episodes with which environments of seeds 0, 1, … begin."""
+    settings = TextSettings(engine=setting.engine)
+    source = EpisodeSource(settings, settings.limits)
+    return [EpisodeStream(source, seed).next(0.0) for seed in range(setting.num_episodes)]
 
 
 def results_of(episodes: Sequence[Episode]) -> Results:
-    """How they went."""
+    """Return transcript and reward of each episode."""
     return [(episode.transcript, episode.reward) for episode in episodes]
 
 
 def play_pool(setting: Setting) -> Results:
-    """`EpisodePool`, whoever is ready."""
+    """Play with `EpisodePool`, each episode as soon as it is ready."""
     pool = EpisodePool(setting.num_episodes, engine=setting.engine, observation="delta")
     pool.reset(seed=0)
     while pool.num_running:
@@ -91,21 +93,21 @@ def play_pool(setting: Setting) -> Results:
 
 
 class ByteTokenizer:
-    """A token for each byte of a text, and one for its end."""
+    """Tokenizer with a token for each byte of a text, and one for its end."""
 
     eos_token_id = 256
 
     def encode(self, text: str, *, add_special_tokens: bool, **_: Any) -> list[int]:
-        """The bytes of ``text``."""
+        """Return the bytes of ``text``."""
         return list(text.encode())
 
     def decode(self, token_ids: list[int]) -> str:
-        """The text of bytes."""
+        """Return the text of bytes."""
         return bytes(token_ids).decode()
 
 
 def play_rollout(setting: Setting) -> Results:
-    """`rollout`, all at once on one event loop."""
+    """Play with `rollout`, all episodes at once on one event loop."""
     tokenizer = ByteTokenizer()
 
     async def play(episode: Episode) -> None:
@@ -126,7 +128,7 @@ def play_rollout(setting: Setting) -> Results:
 
 
 def play_lock_step(setting: Setting) -> Results:
-    """`ZeroSearchVectorEnv`: the next turn begins when the slowest search has its documents."""
+    """Play with `ZeroSearchVectorEnv`: each turn waits for the slowest search of the last."""
     envs = ZeroSearchVectorEnv(setting.num_episodes, engine=setting.engine, observation="delta")
     envs.reset(seed=0)
     first = envs.episodes
@@ -136,7 +138,7 @@ def play_lock_step(setting: Setting) -> Results:
 
 
 def play_ten_threads(setting: Setting) -> Results:
-    """Lock-step too, with ten threads that each wait for one search, as in the reference code."""
+    """Play in lock-step, with ten threads that wait for one search each, as the reference does."""
     episodes = begin(setting)
     with ThreadPoolExecutor(10) as executor:
         while running := [episode for episode in episodes if not episode.finished]:
@@ -151,14 +153,14 @@ def play_ten_threads(setting: Setting) -> Results:
 
 
 def record_bodies(num_episodes: int) -> list[list[dict[str, Any]]]:
-    """What the engine posts for each episode, turn by turn."""
+    """Return the bodies that the engine posts for each episode, turn by turn."""
     asked: dict[str, ChatRequest] = {}
 
     def note(request: ChatRequest) -> str:
         asked[request.messages[0].content + str(request.seed)] = request
         return "\n".join(f"Doc {i}: page" for i in range(1, 6))
 
-    engine = load_engine("simulated", {"llm": "scripted", "script": note})
+    engine = load_engine({"name": "simulated", "llm": "scripted", "script": note})
     bodies: list[list[dict[str, Any]]] = []
     for episode in begin(Setting(num_episodes, "", engine)):
         asked.clear()
@@ -171,14 +173,14 @@ def record_bodies(num_episodes: int) -> list[list[dict[str, Any]]]:
 
 
 def body_of(request: ChatRequest) -> dict[str, Any]:
-    """What a server is posted for ``request``."""
+    """Return the body that is posted to a server for ``request``."""
     body = {"model": MODEL, **asdict(request)}
     body["messages"] = [message._asdict() for message in request.messages]
     return body
 
 
 def floor(setting: Setting, bodies: Sequence[Sequence[dict[str, Any]]]) -> None:
-    """Nothing but asyncio and aiohttp."""
+    """Send the same bodies with asyncio and aiohttp alone."""
 
     async def play(session: aiohttp.ClientSession, turns: Sequence[dict[str, Any]]) -> None:
         for body in turns:
@@ -194,7 +196,8 @@ def floor(setting: Setting, bodies: Sequence[Sequence[dict[str, Any]]]) -> None:
 
 
 def measure(setting: Setting, play: Callable[[Setting], object]) -> tuple[Cost, object]:
-    """Seconds and processor seconds of ``play``, and what it returned."""
+    """Call ``play``; return its time and its result."""
+    # Without its memory of attempts, the server gives each client the same faults.
     forget = setting.base_url.replace("/v1", "/forget")
     urllib.request.urlopen(urllib.request.Request(forget, method="POST")).close()
     start, cpu = time.perf_counter(), time.process_time()
@@ -204,7 +207,7 @@ def measure(setting: Setting, play: Callable[[Setting], object]) -> tuple[Cost, 
 
 @contextmanager
 def server(fault_rate: float) -> Iterator[str]:
-    """A slow server in a process of its own; gives its base URL."""
+    """Run a slow server in a process of its own, and yield its base URL."""
     command = [sys.executable, "-m", "benchmarks.chat_server", "--port", "0"]
     command += ["--fault-rate", str(fault_rate)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -226,12 +229,12 @@ CLIENTS: dict[str, Callable[[Setting], Results]] = {
 
 
 class Comparison:
-    """All clients on the same episodes.
+    """Comparison of all clients on the same episodes.
 
     Args:
-        num_episodes: how many.
-        fault_rate: share of replies that are errors; the floor is measured without.
-        limit: most that a client without a barrier may take, as a multiple of the floor.
+        num_episodes: number of episodes.
+        fault_rate: share of replies that are errors; the floor is measured without errors.
+        limit: longest time of a client without a barrier, as a multiple of the floor.
     """
 
     def __init__(self, num_episodes: int, fault_rate: float, limit: float) -> None:
@@ -244,10 +247,15 @@ class Comparison:
         self.results: list[object] = []
 
     def run(self, num_runs: int) -> None:
-        """Let the clients take turns; the reference's way, which takes long, has one."""
+        """Run the clients in turn, ``num_runs`` times; ten threads, which take long, only once."""
         with server(0.0) as good_url, server(self.fault_rate) as url:
-            options = {"base_url": url, "model": MODEL, "max_concurrency": 2048}
-            setting = Setting(self.num_episodes, url, load_engine("simulated", options))
+            options = {
+                "name": "simulated",
+                "base_url": url,
+                "model": MODEL,
+                "max_concurrency": 2048,  # more than the default sizes need
+            }
+            setting = Setting(self.num_episodes, url, load_engine(options))
             ground = setting._replace(base_url=good_url)
             for run in range(num_runs):
                 self._measure(FLOOR, ground, lambda _: floor(ground, self.bodies))
@@ -257,7 +265,7 @@ class Comparison:
             setting.engine.close()
 
     def report(self) -> bool:
-        """Print what each client took; whether all holds that must."""
+        """Print the times of each client, and return whether all limits hold."""
         faults = f", {self.fault_rate:.0%} of replies are errors" if self.fault_rate else ""
         same = all(result == self.results[0] for result in self.results)
         print(f"\n{self.num_episodes} episodes, {self.num_searches} searches{faults}")
@@ -268,6 +276,7 @@ class Comparison:
         base = statistics.median(cost.wall_s for cost in self.costs[FLOOR])
         wall = statistics.median(cost.wall_s for cost in self.costs[name])
         cpu_ms = 1000 * statistics.median(c.cpu_s for c in self.costs[name]) / self.num_searches
+        # The limits are for 256 episodes, and for clients without a barrier.
         bounded = self.num_episodes == 256 and CLIENTS.get(name) in (play_pool, play_rollout)
         bound = f"   <= {self.limit:.2f}, <= {MAX_CPU_MS:.0f} ms" if bounded else ""
         print(f"  {name:<26} {wall:6.2f} s  {wall / base:6.2f} x  {cpu_ms:5.2f} ms CPU{bound}")
@@ -284,9 +293,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sizes", type=int, nargs="*", default=[64, 256, 1024])
-    parser.add_argument("--fault-sizes", type=int, nargs="*", default=[256])
-    parser.add_argument("--runs", type=int, default=NUM_RUNS)
+    parser.add_argument(
+        "--sizes", type=int, nargs="*", default=[64, 256, 1024], help="numbers of episodes"
+    )
+    parser.add_argument(
+        "--fault-sizes", type=int, nargs="*", default=[256], help="the same, with faulty replies"
+    )
+    parser.add_argument("--runs", type=int, default=NUM_RUNS, help="runs of each client")
     options = parser.parse_args()
     plans = [(size, 0.0, 1.10) for size in options.sizes]
     plans += [(size, 0.05, 1.50) for size in options.fault_sizes]

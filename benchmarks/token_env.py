@@ -1,14 +1,14 @@
-"""What the token environment costs: of MaskablePPO's time, token steps a second, and memory.
+"""Overhead of the token environment: share of MaskablePPO's time, steps per second, memory.
 
     python -m benchmarks.token_env
 
-Takes about two minutes; exits with 1 if a limit is missed. Searches are answered by the engine
-`world`. MaskablePPO trains the small policy of `agents.sb3`, on all cores: the larger the policy,
-the smaller the share of the environment. The rest is measured on one core. There tokens are drawn
-at random among those that the masks allow, and the time that drawing takes is left out. Such a
-policy thinks until its turn is nearly full, so turns of 8 tokens, which search or answer in every
-eighth step, are measured beside those of 64. Machines are noisy: a rate is the best of many short
-windows, and the median stands beside it.
+Takes about two minutes; exits with status 1 if a limit is missed. The engine `world` answers the
+searches. MaskablePPO trains the small policy of `agents.sb3` on all cores: the larger the policy,
+the smaller the share of the environment. The rest is measured on one core, with tokens drawn at
+random among those that the masks allow; the time of drawing is left out. Such a policy thinks until
+its turn is nearly full, so turns of 8 tokens, which search or answer in every eighth step, are
+measured beside those of 64. Machines are noisy: a rate is the best of many short windows, and the
+median is printed beside it.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ SIZES = ("small", "tiny")
 
 
 class RandomPlay:
-    """Steps a vector environment with allowed tokens, and takes the time of its steps alone.
+    """Random play of a vector environment with allowed tokens; only its own steps are timed.
 
     Args:
         envs: token environments.
-        seed: of the episodes and the tokens.
+        seed: seed of the episodes and the tokens.
     """
 
     def __init__(self, envs: gym.vector.VectorEnv[Any, Any, Any], seed: int = 0) -> None:
@@ -51,9 +51,9 @@ class RandomPlay:
         self._masks = envs.reset(seed=seed)[1]["action_mask"]
 
     def step(self) -> float:
-        """Take a step; the seconds that the environment took."""
+        """Take a step, and return the seconds that the environment took."""
         chances = self._draw.random(self._masks.shape, dtype=np.float32) * self._masks
-        tokens = chances.argmax(axis=1)
+        tokens = chances.argmax(axis=1)  # uniform among the allowed tokens
         start = time.perf_counter()
         infos = self._envs.step(tokens)[-1]
         elapsed = time.perf_counter() - start
@@ -61,7 +61,7 @@ class RandomPlay:
         return elapsed
 
     def rates(self) -> tuple[float, float]:
-        """Token steps a second: the best and the median window."""
+        """Return token steps per second of the best and the median window."""
         rates = []
         for _ in range(NUM_WINDOWS):
             num_steps, elapsed = 0, 0.0
@@ -73,7 +73,7 @@ class RandomPlay:
 
 
 def make_sync(num_envs: int, **kwargs: Any) -> gym.vector.SyncVectorEnv:
-    """Gymnasium's own vector environment over single ones."""
+    """Make Gymnasium's own vector environment over single ones."""
     return gym.vector.SyncVectorEnv(
         [lambda: ZeroSearchTokenEnv(**kwargs)] * num_envs,
         autoreset_mode=gym.vector.AutoresetMode.SAME_STEP,
@@ -81,24 +81,24 @@ def make_sync(num_envs: int, **kwargs: Any) -> gym.vector.SyncVectorEnv:
 
 
 def make_native(num_envs: int, **kwargs: Any) -> ZeroSearchTokenVectorEnv:
-    """The native one."""
+    """Make the native vector environment."""
     return ZeroSearchTokenVectorEnv(num_envs, autoreset_mode="SameStep", **kwargs)
 
 
 class TimedVecEnv(TokenVecEnv):
-    """Adds up the seconds that steps and masks take."""
+    """`TokenVecEnv` that adds up the seconds of steps and masks."""
 
     seconds = 0.0
 
     def step_wait(self) -> Any:
-        """Take the step, and its time."""
+        """Take the step, and add its time."""
         start = time.perf_counter()
         result = super().step_wait()
         self.seconds += time.perf_counter() - start
         return result
 
     def env_method(self, method_name: str, *args: Any, **kwargs: Any) -> list[Any]:
-        """Call the method, and take its time."""
+        """Call the method, and add its time."""
         start = time.perf_counter()
         result = super().env_method(method_name, *args, **kwargs)
         self.seconds += time.perf_counter() - start
@@ -106,7 +106,7 @@ class TimedVecEnv(TokenVecEnv):
 
 
 def print_share() -> bool:
-    """Share of MaskablePPO's time that the environment takes; True if it is small enough."""
+    """Print the environment's share of MaskablePPO's time; return whether it is small enough."""
     print("share of MaskablePPO's time, tiny world")
     small_enough = True
     for num_envs in (64, 128):
@@ -127,7 +127,7 @@ def print_share() -> bool:
 
 
 def print_rates() -> bool:
-    """Steps a second by world, turn length and number of environments; True if fast enough."""
+    """Print the steps per second of each configuration; return whether they are fast enough."""
     fast_enough = True
     print(f"token steps a second (best / median window){'limit':>27}")
     for size in SIZES:
@@ -146,10 +146,10 @@ def print_rates() -> bool:
 
 
 def print_memory() -> None:
-    """Memory that an environment of the native vector environment holds, contexts of 1,024."""
+    """Print the memory of one native environment, with a context of 1,024 tokens."""
     print("memory of an environment after 200 steps, kB")
     for size in SIZES:
-        make_native(1, world_size=size).reset(seed=0)  # the world, which all share
+        make_native(1, world_size=size).reset(seed=0)  # load the world, which all share, beforehand
         for num_envs in (64, 256):
             tracemalloc.start()
             play = RandomPlay(make_native(num_envs, world_size=size, max_turn_tokens=8))
@@ -163,7 +163,7 @@ def print_memory() -> None:
 def main() -> None:
     """Print every figure beside its limit."""
     small_enough = print_share()
-    if hasattr(os, "sched_setaffinity"):
+    if hasattr(os, "sched_setaffinity"):  # the rest runs on one core
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     fast_enough = print_rates()
     print_memory()

@@ -1,4 +1,4 @@
-"""Where the time of training goes.
+"""Shares of the time of training.
 
     python -m benchmarks.training
 
@@ -20,15 +20,15 @@ from agents.ppo import PPOConfig, train
 from agents.training.metrics import read_metrics
 
 WARM_UP = 1
-"""Updates that are not counted: the first one allocates."""
+"""Number of first updates that are not counted: they allocate memory."""
 
 
 def main(updates: int = 6, questions_per_update: int = 256) -> None:
-    """Measure.
+    """Train with PPO, and print where the time goes.
 
     Args:
-        updates: rounds, of which the first is not counted.
-        questions_per_update: episodes of a round.
+        updates: number of updates, of which the first is not counted.
+        questions_per_update: number of episodes of an update.
     """
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
@@ -42,17 +42,17 @@ def main(updates: int = 6, questions_per_update: int = 256) -> None:
                 save_every=updates,
             )
         )
-        rows = [row for row in read_metrics(run) if row["update"] > WARM_UP]
+        metrics = [m for m in read_metrics(run) if m["update"] > WARM_UP]
 
     def total(name: str) -> float:
-        return sum(row[name] for row in rows)
+        return sum(m[name] for m in metrics)
 
     seconds = total("time/update")
     generation, environment = total("time/generation"), total("time/environment")
     learning = total("time/score") + total("time/learn")
-    sampled = sum(row["episodes"] * row["response_length"] for row in rows)
-    tokens = sum(row["episodes"] * row["length"] for row in rows)
-    print(f"update             {seconds / len(rows):8.2f} s")
+    sampled = sum(m["episodes"] * m["response_length"] for m in metrics)
+    tokens = sum(m["episodes"] * m["length"] for m in metrics)
+    print(f"update             {seconds / len(metrics):8.2f} s")
     print(f"episodes           {total('episodes') / seconds:8.1f} /s")
     print(f"rollout            {sampled / generation:8.0f} sampled tokens/s")
     print(f"update             {tokens / learning:8.0f} tokens/s, scored and learned from")
@@ -62,6 +62,7 @@ def main(updates: int = 6, questions_per_update: int = 256) -> None:
     print(f"other              {1 - (generation + environment + learning) / seconds:8.1%}")
     share = environment / seconds + 1 - (generation + environment + learning) / seconds
     print(f"environment and bookkeeping: {share:.1%} (limit 5 %)")
+    # In kB on Linux, in bytes on macOS.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"peak memory        {peak / (2**20 if sys.platform == 'darwin' else 2**10):8.0f} MB")
 

@@ -1,12 +1,12 @@
-"""Is the embedded world a fair task? Measures what its engines tell, and who can solve it.
+"""Audit of the embedded world as a task: what its engines reveal, and which policies solve it.
 
     python -m benchmarks.world_audit [--size small] [--seed 0]
 
 Takes about ten seconds for the small world. Prints each figure beside its limit: the scripted
 solver with both engines, the best answers without searching, how often useful and noisy documents
-contain the fact asked for, and how often a document leaks a golden answer that was not earned. The
-tiny world has fewer types and relations than the limit, and what guessing can earn there is worked
-out instead.
+contain the fact asked for, and how often a document leaks a golden answer to a query that did not
+ask for it. The tiny world has fewer types and relations than the limit; the score of guessing is
+computed there instead.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Policy = Callable[[str], str]
 
 
 class Outcome(NamedTuple):
-    """How one episode went."""
+    """Outcome of one episode."""
 
     kind: str
     f1: float
@@ -65,7 +65,7 @@ def play(policy: Policy, world: World, engine: str) -> list[Outcome]:
 
 
 def report_play(name: str, outcomes: list[Outcome], limit: str) -> None:
-    """Print the share of questions answered right, in all and by kind."""
+    """Print the share of questions answered correctly, in all and by kind."""
     right = [outcome.f1 == 1.0 for outcome in outcomes]
     searches = sum(outcome.num_searches for outcome in outcomes) / len(outcomes)
     print(f"  {name:<34}{sum(right) / len(right):>8.1%}   {limit}   {searches:.2f} searches each")
@@ -77,10 +77,10 @@ def report_play(name: str, outcomes: list[Outcome], limit: str) -> None:
 
 
 class BestGuess:
-    """The best policy that never searches, learned from all train questions and their answers.
+    """Best policy that never searches, learned from all train questions and their answers.
 
     For the relation that a question asks for last, it gives the answer with the highest mean F1 on
-    the train questions: one of their answers, or a list of the words that are most frequent there.
+    the train questions: one of their answers, or a list of their most frequent words.
     """
 
     def __init__(self, world: World) -> None:
@@ -91,11 +91,11 @@ class BestGuess:
         self.guesses = {relation: self._best(golden) for relation, golden in answers.items()}
 
     def guess(self, question: str) -> str:
-        """The answer to ``question``."""
+        """Return the answer to ``question``."""
         return self.guesses.get(self._asked(question), "")
 
     def __call__(self, observation: str) -> str:
-        """The answer, as the only turn."""
+        """Return the answer, as the only turn."""
         question = observation.rsplit("Question: ", 1)[1].strip()
         return tagged(ANSWER, self.guess(question))
 
@@ -107,30 +107,30 @@ class BestGuess:
         frequent = [word for word, _ in Counter(" ".join(golden).split()).most_common(64)]
         lists = [" ".join(frequent[:length]) for length in (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)]
         common = [answer for answer, _ in Counter(golden).most_common(40)]
-        sample = golden[:400]
+        sample = golden[:400]  # enough to rank the candidates
         return max([*lists, *common], key=lambda guess: sum(f1_score(guess, g) for g in sample))
 
 
 class Counts(NamedTuple):
-    """Documents that have a property, out of how many."""
+    """Number of documents with a property, out of all."""
 
     hits: int
     total: int
 
     @property
     def share(self) -> float:
-        """Hits over total; 0.0 of none."""
+        """Hits over total; 0.0 if there are none."""
         return self.hits / max(self.total, 1)
 
 
 def count(documents: Iterator[bool]) -> Counts:
-    """Count the True ones."""
+    """Count the flags that are True, one flag a document."""
     flags = list(documents)
     return Counts(sum(flags), len(flags))
 
 
 def hops(world: World) -> Iterator[tuple[Question, Fact]]:
-    """Each test question with each fact that it needs."""
+    """Yield each test question with each fact that it needs."""
     questions = world.questions("test")
     for index, question in enumerate(questions):
         for fact in questions.facts(index):
@@ -138,7 +138,7 @@ def hops(world: World) -> Iterator[tuple[Question, Fact]]:
 
 
 def wordings(world: World, fact: Fact) -> list[str]:
-    """Queries for ``fact``: the phrasings of its relation, and bare keywords in another order."""
+    """Return queries for ``fact``: phrasings of its relation, and keywords in another order."""
     name = world.names[fact.subject]
     templates = (*fact.relation.phrases, *fact.relation.questions)
     keywords = fact.relation.phrases[0].replace("{s}", "").split()
@@ -146,20 +146,20 @@ def wordings(world: World, fact: Fact) -> list[str]:
 
 
 def search(world: World, query: str, question: Question, noisy: bool, key: int = 0) -> list[str]:
-    """The texts that the engine ``world`` writes for ``query``."""
-    engine = load_engine("world", {}, world.seed, world.size)
+    """Return the texts that the engine ``world`` writes for ``query``."""
+    engine = load_engine("world", world.seed, world.size)
     request = SearchRequest(query, question.text, question.golden_answers, noisy=noisy, key=key)
     return [document.text for document in engine.search([request])[0].documents]
 
 
 def human_wordings(world: World, fact: Fact) -> list[str]:
-    """Queries for ``fact`` as people type them, the name in small letters."""
+    """Return queries for ``fact`` as people type them, with the name in lower case."""
     name = world.names[fact.subject].lower()
     return [template.format(s=name) for template in HUMAN_QUERIES[fact.relation.name]]
 
 
 def states_fact(world: World, noisy: bool, words: Callable[[World, Fact], list[str]]) -> Counts:
-    """Documents that contain the fact that their query asks for."""
+    """Count the documents that contain the fact that their query asks for."""
     return count(
         any(sentence in text for sentence in statements(world, fact))
         for question, fact in hops(world)
@@ -169,7 +169,7 @@ def states_fact(world: World, noisy: bool, words: Callable[[World, Fact], list[s
 
 
 class Asked(NamedTuple):
-    """A query that has not earned the golden answer of its question."""
+    """A query whose documents should not contain the golden answer of its question."""
 
     question: Question
     query: str
@@ -177,7 +177,7 @@ class Asked(NamedTuple):
 
 
 def leaks(world: World, asked: Iterator[Asked]) -> Counts:
-    """Documents with a golden answer, useful and noisy ones."""
+    """Count the documents, useful and noisy, that contain a golden answer."""
     return count(
         bool(substring_match(text, question.golden_answers))
         for question, query, key in asked
@@ -187,21 +187,21 @@ def leaks(world: World, asked: Iterator[Asked]) -> Counts:
 
 
 def asked_early(world: World) -> Iterator[Asked]:
-    """The query asks for an earlier fact than the last."""
+    """Yield queries for facts before the last one of a question."""
     for question, fact in hops(world):
         if not substring_match(world.names[fact.object], question.golden_answers):
             yield from (Asked(question, query) for query in wordings(world, fact))
 
 
 def asked_whole(world: World) -> Iterator[Asked]:
-    """The query is the question, and that needs several hops."""
+    """Yield whole questions of several hops as queries."""
     for question in world.questions("test"):
         if question.metadata["kind"] in ("2-hop", "3-hop", "4-hop"):
             yield from (Asked(question, question.text, key) for key in range(10))
 
 
 def asked_nonsense(world: World) -> Iterator[Asked]:
-    """The query names an entity of the way and asks nothing known, or names nothing."""
+    """Yield queries that name an entity of the chain but no known relation, or nothing at all."""
     for question, fact in hops(world):
         name = world.names[fact.subject]
         if not substring_match(name, question.golden_answers):
@@ -210,13 +210,13 @@ def asked_nonsense(world: World) -> Iterator[Asked]:
 
 
 def facts_used(world: World, split: str) -> set[Fact]:
-    """Every fact that a question of ``split`` needs."""
+    """Return every fact that a question of ``split`` needs."""
     questions = world.questions(split)
     return {fact for index in range(len(questions)) for fact in questions.facts(index)}
 
 
 def report_blind(world: World) -> None:
-    """Print what can be earned without searching, where that can be worked out."""
+    """Print the F1 that can be reached without searching, where it can be computed."""
     print("highest mean F1 on test questions without searching: to expect, and fitted to them")
     scores = blind_scores(world)
     for name, score in scores.items():

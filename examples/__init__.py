@@ -1,1 +1,1 @@
-"""Short programs that show one thing each: ``python -m examples.name``."""
+"""Short programs, each of which shows one thing: ``python -m examples.name``."""

@@ -10,14 +10,14 @@ cores; prints a line an update, the F1 before and after, and where the report is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
 from agents.objectives.losses import kl_k3, policy_gradient_loss
 from agents.sampling.policy import PolicyOutput
-from agents.training.batch import Batch
+from agents.training.batch import TrainingBatch
 from agents.training.cli import run_main
 from agents.training.config import Config
 from agents.training.run import Run
@@ -30,19 +30,19 @@ class BetterHalfConfig(Config):
     folder: Path = Path("runs/better_half")
     """Folder of the run: config, metrics, checkpoints, report."""
     updates: int = 12
-    """Rounds of playing and learning."""
+    """Updates of the run; in each, episodes are played and learned from."""
     kl_coef: float = 0.0
-    """No reference policy."""
+    """Weight of the KL divergence; with 0 there is no reference policy."""
     smallest_reward: float = 0.1
-    """An episode with less is never worth imitating."""
+    """Smallest reward of an episode that is imitated."""
 
 
-def loss_function(now: PolicyOutput, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of each token, and figures to log; (B, T) each. `batch.mask` is True to learn."""
-    loss = policy_gradient_loss(now.log_probs, batch.advantages, batch.mask)
+def loss_function(now: PolicyOutput, batch: TrainingBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss of each token, and figures to log; (B, T) each, 0 off the loss mask."""
+    loss = policy_gradient_loss(now.log_probs, batch.advantages, batch.loss_mask)
     return loss, {
         "entropy": now.entropy,
-        "approx_kl": kl_k3(batch.old_log_probs, now.log_probs, batch.mask),
+        "approx_kl": kl_k3(batch.old_log_probs, now.log_probs, batch.loss_mask),
     }
 
 
@@ -53,8 +53,8 @@ def train(config: BetterHalfConfig) -> None:
             batch = run.play(update)
             worth = batch.rewards >= batch.rewards.median().clamp_min(config.smallest_reward)
             run.note("imitated_share", float(worth.float().mean()))
-            advantages = worth.float()[:, None] * batch.mask
-            run.learn(replace(batch, advantages=advantages).rows(worth), loss_function)
+            advantages = worth.float()[:, None] * batch.loss_mask
+            run.learn(batch.with_targets(advantages).select(worth), loss_function)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""You are the policy: play an episode in the terminal.
+"""Play an episode in the terminal, in place of the policy.
 
     python -m examples.play [--engine bm25] [--split test] [--noise 0.3]
 
 Type a query to search, or "= " and your answer, for example "= Lima". Text with the tags of the
-template is passed on as it is. An empty line or Ctrl-D leaves. Prints the transcript as it grows.
+template is passed on unchanged. An empty line or Ctrl-D quits. Prints the transcript as it grows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from zs_env.actions import ANSWER, SEARCH, TAG_NAMES, tagged
 
 
 def to_action(line: str) -> str:
-    """The turn that a typed line stands for."""
+    """Return the turn that a typed line stands for."""
     if any(f"<{name}>" in line for name in TAG_NAMES):
         return line
     if line.startswith("="):
@@ -26,7 +26,7 @@ def to_action(line: str) -> str:
 
 
 def play(env: gym.Env[str, str], seed: int | None) -> None:
-    """One episode, until it is over or the player leaves."""
+    """Play one episode, until it ends or the player quits."""
     env.reset(seed=seed)
     over = False
     while not over:
@@ -46,10 +46,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description="Play an episode: type a query, or '= ' and your answer."
     )
-    parser.add_argument("--engine", default="world", help="world, or bm25 for a real engine")
-    parser.add_argument("--split", default="train", help="train or test")
+    parser.add_argument("--engine", default="world", help="engine: world, or bm25, a real one")
+    parser.add_argument("--split", default="train", help="split: train or test")
     parser.add_argument("--noise", type=float, default=0.0, help="share of noisy searches, 0 to 1")
-    parser.add_argument("--seed", type=int, default=None, help="which question comes")
+    parser.add_argument("--seed", type=int, default=None, help="seed of the question")
     arguments = parser.parse_args()
     try:
         env = gym.make(

@@ -20,9 +20,9 @@ from zs_env.world.solver import HopByHopSolver
 def main() -> None:
     """Play three episodes."""
     parser = argparse.ArgumentParser(description="A scripted agent solves three questions.")
-    parser.add_argument("--engine", default="world", help="world, or bm25 for a real engine")
+    parser.add_argument("--engine", default="world", help="engine: world, or bm25, a real one")
     parser.add_argument("--noise", type=float, default=0.0, help="share of noisy searches, 0 to 1")
-    parser.add_argument("--seed", type=int, default=0, help="which questions come")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the questions")
     arguments = parser.parse_args()
 
     env = gym.make(
@@ -37,6 +37,7 @@ def main() -> None:
     agent = HopByHopSolver(load_world())
     rewards = []
     for episode in range(3):
+        # Only the first reset needs a seed: the others continue its order of questions.
         observation, info = env.reset(seed=arguments.seed if episode == 0 else None)
         terminated = truncated = False
         while not (terminated or truncated):

@@ -1,11 +1,11 @@
-"""PPO of RLlib writes token by token, with RLlib's own module for action masks.
+"""RLlib's PPO on the token environment, with RLlib's own module for action masks.
 
     python -m examples.rllib_action_masking
 
-Takes 45 seconds, and prints reward and length of episodes. That module reads the mask from the
-observation, where this example puts it. What RLlib's default network sees beside it is which tokens
-stand at the end, so it learns to guess, and not to read: this shows how the pieces fit. RLlib asks
-for an older Gymnasium, and works with ours: `make test-rllib` puts both into `.venvs/rllib`.
+Takes 45 seconds; prints reward and length of episodes. RLlib's module reads the mask from the
+observation, so it is put there. Beside it, RLlib's default network sees only the last tokens, and
+learns to guess, not to read: this shows how the pieces fit. RLlib requires an older Gymnasium, but
+works with the newer one: `make test-rllib` installs both into `.venvs/rllib`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ TASK: dict[str, Any] = {
 
 
 def make_env(config: dict[str, Any]) -> gym.Env[Any, Any]:
-    """The token environment with its mask in the observation."""
+    """Make a token environment with its mask in the observation."""
     env = ZeroSearchTokenEnv(**config)
-    vocabulary = np.eye(int(env.setup.action_space.n), dtype=np.float32)
+    vocabulary = np.eye(int(env.setup.action_space.n), dtype=np.float32)  # one-hot codes, (V, V)
 
     def show(observation: dict[str, Any]) -> dict[str, Any]:
         length = int(observation["length"][0])
@@ -53,9 +53,9 @@ def make_env(config: dict[str, Any]) -> gym.Env[Any, Any]:
 
 
 def main() -> None:
-    """Train, and print what comes of it."""
+    """Train, and print the figures of each iteration."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--iterations", type=int, default=60, help="of 2,048 tokens each")
+    parser.add_argument("--iterations", type=int, default=60, help="iterations of 2,048 tokens")
     options = parser.parse_args()
     register_env("ZeroSearchToken", make_env)
     config = (

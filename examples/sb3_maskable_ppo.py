@@ -2,7 +2,7 @@
 
     python -m examples.sb3_maskable_ppo
 
-Takes a minute. Clones the scripted solver on train questions of the tiny world, goes on with
+Takes half a minute. Clones the scripted solver on train questions of the tiny world, goes on with
 PPO while documents get noisier, and prints a transcript about facts it has never seen, and the mean
 reward of such questions.
 """
@@ -36,7 +36,15 @@ def main() -> None:
     env.seed(0)
     test.seed(0)
     model = MaskablePPO(
-        TokenPolicy, env, n_steps=32, batch_size=1024, gamma=1.0, learning_rate=3e-4, seed=0
+        TokenPolicy,
+        env,
+        n_steps=32,
+        batch_size=1024,
+        n_epochs=3,
+        gamma=1.0,
+        learning_rate=3e-4,
+        seed=0,
+        policy_kwargs={"features_extractor_kwargs": {"width": 32}},
     )
     losses = clone(model.policy, demonstrate(env, 300), epochs=4)
     print(f"cloned: loss {losses[-1]:.4f} nats a token")

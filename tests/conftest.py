@@ -8,6 +8,11 @@ settings.register_profile("no clock", deadline=None, suppress_health_check=[Heal
 settings.load_profile("no clock")
 
 
+def pytest_collection_modifyitems(items):
+    """Run slow tests first: at the end, other processes would wait for one of them."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture
 def server():
     """A server that plays a language model, at ``server.url``; ``server.plan`` says how."""

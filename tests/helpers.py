@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import socket
 import subprocess
 import sys
 import time
@@ -40,7 +42,7 @@ def answer(text: str) -> str:
 def end_while_waiting(program: str, number: int, is_waiting: Callable[[], bool]) -> str:
     """Run ``program`` until it has printed "waits" and waits, send it a signal; what it wrote last.
 
-    It must end within five seconds, by that signal.
+    It must end within half a minute, by that signal.
     """
     # Under a shell that runs tests in the background, SIGINT would be ignored.
     start = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -56,7 +58,7 @@ def end_while_waiting(program: str, number: int, is_waiting: Callable[[], bool])
             while not is_waiting():
                 time.sleep(0.01)
             process.send_signal(number)
-            _, errors = process.communicate(timeout=5)
+            _, errors = process.communicate(timeout=30)
         finally:
             process.kill()
     assert process.returncode == -number, errors
@@ -64,9 +66,23 @@ def end_while_waiting(program: str, number: int, is_waiting: Callable[[], bool])
 
 
 def all_facts(world: World) -> Iterator[Fact]:
-    """Every fact of ``world``, by subject."""
+    """Return every fact of ``world``, by subject."""
     for entity in range(world.num_entities):
         yield from world.facts_of(entity)
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on, and that is given only to a program that names it.
+
+    One that the system chose could be given to another test that runs at the same time.
+    """
+    while True:
+        port = random.randrange(10_000, 30_000)  # Linux chooses from 32,768 on
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
 
 
 class ByteTokenizer:

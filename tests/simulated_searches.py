@@ -19,15 +19,12 @@ DOCUMENTS = rf"(Doc [1-9]: ([a-z]{{2,8}} ){{3,6}}[a-z]{{2,8}}\n){{{TOP_K}}}"
 """A regular expression for vLLM's structured outputs; the words are the model's own."""
 
 
-def play_searches(
-    engine_options: dict[str, Any], seed: int = 0
-) -> tuple[list[str], dict[str, Any]]:
+def play_searches(options: dict[str, Any], seed: int = 0) -> tuple[list[str], dict[str, Any]]:
     """Search in every turn of 50 environments; the transcripts, and what was used."""
     envs = gym.make_vec(
         "ZeroSearch-v0",
         num_envs=NUM_ENVS,
-        engine="simulated",
-        engine_options={"template": "fine-tuned", **engine_options},
+        engine={"name": "simulated", "template": "fine-tuned", **options},
         top_k=TOP_K,
         max_turns=NUM_STEPS + 1,
     )
@@ -35,7 +32,7 @@ def play_searches(
         envs.reset(seed=seed, options={"progress": 1.0})
         for turn in range(NUM_STEPS):
             observations, *_ = envs.step([search(f"turn {turn} of {i}") for i in range(NUM_ENVS)])
-        return list(observations), counts_of(envs.unwrapped.factory.search_engine)
+        return list(observations), counts_of(envs.unwrapped.source.engine)
     finally:
         envs.close()
 
@@ -45,12 +42,11 @@ def counts_of(engine: Any) -> dict[str, int]:
     return {name: count for name, count in vars(engine.usage).items() if name != "seconds"}
 
 
-def play_alone(engine_options: dict[str, Any], place: int, seed: int = 0) -> str:
+def play_alone(options: dict[str, Any], place: int, seed: int = 0) -> str:
     """The transcript of environment ``place``, played alone."""
     env = gym.make(
         "ZeroSearch-v0",
-        engine="simulated",
-        engine_options={"template": "fine-tuned", **engine_options},
+        engine={"name": "simulated", "template": "fine-tuned", **options},
         top_k=TOP_K,
         max_turns=NUM_STEPS + 1,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from zs_env.actions import (
@@ -13,6 +15,7 @@ from zs_env.actions import (
     Invalid,
     Search,
     _scan,
+    close_turn,
     ends_turn,
     find_action,
     parse_action,
@@ -120,6 +123,67 @@ def test_ends_turn_false_closing_the_thought_changes_the_action(text):
     """It does not make a sampler go on for nothing."""
     if not ends_turn(text) and find_action(text)[0] != Invalid(NO_ACTION):
         assert find_action(text + "</think>") != find_action(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "closed"),
+    [
+        ("<think>hm</think><search>Peru", "<think>hm</think><search>Peru</search>"),
+        ("<answer>Lima", "<answer>Lima</answer>"),
+        ("<answer>", "<answer></answer>"),
+        ("<search> ", "<search> </search>"),
+        ("<search>a<answer>b", "<search>a<answer>b</answer>"),
+        ("<answer>a</search>b", "<answer>a</search>b</answer>"),
+        ("<think><answer>a</think><search>b", "<think><answer>a</think><search>b</search>"),
+        ("<search>big <think>or not</think>city", "<search>big <think>or not</think>city</search>"),
+        # The stop text stood in an open thought; the caller goes on from there.
+        ("<think>or <search>Peru", "<think>or <search>Peru</search>"),
+        *[
+            (text, text)
+            for text in (
+                "", "Lima", "<think>a</think>", "</search>", "<think><search></think>",
+                "<search>a</search>", "<search> </search>", "<answer>a</answer> and <search>b",
+                "<think><search>a</search> <answer>b",
+            )
+        ],
+    ],
+)  # fmt: skip
+def test_close_turn_cases(text, closed):
+    assert close_turn(text) == closed
+
+
+def last_opened(text):
+    """The element that was opened last outside of closed thoughts, worked out another way."""
+    visible = re.sub("<think>.*?</think>", " ", text, flags=re.DOTALL)
+    return re.findall("<(search|answer)>", visible)[-1:]
+
+
+@given(TAGGY_TEXT, st.sampled_from(["search", "answer"]), TAGGY_TEXT)
+def test_close_turn_gives_back_the_tag_that_a_server_stripped(before, name, content):
+    """Any text that ends a turn right at its stop tag, unless another element was opened in it."""
+    stripped = f"{before}<{name}>{content}"
+    whole = f"{stripped}</{name}>"
+    assume(ends_turn(whole) and find_action(whole)[1] == len(whole))
+    assume(last_opened(stripped) == [name])
+    assert close_turn(stripped) == whole
+
+
+@given(TAGGY_TEXT)
+def test_close_turn_leaves_what_is_closed_and_closes_no_more_than_once(text):
+    closed = close_turn(text)
+    assert closed in (text, text + "</search>", text + "</answer>")
+    assert close_turn(closed) == closed
+    if find_action(text)[0] != Invalid(NO_ACTION):
+        assert closed == text
+
+
+@pytest.mark.parametrize(
+    "piece", ["<think>", "</think>", "<search>", "<think></think>", "<<", "<search><think>"]
+)
+def test_close_turn_megabyte_of_tags_is_read_to_its_end(piece):
+    """In quadratic time this would not end within the hour."""
+    text = piece * (1_000_000 // len(piece)) + "<think></think><answer>x"
+    assert close_turn(text) == text + "</answer>"
 
 
 @given(TAGGY_TEXT)

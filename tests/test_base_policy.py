@@ -8,18 +8,19 @@ pytest.importorskip("torch")
 
 import torch
 
-from agents.evaluate import evaluate
-from agents.sampling.policy import load_policy, load_tokenizer
+from agents.sampling.policy import load_policy
 from agents.tiny import MODEL, train
 from agents.tiny.behaviours import LACKING, NOT_READ, demonstrations, finding
 from agents.tiny.exercises import reading_exercise, repeating_exercise, rewriting_exercise
 from agents.tiny.tokenizer import make_tokenizer
 from agents.training.config import Config
 from agents.training.distributed import Processes
+from agents.training.evaluation import evaluate
 from agents.training.metrics import summarise
 from zs_env.actions import parse_action
 from zs_env.episode import Role
 from zs_env.keyed_random import Stream
+from zs_env.tokens.tokenizers import read_tokenizer
 from zs_env.world import load_world
 from zs_env.world.relations import RELATIONS
 from zs_env.world.solver import HopByHopSolver, Lookup
@@ -189,12 +190,13 @@ def test_recipe_makes_a_policy(tmp_path):
 
 def test_bundled_policy_is_small_and_knows_the_vocabulary():
     assert sum(path.stat().st_size for path in MODEL.iterdir()) < 8e6
-    assert load_tokenizer(str(MODEL)).get_vocab() == TOKENIZER.get_vocab()
+    assert read_tokenizer(str(MODEL)).get_vocab() == TOKENIZER.get_vocab()
 
 
 @pytest.mark.parametrize("engine", ["world", "bm25"])
 def test_bundled_policy_searches_badly(engine):
     config = Config(num_test_questions=100)
-    factory = config.make_test_factory(engine)
-    records = evaluate(load_policy(str(MODEL)), factory, config, Processes("cpu"))
+    policy = load_policy(str(MODEL))
+    source = config.make_test_source(policy, engine)
+    records = evaluate(policy, source, config, Processes("cpu"))
     assert summarise(records)["f1"] <= 0.2

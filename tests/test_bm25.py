@@ -87,7 +87,7 @@ def test_bm25_broken_corpus_is_refused(tmp_path, text, message):
 
 def test_bm25_missing_corpus_is_refused(tmp_path):
     with pytest.raises(CorpusError, match="no such file"):
-        load_engine("bm25", {"corpus": tmp_path / "none.jsonl"})
+        load_engine({"name": "bm25", "corpus": tmp_path / "none.jsonl"})
 
 
 def test_bm25_folder_is_no_corpus(tmp_path):
@@ -100,7 +100,7 @@ def test_bm25_folder_is_no_corpus(tmp_path):
 def test_bm25_what_is_no_path_is_refused(options):
     [(name, value)] = options.items()
     with pytest.raises(TypeError, match=f"`{name}` must be a path, got ") as error:
-        load_engine("bm25", options)
+        load_engine({"name": "bm25", **options})
     assert repr(value) in str(error.value)
 
 
@@ -146,7 +146,7 @@ ROWS = [
 def test_bm25_corpus_as_search_r1_writes_it(tmp_path, monkeypatch, options):
     monkeypatch.chdir(tmp_path)
     Path("c.jsonl").write_text("\n\n".join(json.dumps(row) for row in ROWS))
-    engine = load_engine("c.jsonl", options)
+    engine = load_engine({"name": "c.jsonl", **options})
 
     def passage(query):
         [found] = engine.rank(query, 5)
@@ -161,4 +161,4 @@ def test_bm25_corpus_as_search_r1_writes_it(tmp_path, monkeypatch, options):
 
 def test_bm25_index_without_a_corpus_is_refused(tmp_path):
     with pytest.raises(ValueError, match="`index` is of a `corpus`"):
-        load_engine("bm25", {"index": tmp_path})
+        load_engine({"name": "bm25", "index": tmp_path})

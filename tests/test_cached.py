@@ -57,7 +57,7 @@ def folder(tmp_path):
 class TestCachedContract(SearchEngineContract):
     @pytest.fixture(autouse=True)
     def record(self, folder):
-        self.engine = load_engine("cached", {"engine": "world", "folder": str(folder)})
+        self.engine = load_engine({"name": "cached", "engine": "world", "folder": str(folder)})
         yield
         self.engine.close()
 
@@ -126,12 +126,12 @@ def test_simulated_engine_is_told_apart_by_all_that_decides_its_text(folder):
     ]
     options = [{"base_url": "http://127.0.0.1:9/v1", "model": "tiny", **c} for c in changes]
     identities = [
-        json.dumps(load_engine("simulated", o, check=False).identity(), sort_keys=True)
+        json.dumps(load_engine({"name": "simulated", **o}, check=False).identity(), sort_keys=True)
         for o in options
     ]
     assert len(set(identities)) == len(identities)
     elsewhere = {**options[0], "base_url": "http://127.0.0.1:10/v1", "timeout_s": 3.0}
-    same = load_engine("simulated", elsewhere, check=False).identity()
+    same = load_engine({"name": "simulated", **elsewhere}, check=False).identity()
     assert json.dumps(same, sort_keys=True) == identities[0]
 
 
@@ -216,7 +216,7 @@ def test_replay_of_a_folder_without_records_is_one_error_and_makes_nothing(folde
     if exists:
         folder.mkdir()
     with pytest.raises(ServiceError, match="cache holds no records: there is no cache.db. Record"):
-        load_engine("cached", {"engine": "world", "folder": str(folder), "mode": "replay"})
+        load_engine(f"cached,engine=world,folder={folder},mode=replay")
     assert not folder.exists() or not contents(folder)
 
 
@@ -259,7 +259,7 @@ def test_record_that_was_moved_to_another_key_is_not_believed(folder):
 def test_folder_that_cannot_be_used_is_one_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ServiceError, match="file cannot hold records"):
-        load_engine("cached", {"engine": "world", "folder": str(tmp_path / "file")})
+        load_engine({"name": "cached", "engine": "world", "folder": str(tmp_path / "file")})
 
 
 def test_requests_alike_and_under_way_get_one_answer(folder):
@@ -373,7 +373,7 @@ def test_key_of_a_record_stays_what_it_was(name, tmp_path, monkeypatch):
         "retrieval": {"url": f"{address}/r?key=1"},
         "google": {},
     }[name]
-    engine = CachedEngine(load_engine(name, options, check=False), tmp_path / "records")
+    engine = CachedEngine(load_engine({"name": name, **options}, check=False), tmp_path / "records")
     assert engine._key(RECORDED) == KEYS[name]
 
 
@@ -405,7 +405,7 @@ def test_processes_share_a_folder(folder):
 
 def play(engine, options, num_episodes=8):
     env = gym.make(
-        "ZeroSearch-v0", engine=engine, engine_options=options, noise="constant", max_turns=4
+        "ZeroSearch-v0", engine={"name": engine, **options}, noise="constant", max_turns=4
     )
     transcripts = []
     observation, _ = env.reset(seed=0)
@@ -424,7 +424,7 @@ def test_replayed_run_needs_no_server_and_is_identical(folder):
     with running(ChatServer().app()) as url:
         options = {"base_url": f"{url}/v1", "model": MODEL}
         plain = play("simulated", options)
-        cached = {"engine": "simulated", "engine_options": options, "folder": str(folder)}
+        cached = {"engine": {"name": "simulated", **options}, "folder": str(folder)}
         recorded = play("cached", cached)
     replayed = play("cached", {**cached, "mode": "replay"})
     assert plain == recorded == replayed
@@ -439,11 +439,11 @@ def test_replayed_run_needs_no_server_and_is_identical(folder):
         ({"folder": ""}, ValueError, "`folder` must name a folder, got an empty text"),
         ({"mode": "believe"}, ValueError, "`mode` must be one of record, replay, got 'believe'"),
         ({"engine": "altavista"}, ValueError, "`engine` must be one of"),
-        ({"engine": FixedEngine(), "engine_options": {"k": 1}}, ValueError, "already made"),
+        ({"engine": {"name": FixedEngine(), "k": 1}}, TypeError, "must hold `name`"),
     ],
 )
 def test_wrong_option_is_refused(folder, options, error, message):
     if options:
         options = {"engine": "world", "folder": str(folder), **options}
     with pytest.raises(error, match=message):
-        load_engine("cached", options)
+        load_engine({"name": "cached", **options})

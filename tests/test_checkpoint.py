@@ -15,24 +15,27 @@ pytest.importorskip("torch")
 
 import torch
 
-from agents.sampling.policy import Policy, add_adapters, load_model, load_policy, load_tokenizer
+from agents.sampling.policy import Policy, add_adapters, load_model, load_policy
+from agents.tiny import MODEL
 from agents.tiny.tokenizer import make_tokenizer
-from agents.training.batch import Batch
 from agents.training.checkpoint import (
     last_checkpoint,
     load_critic,
     load_optimizer,
     load_state,
+    reading,
     save_checkpoint,
 )
 from agents.training.config import Config
 from agents.training.distributed import Processes
 from agents.training.errors import CheckpointError
 from agents.training.learner import Learner
+from tests.batches import training_batch
 from tests.helpers import tiny_model
+from zs_env.tokens.tokenizers import read_tokenizer
 
 CONFIG = Config(device="cpu", precision="float32", minibatches=2, weight_decay=0.01)
-STATE = {"memory": {"baseline": 0.25}, "random_state": [1, 2, 3], "progress": 0.5}
+STATE = {"memory": {"baseline": 0.25}, "random_state": [1, 2, 3], "processes": 1}
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +56,9 @@ def train(learner, update):
     draw = torch.Generator().manual_seed(update)
     shape = (4, 12)
     mask = torch.rand(shape, generator=draw) < 0.6
-    batch = Batch(
-        token_ids=torch.randint(3, 1000, shape, generator=draw),
-        response_mask=mask,
-        mask=mask,
-        sampled_log_probs=torch.zeros(shape),
-        rewards=torch.zeros(4),
-        groups=torch.arange(4),
-        lengths=torch.full((4,), 12),
+    batch = training_batch(
+        torch.randint(3, 1000, shape, generator=draw),
+        mask,
         returns=torch.randn(shape, generator=draw),
     )
 
@@ -146,7 +144,7 @@ def test_checkpoint_without_a_value_head_restores_the_policy(model_folder, tmp_p
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_checkpoint_of_adapters_next_step_is_identical(model_folder, tmp_path):
     adapted = add_adapters(load_model(model_folder), 2)
-    policy = Policy(adapted, load_tokenizer(model_folder), with_values=True)
+    policy = Policy(adapted, read_tokenizer(model_folder), with_values=True)
     learner = Learner(policy, CONFIG, Processes("cpu"))
     train(learner, update=0)
     restored = load(save(tmp_path, learner, update=1))
@@ -165,7 +163,7 @@ def test_checkpoint_restores_tokenizer_and_state(learner, tmp_path):
     state = load_state(checkpoint)
     assert {name: state[name] for name in (*STATE, "update")} == {**STATE, "update": 12}
     text = "<search> birthplace of ada blake </search>"
-    tokenizer = load_tokenizer(checkpoint)
+    tokenizer = read_tokenizer(checkpoint)
     assert tokenizer.encode(text) == learner.policy.tokenizer.encode(text)
     assert tokenizer.eos_token_id == learner.policy.tokenizer.eos_token_id
 
@@ -265,3 +263,78 @@ def test_checkpoint_whose_writing_breaks_off_raises_and_leaves_nothing(learner, 
         save(tmp_path, learner, update=2, keep=1)
     assert names_in(tmp_path) == ["000001"]
     assert_same_training(load(first), learner)
+
+
+def test_last_checkpoint_is_the_one_of_the_largest_number(tmp_path):
+    for name in ("000002", "999999", "1000000"):
+        (tmp_path / name).mkdir()
+    assert last_checkpoint(tmp_path) == tmp_path / "1000000"
+
+
+COPIES = ["000001-good", "000006-backup", "7", "00007", "0000007", "٠٠٠٠٠٧"]
+
+
+def test_checkpoint_copies_that_a_user_made_are_neither_taken_nor_removed(learner, tmp_path):
+    """`000001-good` was once deleted at the next save, and `000006-backup` counted as the last."""
+    for name in COPIES:
+        (tmp_path / name).mkdir()
+    assert last_checkpoint(tmp_path) is None
+    for update in (1, 2, 3):
+        save(tmp_path, learner, update, keep=1)
+    assert last_checkpoint(tmp_path) == tmp_path / "000003"
+    assert names_in(tmp_path) == sorted([*COPIES, "000003"])
+
+
+def read_all(checkpoint):
+    """What a resumed run reads."""
+    with reading(checkpoint):
+        load(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.safetensors", "critic.safetensors", "optimizer.safetensors", "trainer.json",
+        "config.json", "tokenizer.json",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("damage", ["cut", "emptied", "removed"])
+def test_checkpoint_that_is_damaged_names_the_file_and_an_intact_one(
+    learner, tmp_path, name, damage
+):
+    """Each was once a traceback of safetensors, json or tokenizers."""
+    for update in (1, 2, 3):
+        save(tmp_path, learner, update)
+    (tmp_path / "000002" / "optimizer.safetensors").unlink()
+    file = tmp_path / "000003" / name
+    content = file.read_bytes()
+    if damage == "removed":
+        file.unlink()
+    else:
+        file.write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
+    with pytest.raises(CheckpointError) as raised:
+        read_all(tmp_path / "000003")
+    message = str(raised.value)
+    assert file.stem in message
+    if (name, damage) != ("trainer.json", "removed"):
+        assert f"checkpoint {tmp_path / '000003'} cannot be read: " in message
+        assert f" {tmp_path / '000001'} is intact: remove the newer ones" in message
+    read_all(tmp_path / "000001")
+
+
+def test_checkpoint_that_is_damaged_and_alone_says_nothing_of_others(learner, tmp_path):
+    checkpoint = save(tmp_path, learner, update=1)
+    (checkpoint / "model.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"model.safetensors is damaged: [^.]*\.?$"):
+        read_all(checkpoint)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_checkpoint_of_adapters_names_the_bundled_model_and_not_its_path(tmp_path):
+    policy = Policy(add_adapters(load_model("tiny"), 2), read_tokenizer(MODEL))
+    learner = Learner(policy, CONFIG, Processes("cpu"))
+    for update in (1, 2):
+        checkpoint = save(tmp_path, learner, update)
+        saved = json.loads((checkpoint / "adapter_config.json").read_text())
+        assert saved["base_model_name_or_path"] == "tiny"
+        learner = Learner(load_policy(checkpoint), CONFIG, Processes("cpu"))

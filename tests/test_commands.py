@@ -53,7 +53,7 @@ def test_cli_index_builds_what_the_engine_opens(tmp_path, capsys):
     main(["index", "--corpus", str(corpus), "--index", str(folder)])
     assert capsys.readouterr().out == f"{folder}: the index of 1,200 passages of {corpus}\n"
     built = (folder / "manifest.json").stat()
-    [found] = load_engine(corpus, {"index": folder}).rank("word77", 5)
+    [found] = load_engine({"name": corpus, "index": folder}).rank("word77", 5)
     assert found.passage.id == "77"
     assert (folder / "manifest.json").stat() == built
 

@@ -50,26 +50,29 @@ def test_batcher_gives_each_its_own_answer_in_batches_of_bounded_size():
 
 
 def test_batcher_collects_while_a_batch_is_under_way():
-    sizes, running = [], []
-
-    async def ask(batch):
-        running.append(1)
-        assert len(running) == 1, "one batch at a time"
-        sizes.append(len(batch))
-        await asyncio.sleep(0.05)
-        running.pop()
-        return batch
+    sizes = []
 
     async def main():
+        all_wait = asyncio.Event()
+
+        async def ask(batch):
+            sizes.append(len(batch))
+            await all_wait.wait()
+            return batch
+
         batcher = Batcher(ask, max_size=100, max_in_flight=1)
-        tasks = []
-        for i in range(30):
+        tasks = [asyncio.create_task(batcher(0))]
+        while not sizes:
+            await asyncio.sleep(0.001)
+        for i in range(1, 30):
             tasks.append(asyncio.create_task(batcher(i)))
             await asyncio.sleep(0.001)
+        assert sizes == [1], "one batch at a time"
+        all_wait.set()
         return await asyncio.gather(*tasks)
 
     assert asyncio.run(main()) == list(range(30))
-    assert sum(sizes) == 30 and len(sizes) <= 4
+    assert sizes == [1, 29]
 
 
 def test_batcher_error_is_that_of_its_batch():
@@ -223,10 +226,9 @@ def test_servers_that_ask_to_wait_are_asked_by_nobody_until_then():
 
     async def main():
         servers = Servers([("a", "a")], Patience())
-        start = time.monotonic()
 
         async def send(_):
-            times.append(time.monotonic() - start)
+            times.append(time.monotonic())
             if len(times) == 1:
                 raise Retry("busy", after_s=0.6)
 
@@ -235,7 +237,7 @@ def test_servers_that_ask_to_wait_are_asked_by_nobody_until_then():
         await asyncio.gather(first, *(servers.ask(send) for _ in range(10)))
 
     asyncio.run(main())
-    assert len(times) == 12 and times[0] < 0.1 and min(times[1:]) >= 0.6
+    assert len(times) == 12 and min(times[1:]) - times[0] >= 0.6
 
 
 def test_servers_success_of_an_older_request_does_not_cancel_a_wait():
@@ -267,7 +269,7 @@ def test_servers_wait_beyond_the_deadline_fails_at_once():
     start = time.monotonic()
     failure, asked = ask_servers(send, deadline_s=5.0)
     assert str(failure) == "a: busy: to wait 3600 s." and asked == ["a"]
-    assert time.monotonic() - start < 1.0
+    assert time.monotonic() - start < 4.0
 
 
 def test_servers_that_come_back_share_what_waits():
@@ -327,14 +329,14 @@ def test_servers_that_failed_are_tried_by_one_request_at_a_time():
     asked = []
 
     async def main():
-        servers = Servers([("a", "a"), ("b", "b")], Patience(timeout_s=0.1))
+        servers = Servers([("a", "a"), ("b", "b")], Patience(timeout_s=0.5))
         ill = True
 
         async def send(name):
             asked.append(name)
             if name == "a" and ill:
                 raise Retry("down")
-            await asyncio.sleep(0.3 if name == "a" else 0.01)
+            await asyncio.sleep(5.0 if name == "a" else 0.01)
             return name
 
         await servers.ask(send)
@@ -422,7 +424,7 @@ def test_what_was_not_closed_is_freed_at_the_end_of_the_program():
         "from zs_env.engines import *\n"
         "with running(ChatServer().app()) as url:\n"
         "    options = {'base_url': url + '/v1', 'model': MODEL}\n"
-        "    engine = load_engine('simulated', options)\n"
+        "    engine = load_engine({'name': 'simulated', **options})\n"
         "    print(len(checked_search(engine, [zs_env.SearchRequest('q', '?', ('a',))])))\n"
     )
     result = subprocess.run(

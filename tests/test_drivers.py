@@ -11,12 +11,11 @@ import pytest
 
 from tests.helpers import ByteTokenizer, mixed_policy
 from zs_env import SearchRequest
-from zs_env.engines import checked_search
+from zs_env.engines import checked_search, load_engine
 from zs_env.envs.pool import EpisodePool
 from zs_env.envs.text_vector_env import ZeroSearchVectorEnv
 from zs_env.envs.token_vector_env import ZeroSearchTokenVectorEnv
 from zs_env.episode import Episode
-from zs_env.factory import EpisodeFactory
 from zs_env.tokens.rollout import rollout
 
 
@@ -87,7 +86,7 @@ def drive_in_any_order(num_envs):
     """The bare state machines, whose documents come back in random order and batches."""
     draw = random.Random(0)
     episodes = begun(num_envs)
-    engine = EpisodeFactory(**KWARGS).search_engine
+    engine = load_engine("world")
     waiting: dict[int, SearchRequest] = {}  # by number of the episode
     while running := [i for i, episode in enumerate(episodes) if not episode.finished]:
         ready = [i for i in running if i not in waiting]
@@ -123,7 +122,7 @@ def drive_pool(num_envs):
 def drive_rollout(num_envs):
     """Token by token, all at once; what the ledger says of an episode is true of it."""
     tokenizer = ByteTokenizer()
-    engine = EpisodeFactory(**KWARGS).search_engine
+    engine = load_engine("world")
 
     async def play(episode):
         async def generate(token_ids, stop, max_tokens):

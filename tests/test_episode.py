@@ -312,9 +312,45 @@ def test_episode_reward_callable_is_used_and_not_asked_without_an_answer():
     assert play(Episode(QUESTION, rules), lambda _: answer("Jarrow"), EchoEngine()).reward == 0.0
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -np.inf, np.float32("nan")])
+def test_episode_reward_that_is_no_finite_number_is_refused(value):
+    """It was once passed on to the trainer, whose loss it spoiled."""
+
+    def broken(prediction, golden_answers):
+        return value
+
+    episode = Episode(QUESTION, Rules(reward=broken))
+    with pytest.raises(ValueError, match=r"finite number, got .* from .*broken.* answer 'x'"):
+        episode.act(answer("x"))
+
+
+@pytest.mark.parametrize("name", ["max_context", "max_response"])
+@pytest.mark.parametrize("spare", [0, -1])
+def test_episode_documents_are_shown_up_to_the_last_character_that_fits(name, spare):
+    """The response counts from behind the prompt, the context from its beginning."""
+    prompt = len(Episode(QUESTION, Rules()).transcript)
+    turn = "<search>a</search>"
+    block = len("\n<information>\nDoc 1: x y\n</information>\n")
+    needed = len(turn) + block + 100 + (prompt if name == "max_context" else 0)
+    episode = Episode(QUESTION, Rules(turn_reserve=100, **{name: needed + spare}))
+    episode.act(turn)
+    shown = episode.observe(SearchResult((Document("x y"),)))
+    assert shown.count("x y") == (spare == 0) and shown.count("Doc 1: x") == 1
+    assert not episode.finished
+
+
+def test_episode_max_response_ends_the_episode():
+    episode = Episode(QUESTION, Rules(turn_reserve=100, max_response=120))
+    episode.act(search("a"))
+    assert episode.observe(RESULT) == ""
+    assert episode.context_exceeded and episode.info()["context_exceeded"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
+        ({"max_response": 4095}, ValueError, "`max_response` must be at least 4096, got 4095: a r"),
+        ({"max_response": 9999.5}, TypeError, "`max_response` must be an integer"),
         ({"max_turns": 1}, ValueError, "`max_turns` must be at least 2, got 1: one turn to search"),
         ({"max_turns": 2.0}, TypeError, "`max_turns` must be an integer"),
         ({"top_k": 0}, ValueError, "`top_k` must be at least 1"),

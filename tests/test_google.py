@@ -58,7 +58,9 @@ class SearchAPI:
 def engine_of(provider, api, monkeypatch):
     monkeypatch.setenv(VARIABLES[provider], KEY)
     with running(api.app()) as url:
-        engine = load_engine("google", {"provider": provider, "url": f"{url}/{provider}", **QUICK})
+        engine = load_engine(
+            {"name": "google", "provider": provider, "url": f"{url}/{provider}", **QUICK}
+        )
         try:
             yield engine
         finally:
@@ -156,10 +158,10 @@ def test_key_reaches_no_failure_spec_or_pickle(provider, monkeypatch, status, bo
 def test_key_is_not_in_the_failure_of_a_server_that_is_down(provider, monkeypatch):
     monkeypatch.setenv(VARIABLES[provider], KEY)
     options = {"provider": provider, "url": "http://127.0.0.1:9/x", **QUICK}
-    env = gym.make("ZeroSearch-v0", engine="google", engine_options=options)
+    env = gym.make("ZeroSearch-v0", engine={"name": "google", **options})
     env.reset(seed=0)
     assert env.step("<search>a</search>")[4]["search_failed"]
-    failure = ask(env.unwrapped.factory.search_engine).failure
+    failure = ask(env.unwrapped.source.engine).failure
     assert "127.0.0.1:9" in str(failure) and KEY not in str(failure)
     assert KEY not in env.spec.to_json() + repr(env)
     env.close()
@@ -181,7 +183,7 @@ def test_key_is_not_in_the_failure_of_a_server_that_speaks_no_http(provider, mon
         thread = threading.Thread(target=babble, args=[listener], daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/x"
-        engine = load_engine("google", {"provider": provider, "url": url, **QUICK})
+        engine = load_engine({"name": "google", "provider": provider, "url": url, **QUICK})
         failure = str(ask(engine).failure)
         engine.close()
         thread.join()
@@ -192,18 +194,18 @@ def test_key_is_not_in_the_failure_of_a_server_that_speaks_no_http(provider, mon
 def test_missing_key_is_one_clear_error_at_the_start(provider, monkeypatch):
     monkeypatch.delenv(VARIABLES[provider], raising=False)
     with pytest.raises(ServiceError, match=f"set the environment variable {VARIABLES[provider]}"):
-        load_engine("google", {"provider": provider})
+        load_engine({"name": "google", "provider": provider})
     monkeypatch.setenv("MINE", "k")
-    load_engine("google", {"provider": provider, "key_env": "MINE"}).close()
+    load_engine({"name": "google", "provider": provider, "key_env": "MINE"}).close()
 
 
 def test_key_that_cannot_be_sent_is_one_clear_error_at_the_start(provider, monkeypatch):
     monkeypatch.setenv(VARIABLES[provider], "k3y-one\nk3y-two")
     with pytest.raises(ServiceError, match=f"variable {VARIABLES[provider]} must hold") as error:
-        load_engine("google", {"provider": provider})
+        load_engine(f"google,provider={provider}")
     assert "k3y" not in str(error.value)
 
 
 def test_unknown_provider_is_refused():
     with pytest.raises(ValueError, match="one of serper, serpapi, got 'bing'"):
-        load_engine("google", {"provider": "bing"})
+        load_engine({"name": "google", "provider": "bing"})

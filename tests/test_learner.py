@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from dataclasses import replace
 
 import pytest
@@ -13,24 +12,23 @@ pytest.importorskip("torch")
 import torch
 import torch.multiprocessing
 
-from agents.objectives.losses import masked_mean
 from agents.sampling.policy import load_policy
 from agents.tiny.tokenizer import make_tokenizer
-from agents.training.batch import Batch
 from agents.training.config import Config
 from agents.training.distributed import Processes
 from agents.training.errors import TrainingError
 from agents.training.learner import Learner
-from tests.helpers import tiny_model
+from tests.batches import training_batch
+from tests.helpers import free_port, tiny_model
 
 LENGTHS = (5, 17, 9, 30, 12, 9)
 SHARES = {
     "halves": ([0, 2, 4], [1, 3, 5]),
-    "one row and five": ([3], [0, 1, 2, 4, 5]),
-    "no row and all": ([], [0, 1, 2, 3, 4, 5]),
+    "one episode and five": ([3], [0, 1, 2, 4, 5]),
+    "no episode and all": ([], [0, 1, 2, 3, 4, 5]),
     "no token and all": ([6], [0, 1, 2, 3, 4, 5]),
 }
-"""Rows of the batch that each of two processes has; row 6 has no token to train."""
+"""Episodes of the batch that each of two processes has; number 6 has no token to train."""
 
 LIMIT_S = 300.0
 
@@ -46,7 +44,7 @@ def batch():
 
 
 def make_batch():
-    """Rows of ragged lengths and random masks; the last has nothing to train, and odd columns."""
+    """Episodes of ragged lengths and random masks; the last has nothing to train."""
     draw = torch.Generator().manual_seed(0)
     lengths = torch.tensor([*LENGTHS, 11])
     shape = (len(lengths), max(LENGTHS))
@@ -55,13 +53,9 @@ def make_batch():
     mask[:, :2] = mask[-1] = False
     advantages, returns = (torch.randn(shape, generator=draw) for _ in range(2))
     advantages[-1] = float("nan")
-    return Batch(
-        token_ids=torch.randint(3, 1000, shape, generator=draw) * inside,
-        response_mask=mask,
-        mask=mask,
-        sampled_log_probs=torch.zeros(shape),
-        rewards=torch.zeros(len(lengths)),
-        groups=torch.arange(len(lengths)),
+    return training_batch(
+        torch.randint(3, 1000, shape, generator=draw) * inside,
+        mask,
         lengths=lengths,
         advantages=advantages,
         returns=returns,
@@ -87,6 +81,10 @@ def loss_function(now, batch):
     return loss, {"entropy": now.entropy, "value": now.values}
 
 
+def masked_mean(values, mask):
+    return values.where(mask, 0.0).sum() / mask.sum()
+
+
 def gradients(learner):
     return {name: weight.grad for name, weight in learner.policy.named_parameters()}
 
@@ -102,17 +100,17 @@ def assert_close(found, expected):
 
 
 def test_learn_gradient_equals_that_of_the_mean_over_all_tokens(folder, batch):
-    batch = batch.rows(torch.arange(6))
+    batch = batch.select(torch.arange(6))
     learner, plain = make_learner(folder), make_learner(folder)
     figures = learner.learn(batch, loss_function, update=0)
-    loss, columns = loss_function(plain.policy(batch.token_ids, batch.mask), batch)
-    masked_mean(loss, batch.mask).backward()
+    loss, columns = loss_function(plain.policy(batch.token_ids, batch.loss_mask), batch)
+    masked_mean(loss, batch.loss_mask).backward()
     assert_close(gradients(learner), gradients(plain))
     squares = sum(gradient.square().sum() for gradient in gradients(plain).values())
     expected = {
-        "loss": masked_mean(loss, batch.mask),
+        "loss": masked_mean(loss, batch.loss_mask),
         "gradient_norm": squares.sqrt(),
-        **{name: masked_mean(column, batch.mask) for name, column in columns.items()},
+        **{name: masked_mean(column, batch.loss_mask) for name, column in columns.items()},
     }
     assert figures == pytest.approx({n: v.item() for n, v in expected.items()}, rel=1e-4)
 
@@ -147,18 +145,18 @@ def test_learn_small_parts_give_the_gradient_of_the_whole(folder, batch, micro_b
     assert_close(weights(parts), weights(whole))
 
 
-def test_learn_masked_row_contributes_nothing(folder, batch):
-    with_row, without = make_learner(folder), make_learner(folder)
-    figures = with_row.learn(batch, loss_function, update=0)
-    expected = without.learn(batch.rows(torch.arange(6)), loss_function, update=0)
+def test_learn_masked_episode_contributes_nothing(folder, batch):
+    with_episode, without = make_learner(folder), make_learner(folder)
+    figures = with_episode.learn(batch, loss_function, update=0)
+    expected = without.learn(batch.select(torch.arange(6)), loss_function, update=0)
     assert figures == pytest.approx(expected, rel=1e-4)
-    assert_close(gradients(with_row), gradients(without))
+    assert_close(gradients(with_episode), gradients(without))
 
 
 def test_learn_without_a_token_to_train_changes_nothing(folder, batch):
     learner = make_learner(folder)
     before = weights(learner)
-    assert learner.learn(batch.rows(torch.tensor([6])), loss_function, update=0) == {}
+    assert learner.learn(batch.select(torch.tensor([6])), loss_function, update=0) == {}
     assert_equal(weights(learner), before)
 
 
@@ -168,15 +166,15 @@ def assert_equal(found, expected):
         assert torch.equal(found[name], tensor), name
 
 
-def test_learn_goes_over_every_row_once_an_epoch(folder, batch):
+def test_learn_goes_over_every_episode_once_an_epoch(folder, batch):
     learner = make_learner(folder, epochs=3, minibatches=2, micro_batch_tokens=1)
     seen = []
 
-    def note_rows(now, part):
+    def note_groups(now, part):
         seen.extend(part.groups.tolist())
         return loss_function(now, part)
 
-    learner.learn(batch, note_rows, update=0)
+    learner.learn(batch, note_groups, update=0)
     epochs = [seen[first : first + 7] for first in (0, 7, 14)]
     assert [sorted(epoch) for epoch in epochs] == [list(range(7))] * 3
     halves = {frozenset(epoch[:4]) for epoch in epochs}
@@ -240,12 +238,12 @@ def moments_of(learner):
 def test_score_in_parts_equals_the_policy_on_the_whole(folder, batch):
     learner = make_learner(folder, micro_batch_tokens=40)
     scored = learner.score(batch)
-    expected = learner.policy(batch.token_ids, batch.mask)
+    expected = learner.policy(batch.token_ids, batch.loss_mask)
     for column, whole in zip(scored, expected, strict=True):
         assert torch.allclose(column, whole, atol=1e-5)
         assert not column.requires_grad
-        assert (column[~batch.mask] == 0.0).all()
-        assert (column[batch.mask] != 0.0).all()
+        assert (column[~batch.loss_mask] == 0.0).all()
+        assert (column[batch.loss_mask] != 0.0).all()
 
 
 def train_in_one_of_two(rank, port, folder, output):
@@ -265,10 +263,10 @@ def train_in_one_of_two(rank, port, folder, output):
     processes.close()
 
 
-def train_on_share(folder, processes, rows):
+def train_on_share(folder, processes, index):
     """One step. The learner must be gone before the processes part, or they may hang."""
     learner = make_learner(folder, processes, micro_batch_tokens=40)
-    part = make_batch().rows(torch.tensor(rows, dtype=torch.int64))
+    part = make_batch().select(torch.tensor(index, dtype=torch.int64))
     figures = learner.learn(part, loss_function, update=0)
     return {"figures": figures, "gradients": gradients(learner), "weights": weights(learner)}
 
@@ -276,11 +274,8 @@ def train_on_share(folder, processes, rows):
 @pytest.fixture(scope="module")
 def two_processes(folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("output")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     context = torch.multiprocessing.spawn(
-        train_in_one_of_two, (port, folder, output), nprocs=2, join=False
+        train_in_one_of_two, (free_port(), folder, output), nprocs=2, join=False
     )
     try:
         # One call to join waits for the end of one process, or raises what it raised.
@@ -293,11 +288,11 @@ def two_processes(folder, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", SHARES)
-def test_learn_two_processes_take_the_step_of_one_with_all_rows(folder, two_processes, name):
+def test_learn_two_processes_take_the_step_of_one_with_all_episodes(folder, two_processes, name):
     first, second = (torch.load(two_processes / f"{name}-{rank}.pt") for rank in range(2))
     one = make_learner(folder)
-    rows = torch.tensor(sorted(sum(SHARES[name], [])))
-    expected = one.learn(make_batch().rows(rows), loss_function, update=0)
+    index = torch.tensor(sorted(sum(SHARES[name], [])))
+    expected = one.learn(make_batch().select(index), loss_function, update=0)
     for found in (first, second):
         assert found["figures"] == pytest.approx(expected, rel=1e-4)
         assert_close(found["gradients"], gradients(one))

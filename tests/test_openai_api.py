@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 
 from benchmarks.chat_server import FAULTS, MODEL, ChatServer, Reply, bomb, good, running
-from tests.helpers import end_while_waiting
+from tests.helpers import end_while_waiting, free_port
 from zs_env import SearchFailure
 from zs_env.errors import ServiceError
 from zs_env.llm import ChatRequest, Completion, Message
@@ -279,8 +279,8 @@ def test_busy_server_gets_fewer_requests():
 def test_dead_server_is_passed_over_and_used_again_when_it_is_back():
     first, second = ChatServer(), ChatServer()
     with running(second.app()) as alive:
-        with running(first.app()) as url:
-            port = int(url.rpartition(":")[2])
+        port = free_port()
+        with running(first.app(), port) as url:
             llm = OpenAILanguageModel(MODEL, [f"{url}/v1", f"{alive}/v1"], **QUICK)
             llm.check()
             assert all(isinstance(c, Completion) for c in llm.complete([ask("a"), ask("b")]))
@@ -545,8 +545,8 @@ def test_interrupt_ends_a_program_that_waits_for_a_server(server, number):
     server.plan = lambda body, attempt: Reply(hang=True)
     program = (
         "import gymnasium, zs_env\n"
-        f"options = {{'base_url': '{server.url}', 'model': '{MODEL}'}}\n"
-        "env = gymnasium.make('ZeroSearch-v0', engine='simulated', engine_options=options)\n"
+        f"engine = 'simulated,base_url={server.url},model={MODEL}'\n"
+        "env = gymnasium.make('ZeroSearch-v0', engine=engine)\n"
         "env.reset(seed=0)\n"
         "print('waits', flush=True)\n"
         "env.step('<search>a</search>')\n"

@@ -1,4 +1,4 @@
-"""What a newcomer does first: import, read the README, run the examples."""
+"""What a newcomer does first: import, run the examples. The README is in test_docs."""
 
 from __future__ import annotations
 
@@ -56,29 +56,6 @@ def test_missing_extra_is_named(package, use, extra, tmp_path):
 def test_public_names_exist_and_version_agrees():
     assert all(hasattr(zs_env, name) for name in zs_env.__all__)
     assert importlib.metadata.version("zs-env") == zs_env.__version__
-
-
-def test_readme_code_runs():
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert blocks
-    for block in blocks:
-        result = run("-c", block)
-        assert result.returncode == 0, f"{block}\n{result.stderr}"
-
-
-def test_readme_shows_what_its_code_prints():
-    text = (ROOT / "README.md").read_text()
-    example = r"```python\n(.*?)```\n\nprints\n\n```\n(.*?)```"
-    code, shown = re.search(example, text, re.DOTALL).groups()
-    pattern = ".*?".join(map(re.escape, shown.split("…")))
-    assert re.fullmatch(pattern, run("-c", code).stdout, re.DOTALL)
-
-
-def test_readme_names_files_that_exist():
-    text = (ROOT / "README.md").read_text()
-    paths = re.findall(r"`((?:zs_env|agents|examples|benchmarks|tests)/[\w/.]*)`", text)
-    assert len(paths) > 10
-    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_example_custom_algorithm_trains(tmp_path):

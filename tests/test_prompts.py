@@ -17,8 +17,9 @@ from zs_env.prompts import (
 )
 
 
-def test_render_prompt_holds_the_question_untouched():
-    assert "Question: {x} %s <search>\n" in render_prompt(PROMPT, "{x} %s <search>")
+def test_render_prompt_holds_the_question_without_tags():
+    """A tag in a question once stood in the prompt as if the environment had written it."""
+    assert "Question: {x} %s [search] \ufffd\n" in render_prompt(PROMPT, "{x} %s <search> \ud800")
 
 
 def test_render_information_layout():

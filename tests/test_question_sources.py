@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from zs_env import Question
 from zs_env.errors import QuestionSourceError
-from zs_env.factory import QuestionOrder
-from zs_env.question_sources import load_questions
+from zs_env.question_sources import QuestionOrder, load_questions
 from zs_env.questions import QuestionSet
 
 
@@ -101,7 +100,7 @@ def test_load_questions_unknown_name_split_or_type_is_refused():
         load_questions("world", split="dev")
     with pytest.raises(TypeError, match="expected zs_env.Question objects, got str"):
         load_questions(["Who?"])
-    with pytest.raises(TypeError, match="got a mapping"):
+    with pytest.raises(TypeError, match="as a mapping must hold `name`"):
         load_questions({"q": "Who?"})
     with pytest.raises(QuestionSourceError, match="no questions"):
         load_questions([])

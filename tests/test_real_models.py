@@ -93,10 +93,10 @@ def test_training_runs_with_real_model_questions_and_passages(
             max_turn_tokens=24,
         )
     )
-    rows = read_metrics(run)
-    assert [row["update"] for row in rows] == [0, 1, 2, 3]
-    assert all(row["response_mask_coverage"] == 1.0 for row in rows[1:])
-    assert all(row["turns"] > 1.0 for row in rows[1:])
+    metrics = read_metrics(run)
+    assert [each["update"] for each in metrics] == [0, 1, 2, 3]
+    assert all(each["response_mask_coverage"] == 1.0 for each in metrics[1:])
+    assert all(each["turns"] > 1.0 for each in metrics[1:])
     checkpoint = last_checkpoint(run / "checkpoints")
     evaluate_main(EvaluateConfig(checkpoint=str(checkpoint), engine=passages, num_questions=4))
     assert "F1" in capsys.readouterr().out

@@ -58,7 +58,7 @@ class RetrievalServer:
 def engine_of(server, wire="search-r1", **options):
     with running(server.app()) as url:
         engine = load_engine(
-            "retrieval", {"url": f"{url}/retrieve", "wire": wire, **QUICK, **options}
+            {"name": "retrieval", "url": f"{url}/retrieve", "wire": wire, **QUICK, **options}
         )
         try:
             yield engine
@@ -179,8 +179,8 @@ def test_deadline_counts_what_a_query_waits_for_others(wire):
     options = {"timeout_s": 30.0, "deadline_s": 0.5, "max_concurrency": 2, "max_batch_size": 1}
     with engine_of(RetrievalServer(fault), wire, **options) as engine:
         start = time.monotonic()
-        found = checked_search(engine, requests(*[f"bad {i}" for i in range(12)]))
-        assert time.monotonic() - start < 3.0
+        found = checked_search(engine, requests(*[f"bad {i}" for i in range(60)]))
+        assert time.monotonic() - start < 10.0, "15 s if each began to count when it was sent"
     assert all("deadline of 0.5 s" in str(result.failure) for result in found)
 
 
@@ -189,9 +189,9 @@ def test_secret_in_a_url_is_not_shown():
     with running(server.app()) as url:
         options = {"url": f"{url}/nowhere?token=t0ken-very-secret", "max_attempts": 1}
         with pytest.raises(ServiceError) as caught:
-            load_engine("retrieval", options)
+            load_engine({"name": "retrieval", **options})
         assert "404" in str(caught.value) and "secret" not in str(caught.value)
-        engine = load_engine("retrieval", options, check=False)
+        engine = load_engine({"name": "retrieval", **options}, check=False)
         assert "secret" not in str(engine.identity())
         engine.close()
 
@@ -245,13 +245,13 @@ def test_redirection_is_not_followed():
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/retrieve", "http://nobody.invalid/retrieve"])
 def test_server_that_is_down_is_one_clear_error_at_the_start(url):
     with pytest.raises(ServiceError, match="no retrieval server: .*Is `url` right?"):
-        load_engine("retrieval", {"url": url, **QUICK})
+        load_engine({"name": "retrieval", "url": url, **QUICK})
 
 
 def test_wrong_path_is_one_clear_error_at_the_start():
     with running(RetrievalServer().app()) as url:
         with pytest.raises(ServiceError, match="HTTP 404"):
-            load_engine("retrieval", {"url": url})
+            load_engine({"name": "retrieval", "url": url})
 
 
 @pytest.mark.parametrize(
@@ -265,4 +265,4 @@ def test_wrong_path_is_one_clear_error_at_the_start():
 )
 def test_wrong_option_is_refused(options, error, message):
     with pytest.raises(error, match=message):
-        load_engine("retrieval", {"url": "http://127.0.0.1:9", **options})
+        load_engine({"name": "retrieval", "url": "http://127.0.0.1:9", **options})

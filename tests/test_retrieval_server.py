@@ -102,7 +102,7 @@ def test_server_gives_the_scores_of_bm25(url, tmp_path):
 
 
 def test_server_is_what_the_engine_for_retrieval_servers_asks(url):
-    engine = load_engine("retrieval", {"url": url})
+    engine = load_engine({"name": "retrieval", "url": url})
     results = checked_search(
         engine, [SearchRequest(query, "?", ("x",), top_k=2) for query in ("Peru", "Cusco", "none")]
     )

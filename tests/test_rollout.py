@@ -21,7 +21,7 @@ from zs_env import Document, Episode, Rules
 from zs_env.actions import STOP
 from zs_env.engines import load_engine
 from zs_env.episode import Role, Termination
-from zs_env.errors import RolloutError, SearchFailure
+from zs_env.errors import RolloutError, SearchFailure, TokenizerError
 from zs_env.prompts import render_information
 from zs_env.tokens.encoder import TextEncoder
 from zs_env.tokens.rollout import rollout
@@ -132,7 +132,7 @@ def test_rollout_search_then_answer_gives_the_ledger(encoder):
     assert trajectory.log_probs[policy].tolist() == [surprise(position) for position in policy]
     assert (trajectory.question_id, trajectory.noise_probability) == ("q", 0.0)
     assert (trajectory.reward, trajectory.termination) == (1.0, Termination.ANSWERED)
-    assert trajectory.searches == (("ada blake", False, (Document(FACT), Document("Hm."))),)
+    assert trajectory.searches == (("ada blake", False, (Document(FACT), Document("Hm.")), 0),)
     assert trajectory.info == episode.info() and trajectory.info["num_searches"] == 1
 
 
@@ -179,7 +179,7 @@ def test_rollout_failed_search_ends_without_reward(encoder, engine):
     trajectory, _ = run(encoder, Script(turn), engine=engine)
     assert trajectory.termination is Termination.SEARCH_FAILED and trajectory.search_failed
     assert trajectory.reward == 0.0 and trajectory.info["search_failed"]
-    assert trajectory.searches == (("ada blake", False, ()),)
+    assert trajectory.searches == (("ada blake", False, (), 0),)
     assert trajectory.token_ids[-len(turn) :].tolist() == turn
 
 
@@ -192,6 +192,7 @@ def test_rollout_noise_is_recorded_with_searches_and_documents():
     labels = [request.noisy for request in engine.requests]
     shown = [s.noisy for s in trajectory.segments if s.role is Role.INFORMATION]
     assert [record.noisy for record in trajectory.searches] == shown == labels
+    assert [record.turn for record in trajectory.searches] == [*range(39)]
     assert 5 < sum(labels) < 34 and len(labels) == 39
     assert trajectory.noise_probability == 0.5
 
@@ -517,7 +518,7 @@ def test_rollout_sampler_that_breaks_its_contract_is_named(ids, log_probs, messa
     async def generate(token_ids, stop, max_tokens):
         return ids, log_probs
 
-    with pytest.raises(RolloutError, match=f"`generate` must return {message}"):
+    with pytest.raises(RolloutError, match=f"a sampler must return {message}"):
         run(ENCODERS["words"], generate, max_turn_tokens=8)
 
 
@@ -530,9 +531,9 @@ def test_rollout_sampler_that_overruns_what_is_left_of_a_turn_is_refused():
 
 def test_rollout_tokenizer_without_end_of_text_is_refused():
     endless = PreTrainedTokenizerFast(tokenizer_object=byte_pairs())
-    with pytest.raises(RolloutError, match="`eos_token_id` is None"):
+    with pytest.raises(TokenizerError, match="`eos_token_id` is None"):
         TextEncoder(endless)
-    with pytest.raises(RolloutError, match="no end-of-text token"):
+    with pytest.raises(TokenizerError, match="no end-of-text token"):
         asyncio.run(rollout(Episode(QUESTION, Rules()), FixedEngine(FACT), Script(), endless))
 
 

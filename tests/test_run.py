@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ from tests.algorithms import ALGORITHMS
 from tests.helpers import tiny_model
 from zs_env import SearchEngine, SearchFailure, SearchResult
 from zs_env.engines.world import load
-from zs_env.factory import EpisodeFactory
+from zs_env.settings import Settings
 
 
 def options(run, **changes):
@@ -50,8 +50,8 @@ def options(run, **changes):
     }
 
 
-def rows_of(run):
-    return [without_clocks(row) for row in read_metrics(run)]
+def metrics_of(run):
+    return [without_clocks(metrics) for metrics in read_metrics(run)]
 
 
 class FailingEngine(SearchEngine):
@@ -72,13 +72,13 @@ def test_run_folder_holds_config_metrics_checkpoints_and_report(name, tmp_path):
     train, config = ALGORITHMS[name]
     run = tmp_path / name
     train(config(**options(run, noise_end=0.5)))
-    rows = read_metrics(run)
-    assert [row["update"] for row in rows] == [0, 1, 2, 3]
-    assert [row["noise_probability"] for row in rows[1:]] == pytest.approx(
+    metrics = read_metrics(run)
+    assert [each["update"] for each in metrics] == [0, 1, 2, 3]
+    assert [each["noise_probability"] for each in metrics[1:]] == pytest.approx(
         [0.0, (4 ** (1 / 3) - 1) / 6, (4 ** (2 / 3) - 1) / 6]
     )
-    assert [i for i, row in enumerate(rows) if "test/world/f1" in row] == [0, 2, 3]
-    assert all(row["response_mask_coverage"] == 1.0 for row in rows[1:])
+    assert [i for i, each in enumerate(metrics) if "test/world/f1" in each] == [0, 2, 3]
+    assert all(each["response_mask_coverage"] == 1.0 for each in metrics[1:])
     assert json.loads((run / "config.json").read_text())["updates"] == 3
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["000002", "000003"]
     assert list((run / "tensorboard").iterdir())
@@ -97,9 +97,9 @@ def test_run_resumed_equals_run_never_interrupted(name, tmp_path):
     train(config(**options(whole)))
     interrupted = config(**options(parts))
     stop_after(train, interrupted, updates=2)
-    assert rows_of(parts) != rows_of(whole)
+    assert metrics_of(parts) != metrics_of(whole)
     train(replace(interrupted, resume=True))
-    assert rows_of(parts) == rows_of(whole)
+    assert metrics_of(parts) == metrics_of(whole)
     assert weights(parts) == weights(whole)
 
 
@@ -126,28 +126,28 @@ def weights(run):
     return {name: tensor.tolist() for name, tensor in policy.state_dict().items()}
 
 
+@pytest.mark.slow
 def test_run_killed_at_any_moment_resumes_to_the_same_metrics(tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    arguments = [
-        "--updates", "6", "--questions-per-update", "8",
-        "--num-test-questions", "6", "--test-engines", "world", "--minibatches", "2",
-        "--max-turns", "3", "--max-turn-tokens", "40", "--max-context", "400",
-        "--evaluate-every", "2", "--save-every", "1",
-    ]  # fmt: skip
-    command = [sys.executable, "-m", "agents.ppo", *arguments]
-    subprocess.run([*command, "--folder", str(whole)], check=True, capture_output=True)
-    for rows_before_kill in (2, 5):
-        process = subprocess.Popen(
-            [*command, "--folder", str(parts), "--resume"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        while len(read_metrics(parts)) < rows_before_kill and process.poll() is None:
+    whole, parts = (options(tmp_path / name, updates=6) for name in ("whole", "parts"))
+    train_ppo(PPOConfig(**whole))
+    command = [sys.executable, "-m", "agents.ppo", *arguments(parts), "--resume"]
+    for lines_before_kill in (2, 5):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while len(read_metrics(parts["folder"])) < lines_before_kill and process.poll() is None:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
-        process.wait()
-    subprocess.run([*command, "--folder", str(parts), "--resume"], check=True, capture_output=True)
-    assert rows_of(parts) == rows_of(whole)
+        assert process.wait() == -signal.SIGKILL
+    train_ppo(PPOConfig(**parts, resume=True))
+    assert metrics_of(parts["folder"]) == metrics_of(whole["folder"])
+
+
+def arguments(options):
+    """``options`` as they are typed."""
+    words = []
+    for name, value in options.items():
+        values = value if isinstance(value, tuple) else [str(value)]
+        words += ["--" + name.replace("_", "-"), *values]
+    return words
 
 
 def test_run_with_failing_engine_leaves_failed_searches_out(tmp_path):
@@ -162,9 +162,9 @@ def test_run_with_failing_engine_leaves_failed_searches_out(tmp_path):
         for update in run.updates():
             with pytest.warns(UserWarning, match="of 40 episodes of update 0 .* the last: down"):
                 batch = run.play(update)
-            row = dict(run.row)
-    assert 0 < row["failed_searches"] < row["episodes"] == 40
-    assert len(batch) == row["episodes"] - row["failed_searches"]
+            metrics = dict(run.metrics)
+    assert 0 < metrics["failed_searches"] < metrics["episodes"] == 40
+    assert len(batch) == metrics["episodes"] - metrics["failed_searches"]
 
 
 class Scripted:
@@ -225,13 +225,14 @@ def test_run_in_a_folder_in_use_is_refused(tmp_path):
         ({"max_context": 100_000}, "reads at most 2048"),
         ({"questions_per_update": 9}, "do not divide"),
         ({"engine": "nonsense"}, "nonsense"),
-        ({"engine_options": "[1]"}, "JSON object"),
+        ({"engine": "bm25,corpsu=x"}, "did you mean 'corpus'"),
+        ({"engine": '{"name": '}, "JSON object"),
         ({"temperature": 0.0}, "temperature"),
         ({"learning_rate_decay": 1.5}, "learning_rate_decay"),
     ],
 )
 def test_run_with_bad_option_says_so_before_any_work(changes, message, tmp_path):
-    with pytest.raises((ValueError, OSError), match=message):
+    with pytest.raises((ValueError, TypeError, OSError), match=message):
         train_ppo(PPOConfig(**{**options(tmp_path / "run"), **changes}))
     assert not (tmp_path / "run").exists()
 
@@ -260,15 +261,14 @@ def test_command_line_with_unknown_option_fails_and_names_it(tmp_path):
 
 def test_timing_is_kept_apart_from_what_repeats(tmp_path):
     train_ppo(PPOConfig(**options(tmp_path / "run", updates=1)))
-    row = read_metrics(tmp_path / "run")[1]
-    assert {name for name in row if name.startswith(TIMING)} >= {
+    metrics = read_metrics(tmp_path / "run")[1]
+    assert {name for name in metrics if name.startswith(TIMING)} >= {
         "time/generation", "time/environment", "time/learn", "time/update",
     }  # fmt: skip
-    assert not any(name.startswith(TIMING) for name in without_clocks(row))
-    assert torch.isfinite(torch.tensor(list(row.values()))).all()
+    assert not any(name.startswith(TIMING) for name in without_clocks(metrics))
+    assert torch.isfinite(torch.tensor(list(metrics.values()))).all()
 
 
 def test_options_are_named_as_the_arguments_of_the_environments():
-    options = {field.name for field in fields(Config)}
-    arguments = {field.name for field in fields(EpisodeFactory) if field.init}
-    assert arguments - options == {"split", "max_action_chars", "max_context_chars", "noise_base"}
+    assert issubclass(Config, Settings)
+    assert Config().split == "train", "what is trained on is no option"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
-from concurrent.futures import Future
-from threading import Thread
 
 import pytest
 
@@ -14,24 +13,27 @@ pytest.importorskip("torch")
 import torch
 
 from agents.sampling import sampler
-from agents.sampling.player import Assignment, Player, token_rules
+from agents.sampling.player import Player
 from agents.sampling.policy import Policy, load_policy
 from agents.sampling.sampler import Sampler
 from agents.tiny.tokenizer import make_tokenizer
-from tests.helpers import EchoEngine, tiny_model
+from agents.training.collect import Collector
+from agents.training.config import Config
+from agents.training.distributed import Processes
+from agents.training.learner import Learner
+from tests.helpers import EchoEngine, bpe_tokenizer, tiny_model
 from zs_env import Document, Episode, Question, Rules, SearchEngine, SearchResult
-from zs_env.actions import STOP
-from zs_env.concurrency.event_loop import run_to_end
-from zs_env.episode import Role
+from zs_env.actions import STOP, ends_turn
+from zs_env.episode import Assignment, Role
+from zs_env.errors import RolloutError
 from zs_env.keyed_random import derive_key
-from zs_env.tokens.encoder import TextEncoder
-from zs_env.tokens.rollout import rollout
+from zs_env.tokens.play import play as play_all
+from zs_env.tokens.token_episode import SampleRequest
 
 # Logits to add, so that a random model searches, answers and ends its turns now and then.
 HABITS = {"<search>": 5.5, "</search>": 5.5, "<answer>": 3.5, "</answer>": 4.5, "[end]": 3.5}
-RULES = token_rules(Rules(max_turns=3, top_k=1, prompt_template="{question}"), 160, 24)
+RULES = Rules(max_turns=3, top_k=1, prompt_template="{question}", max_context=160, turn_reserve=24)
 CONTEXTS = [list(range(5, 5 + length)) for length in (1, 3, 8, 20)]
-PATIENCE_OF_THE_TEST = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -66,20 +68,27 @@ def assignments(count):
     ]
 
 
-def play(policy, num_rows, count=16):
-    return Player(policy, EchoEngine(), RULES, num_rows).play(assignments(count))
+def play(policy, num_slots, count=16):
+    return Player(policy, EchoEngine(), RULES, num_slots).play(assignments(count))
 
 
-def sample(policy, requests, *, num_rows=None, stop=STOP, greedy=False):
-    """What sessions draw that begin together: (context, key, most tokens) -> ids, log-probs."""
+def request(context, key, max_tokens, place=0):
+    return SampleRequest(context, max_tokens, key=key, episode=place, place=place)
 
-    async def gather():
-        sampling = Sampler(policy, num_rows or len(requests), 64, greedy=greedy)
-        sessions = [sampling.session(key) for _, key, _ in requests]
-        calls = (s(ids, stop, most) for s, (ids, _, most) in zip(sessions, requests, strict=True))
-        return await asyncio.wait_for(asyncio.gather(*calls), PATIENCE_OF_THE_TEST)
 
-    return asyncio.run(gather())
+def complete(sampling, requests):
+    """What the sampler gives for each request, called until all are complete."""
+    found = [None] * len(requests)
+    while waiting := [place for place, one in enumerate(found) if one is None]:
+        for place, one in zip(waiting, sampling([requests[p] for p in waiting]), strict=True):
+            found[place] = one
+    return found
+
+
+def sample(policy, requests, *, num_slots=None, greedy=False):
+    """What turns draw that begin together: (context, key, most tokens) -> ids, log-probs."""
+    sampling = Sampler(policy, num_slots or len(requests), 64, greedy=greedy)
+    return complete(sampling, [request(*r, place) for place, r in enumerate(requests)])
 
 
 def generated(policy, ids, max_tokens):
@@ -96,7 +105,7 @@ def generated(policy, ids, max_tokens):
 
 def test_sampled_log_probs_equal_those_of_the_trained_model(make_policy):
     policy = make_policy(temperature=0.8)
-    trajectories = play(policy, num_rows=5)
+    trajectories = play(policy, num_slots=5)
     assert {s.role for t in trajectories for s in t.segments} == set(Role)
     for trajectory in trajectories:
         ids = torch.from_numpy(trajectory.token_ids).long()[None]
@@ -106,10 +115,10 @@ def test_sampled_log_probs_equal_those_of_the_trained_model(make_policy):
         assert len(trajectory) <= RULES.max_context
 
 
-@pytest.mark.parametrize("num_rows", [1, 3])
-def test_trajectories_do_not_depend_on_the_number_of_rows(make_policy, num_rows):
+@pytest.mark.parametrize("num_slots", [1, 3])
+def test_trajectories_do_not_depend_on_the_number_of_slots(make_policy, num_slots):
     policy = make_policy()
-    assert_same(play(policy, num_rows), play(policy, num_rows=16))
+    assert_same(play(policy, num_slots), play(policy, num_slots=16))
 
 
 @pytest.mark.parametrize(("prefill_tokens", "patience"), [(1, 1), (40, 1000), (10**6, 0)])
@@ -117,10 +126,10 @@ def test_trajectories_do_not_depend_on_how_context_is_read(
     make_policy, monkeypatch, prefill_tokens, patience
 ):
     policy = make_policy()
-    expected = play(policy, num_rows=7)
+    expected = play(policy, num_slots=7)
     monkeypatch.setattr(sampler, "PREFILL_TOKENS", prefill_tokens)
     monkeypatch.setattr(sampler, "PATIENCE", patience)
-    assert_same(play(policy, num_rows=7), expected)
+    assert_same(play(policy, num_slots=7), expected)
 
 
 def assert_same(found, expected):
@@ -143,7 +152,7 @@ def test_episodes_draw_by_their_own_key(make_policy):
 
 def test_greedy_session_equals_generate_of_transformers(make_policy):
     policy = make_policy(habits={})
-    found = sample(policy, [(ids, 0, 20) for ids in CONTEXTS], stop=(), greedy=True)
+    found = sample(policy, [(ids, 0, 20) for ids in CONTEXTS], greedy=True)
     expected = [generated(policy, ids, 20) for ids in CONTEXTS]
     assert [ids for ids, _ in found] == expected
     assert len({tuple(ids) for ids in expected}) == len(CONTEXTS)
@@ -152,26 +161,57 @@ def test_greedy_session_equals_generate_of_transformers(make_policy):
 
 def test_greedy_session_second_turn_equals_generate_on_the_whole_context(make_policy):
     policy = make_policy(habits={})
-
-    async def two_turns():
-        sampling = Sampler(policy, 2, 64, greedy=True)
-        session, other = sampling.session(0), sampling.session(0)
-        await other(CONTEXTS[2], (), 9)
-        first, _ = await session(CONTEXTS[1], (), 6)
-        context = [*CONTEXTS[1], *first, 40, 41, 42]
-        second, _ = await session(context, (), 12)
-        elsewhere, _ = await session(CONTEXTS[3], (), 12)  # nothing in common with before
-        return context, second, elsewhere
-
-    context, second, elsewhere = asyncio.run(two_turns())
+    sampling = Sampler(policy, 2, 64, greedy=True)
+    complete(sampling, [request(CONTEXTS[2], 0, 9, place=1)])
+    [(first, _)] = complete(sampling, [request(CONTEXTS[1], 0, 6)])
+    context = [*CONTEXTS[1], *first, 40, 41, 42]
+    [(second, _)] = complete(sampling, [request(context, 0, 12)])
+    # Nothing in common with before.
+    [(elsewhere, _)] = complete(sampling, [request(CONTEXTS[3], 0, 12)])
     assert second == generated(policy, context, 12)
     assert elsewhere == generated(policy, CONTEXTS[3], 12)
+
+
+def test_second_turn_reads_only_what_is_new(make_policy, monkeypatch):
+    policy, read = make_policy(habits={}), []
+    whole = policy.at
+
+    def noting(token_ids, chosen, **kwargs):
+        read.append(token_ids.tolist())
+        return whole(token_ids, chosen, **kwargs)
+
+    monkeypatch.setattr(policy, "at", noting)
+    sampling = Sampler(policy, 1, 64)
+    [(first, _)] = complete(sampling, [request(CONTEXTS[3], 0, 2)])
+    new = [first[1], 40, 41]  # the token that was sampled last has not been read
+    complete(sampling, [request([*CONTEXTS[3], *first, 40, 41], 0, 1)])
+    assert read == [[CONTEXTS[3]], [first[:1]], [new]]
+
+
+def test_another_episode_at_a_place_begins_anew(make_policy):
+    """Its draws follow from its own key, and nothing that was cached for the last is used."""
+    policy = make_policy(habits={})
+    fresh = sample(policy, [(CONTEXTS[3], 7, 10)])
+    sampling = Sampler(policy, 1, 64)
+    sampling([request(CONTEXTS[3], 1, 10)])
+    other = request(CONTEXTS[3], 7, 10)._replace(episode=1)
+    assert complete(sampling, [other])[0][0] == fresh[0][0]
+
+
+def test_player_forgets_what_it_cached_when_weights_may_change(make_policy):
+    policy = make_policy(habits={})
+    player = Player(policy, EchoEngine(), RULES, num_slots=4)
+    player.play(assignments(8))
+    with torch.no_grad():
+        for weight in policy.model.parameters():
+            weight.mul_(1.1)
+    assert_same(player.play(assignments(8)), play(policy, num_slots=4, count=8))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_sampled_log_probs_honour_the_temperature(make_policy, temperature):
     policy = make_policy(temperature=temperature)
-    [(ids, log_probs)] = sample(policy, [(CONTEXTS[2], 3, 10)], stop=())
+    [(ids, log_probs)] = sample(policy, [(CONTEXTS[2], 3, 10)])
     sequence = torch.tensor([[*CONTEXTS[2], *ids]])
     with torch.no_grad():
         logits = policy.model(sequence).logits[0, len(CONTEXTS[2]) - 1 : -1]
@@ -206,10 +246,12 @@ def test_session_ends_at_stop_text_end_of_text_or_max_tokens(make_policy):
     end = policy.tokenizer.eos_token_id
     stops = policy.tokenizer.convert_tokens_to_ids(list(STOP))
     endings = Counter()
-    for ids, log_probs in sample(policy, [(CONTEXTS[1], key, 7) for key in range(100)]):
+    for ids, log_probs in sample(policy, [(CONTEXTS[1], key, 7) for key in range(200)]):
         assert len(ids) == len(log_probs)
-        assert not {end, *stops} & set(ids[:-1])
-        if ids[-1] in (end, *stops):
+        assert end not in ids[:-1]
+        texts = [policy.tokenizer.decode(ids[:count]) for count in range(1, len(ids) + 1)]
+        assert not any(map(ends_turn, texts[:-1])), "a stray tag is no end, and an action is one"
+        if ids[-1] == end or ends_turn(texts[-1]):
             endings[ids[-1]] += 1
         else:
             assert len(ids) == 7
@@ -222,100 +264,92 @@ def test_session_of_one_token_at_most_samples_one(make_policy):
     assert len(ids) == len(log_probs) == 1
 
 
-def test_session_stops_at_the_token_that_completes_a_text_of_several_tokens(make_policy):
+def test_session_goes_on_where_a_tag_stands_in_an_open_thought(make_policy):
+    """Such a turn is not over: `rollout` and the token environments go on as well."""
     policy = make_policy(habits={})
-    [(free, _)] = sample(policy, [(CONTEXTS[3], 5, 20)], stop=())
-    text = policy.tokenizer.decode(free[6:8])
-    assert text not in policy.tokenizer.decode(free[:7])
-    [(stopped, _)] = sample(policy, [(CONTEXTS[3], 5, 20)], stop=("no such text", text))
-    assert stopped == free[:8]
+    ids = policy.tokenizer.convert_tokens_to_ids(
+        ["<think>", "<search>", "who", "</search>", "</think>", "<answer>", "who", "</answer>"]
+    )
+    script = iter([*ids, 0])
+
+    def scripted(logits, slots):
+        return [next(script)], [0.0]
+
+    sampling = Sampler(policy, 1, 64)
+    sampling._draw = scripted
+    assert complete(sampling, [request(CONTEXTS[1], 0, 30)]) == [(ids, [0.0] * 8)]
+
+
+def test_session_ends_at_a_tag_of_several_tokens(tmp_path):
+    """The token that completes it may reach past it."""
+    tokenizer = bpe_tokenizer()
+    policy = load_policy(tiny_model(tmp_path, tokenizer, pad_token_id=0)).eval()
+    text = "<search>Ada</search>"
+    ids = tokenizer.encode(text + "<answer>", add_special_tokens=False)
+    over = [n for n in range(len(ids)) if text in tokenizer.decode(ids[:n])]
+    assert tokenizer.decode(ids[over[0] - 1]) == "><", "the tokenizer must merge across the end"
+    script = iter(ids)
+    sampling = Sampler(policy, 1, 64)
+    sampling._draw = lambda logits, slots: ([next(script)], [0.0])
+    [(found, _)] = complete(sampling, [request([5, 6], 0, 40)])
+    assert found == ids[: over[0]]
 
 
 def test_session_that_is_complete_returns_while_others_still_sample(make_policy):
     policy = make_policy(habits={})
-
-    async def short_and_long():
-        sampling = Sampler(policy, 2, 64)
-        long, short = (
-            asyncio.create_task(sampling.session(0)(CONTEXTS[1], (), most)) for most in (30, 2)
-        )
-        await asyncio.wait({long, short}, return_when=asyncio.FIRST_COMPLETED)
-        assert short.done() and not long.done()
-        return await long
-
-    ids, _ = asyncio.run(asyncio.wait_for(short_and_long(), PATIENCE_OF_THE_TEST))
+    sampling = Sampler(policy, 2, 64)
+    long, short = request(CONTEXTS[1], 0, 30), request(CONTEXTS[1], 0, 2, place=1)
+    nothing, (ids, _) = sampling([long, short])
+    assert nothing is None and len(ids) == 2
+    [(ids, _)] = complete(sampling, [long])
     assert len(ids) == 30
 
 
 class SlowEngine(SearchEngine):
-    """Answers questions that begin with "slow" only after `released`."""
+    """Answers the question "slow one" only after `released`, and then fails if it never was."""
 
     def __init__(self) -> None:
-        self.asked, self.released = asyncio.Event(), asyncio.Event()
+        self.asked, self.released = threading.Event(), threading.Event()
         self.num_answered = 0
 
     async def asearch(self, request):
-        if request.question.startswith("slow"):
+        if request.question == "slow one":
             self.asked.set()
-            await self.released.wait()
+            for _ in range(60_000):
+                if self.released.is_set():
+                    break
+                await asyncio.sleep(0.001)
+            else:
+                raise TimeoutError("the other episodes did not go on")
         self.num_answered += 1
         return SearchResult((Document("born in the founder"),))
 
 
 def test_episode_that_waits_for_its_documents_holds_up_no_other(make_policy):
     policy = make_policy({"<search>": 7.0, "</search>": 7.0})  # nearly every turn searches
-    encoder = TextEncoder(policy.tokenizer)
+    engine, sampling = SlowEngine(), Sampler(policy, 3, RULES.max_context)
+    texts = ["slow one", *(f"quick {n}" for n in range(6))]
+    asked = []
 
-    async def play_all():
-        engine, sampling = SlowEngine(), Sampler(policy, 3, RULES.max_context)
-        rows = asyncio.Semaphore(2)
+    def sample(requests):
+        if any(r.episode == len(texts) - 1 for r in requests):  # the last one has begun
+            asked.append(engine.asked.is_set())
+            engine.released.set()
+        return sampling(requests)
 
-        async def play_one(text, key):
-            episode = Episode(Question(text, text, ("x",)), RULES, measure=encoder)
-            session = sampling.session(key)
-            try:
-                return await rollout(episode, engine, session, encoder)
-            finally:
-                session.close()
-
-        async def play_in_turn(text, key):
-            async with rows:
-                return await play_one(text, key)
-
-        slow = asyncio.create_task(play_one("slow one", 0))
-        await engine.asked.wait()
-        quick = await asyncio.gather(*(play_in_turn(f"quick {n}", n) for n in range(6)))
-        assert not slow.done()
-        assert engine.num_answered == sum(len(t.searches) for t in quick) > 0
-        engine.released.set()
-        return [*quick, await slow]
-
-    # The events of the engine belong to the loop of all engines.
-    trajectories = run_to_end(asyncio.wait_for(play_all(), PATIENCE_OF_THE_TEST))
-    assert len(trajectories[-1].searches) > 0
+    tasks = [Assignment(Question(t, t, ("x",)), n, n, 0.0) for n, t in enumerate(texts)]
+    trajectories = play_all(tasks, engine, sample, sampling.encoder, RULES, max_episodes=3)
+    assert asked[0] and len(trajectories[0].searches) > 0
+    assert engine.num_answered == sum(len(t.searches) for t in trajectories) > 6
     for trajectory in trajectories:
         trajectory.verify()
-
-
-def in_patience(function, *args):
-    """What ``function`` returns or raises; if it hangs, it fails."""
-    outcome = Future()
-
-    def run():
-        try:
-            outcome.set_result(function(*args))
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
-    return outcome.result(PATIENCE_OF_THE_TEST)
 
 
 def test_error_in_the_model_reaches_the_caller_and_later_episodes_are_sound(
     make_policy, monkeypatch
 ):
     policy = make_policy()
-    player = Player(policy, EchoEngine(), RULES, num_rows=3)
+    player = Player(policy, EchoEngine(), RULES, num_slots=3)
     whole, calls = policy.at, []
 
     def breaks_down(*args, **kwargs):
@@ -326,39 +360,60 @@ def test_error_in_the_model_reaches_the_caller_and_later_episodes_are_sound(
 
     monkeypatch.setattr(policy, "at", breaks_down)
     with pytest.raises(RuntimeError, match="out of memory"):
-        in_patience(player.play, assignments(8))
+        player.play(assignments(8))
     monkeypatch.undo()
-    assert_same(player.play(assignments(8)), play(policy, num_rows=8, count=8))
+    assert_same(player.play(assignments(8)), play(policy, num_slots=8, count=8))
 
 
-def test_error_in_the_model_ends_every_call_that_waits(make_policy, monkeypatch):
-    policy = make_policy()
-
-    def breaks_down(*args, **kwargs):
-        raise RuntimeError("out of memory")
-
-    monkeypatch.setattr(policy, "at", breaks_down)
-    monkeypatch.setattr(sampler, "PREFILL_TOKENS", 1)  # one is being read, and two wait
-
-    async def call_all():
-        sampling = Sampler(policy, 3, 64)
-        calls = (sampling.session(key)(CONTEXTS[1], STOP, 5) for key in range(3))
-        everything = asyncio.gather(*calls, return_exceptions=True)
-        return await asyncio.wait_for(everything, PATIENCE_OF_THE_TEST)
-
-    assert [str(error) for error in asyncio.run(call_all())] == ["out of memory"] * 3
+def test_trainers_do_not_limit_the_characters_of_a_turn(folder):
+    """A turn of 6,000 characters that ended in an answer was invalid in training alone."""
+    config = Config(model=str(folder), max_context=2000, max_turn_tokens=1000)
+    learner = Learner(load_policy(folder), config, Processes("cpu"))
+    rules = Collector(learner, None).player.rules
+    assert (rules.max_context, rules.turn_reserve) == (2000, 1000)
+    episode = Episode(Question("q", "Who?", ("ada",)), rules, measure=len)
+    episode.act(f"<think>{'x' * 6000}</think><answer>ada</answer>", 900)
+    assert episode.reward == 1.0
 
 
 def test_sampler_counts_what_trajectories_hold(make_policy):
-    player = Player(make_policy(), EchoEngine(), RULES, num_rows=4)
+    player = Player(make_policy(), EchoEngine(), RULES, num_slots=4)
     trajectories = player.play(assignments(10))
     assert player.sampler.num_sampled == sum(t.response_length for t in trajectories)
 
 
-def test_sampler_without_a_free_row_refuses_a_session(make_policy):
+def test_sampler_without_a_slot_for_a_place_refuses_it(make_policy):
     sampling = Sampler(make_policy(), 1, 64)
-    session = sampling.session(0)
-    with pytest.raises(RuntimeError, match="close a session first"):
-        sampling.session(1)
-    session.close()
-    sampling.session(1)
+    with pytest.raises(RolloutError, match="1 slots, and an episode is at place 1: .*`max_epis"):
+        sampling([request(CONTEXTS[0], 0, 1, place=1)])
+
+
+def test_context_that_does_not_grow_is_refused(make_policy):
+    sampling = Sampler(make_policy(habits={}), 1, 64)
+    [(ids, _)] = complete(sampling, [request(CONTEXTS[1], 0, 3)])
+    with pytest.raises(RolloutError, match="must grow"):
+        sampling([request([*CONTEXTS[1], *ids[:2]], 0, 3)])
+
+
+def test_sampler_computes_as_the_code_around_it_says(make_policy):
+    """Autocast belongs to a thread. Sampling once ran in another, in float32 and not bfloat16."""
+    policy = make_policy(habits={})
+    with torch.autocast("cpu", torch.bfloat16):
+        trajectories = play(policy, num_slots=4, count=4)
+        gaps = scored_gaps(policy, trajectories)
+    with torch.autocast("cpu", torch.bfloat16, enabled=False):
+        gaps_in_float32 = scored_gaps(policy, trajectories)
+    assert max(gaps) < max(gaps_in_float32) / 2
+    assert max(gaps_in_float32) > 1e-3
+
+
+def scored_gaps(policy, trajectories):
+    """How far the log-probabilities of sampling are from those of scoring, by episode."""
+    gaps = []
+    for trajectory in trajectories:
+        ids = torch.from_numpy(trajectory.token_ids).long()[None]
+        mask = torch.from_numpy(trajectory.response_mask)[None]
+        with torch.no_grad():
+            log_probs = policy(ids, mask).log_probs[0].numpy()
+        gaps.append(abs(log_probs - trajectory.log_probs).max())
+    return gaps

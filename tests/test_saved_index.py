@@ -58,7 +58,7 @@ class TestSavedIndexEngineContract(SearchEngineContract):
         self.corpus.write_text('{"text": "Ada Blake was born in Jarrow Corvale"}')
 
     def make_engine(self):
-        return load_engine("bm25", {"corpus": self.corpus, "index": self.folder})
+        return load_engine({"name": "bm25", "corpus": self.corpus, "index": self.folder})
 
 
 @pytest.mark.parametrize("top_k", [1, 20, 10_000])
@@ -79,8 +79,8 @@ def test_saved_index_has_the_identity_of_the_one_in_memory(corpus, tmp_path):
 
 def test_saved_index_is_an_option_of_the_engine(corpus, tmp_path):
     options = {"index": str(tmp_path / "new" / "index")}
-    engine = load_engine(str(corpus), options)
-    assert load_engine("bm25", {"corpus": corpus, **options}) is engine, "it is opened once"
+    engine = load_engine({"name": str(corpus), **options})
+    assert load_engine({"name": "bm25", "corpus": corpus, **options}) is engine, "it is opened once"
     assert {path.name for path in (tmp_path / "new" / "index").iterdir()} == {MANIFEST, *FILES}
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -130,7 +131,7 @@ def test_vec_env_refuses_what_would_touch_other_environments_too(call, message):
 
 def test_vec_env_options_are_those_of_the_next_reset_alone():
     env = TokenVecEnv(3, noise_end=1.0, **TINY)
-    source = env.envs.factory.source
+    source = env.envs.source.questions
     ids = [source[i].id for i in (5, 2, 9)]
     env.seed(0)
     env.set_options([{"question": q, "key": 4, "progress": 1.0} for q in ids])
@@ -173,8 +174,8 @@ def test_evaluation_plays_each_test_question_once():
             return self.unwritten[i].pop()
 
     test = make_test_env(**TASK)
-    assert test.num_envs == len(test.envs.factory.source) == 264
-    questions = [test.envs.factory.source[i] for i in range(264)]
+    assert test.num_envs == len(test.envs.source.questions) == 264
+    questions = [test.envs.source.questions[i] for i in range(264)]
     expected = np.mean([f1_score("bell", question.golden_answers) for question in questions])
     f1, searches = evaluate(Searcher(test), test)
     assert f1 == pytest.approx(expected) and 0.0 < f1 < 0.2
@@ -217,12 +218,28 @@ def test_cloning_the_solver_solves_questions_about_facts_it_has_not_seen():
     assert before.f1 < 0.1 and after.f1 >= 0.9 and after.searches == pytest.approx(1.0, abs=0.1)
 
 
+@cache
+def blind_f1():
+    return mean_score(blind_scores(load_world(0, "tiny"), "test").values())[0]
+
+
+class StopsWhenLearned(EvaluationCallback):
+    """Ends training as soon as the policy is three times as good as one that never searches."""
+
+    def evaluate(self):
+        super().evaluate()
+        self.learned = self.newest.f1 >= 3 * blind_f1()
+
+    def _on_step(self):
+        return not self.learned
+
+
 @pytest.mark.slow
-def test_ppo_learns_without_demonstrations_to_search_and_to_read(tmp_path):
+def test_ppo_learns_without_demonstrations_to_search_and_to_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("agents.sb3.__main__.EvaluationCallback", StopsWhenLearned)
     f1, searches = train(Options(folder=tmp_path, steps=150_000, seed=2))
     assert "| before training | 0.000 | 0.00 |" in (tmp_path / "report.md").read_text()
-    blind_f1, _ = mean_score(blind_scores(load_world(0, "tiny"), "test").values())
-    assert f1 >= 2 * blind_f1 and searches > 0.9
+    assert f1 >= 2 * blind_f1() and searches > 0.9
 
 
 @pytest.mark.parametrize(
@@ -263,8 +280,8 @@ def test_command_line_refuses_what_makes_no_sense():
 def test_command_line_interrupted_keeps_what_was_learned(tmp_path):
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from agents.sb3.__main__ import Options, main; from pathlib import Path; "
-        "main(Options(folder=Path(sys.argv[1]), num_envs=8))"
+        "from agents.sb3.__main__ import Options, train; from pathlib import Path; "
+        "train(Options(folder=Path(sys.argv[1]), num_envs=8))"
     )
     command = [sys.executable, "-u", "-c", program, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

@@ -296,10 +296,10 @@ class ClosedModel(BatchModel):
 
 def test_close_leaves_a_model_that_the_user_made_alone():
     mine = ClosedModel()
-    for engine in (SimulatedEngine(mine), load_engine("simulated", {"llm": mine})):
+    for engine in (SimulatedEngine(mine), load_engine({"name": "simulated", "llm": mine})):
         engine.close()
     assert not mine.closed
-    load_engine("simulated", {"llm": "tests.test_simulated:ClosedModel"}).close()
+    load_engine({"name": "simulated", "llm": "tests.test_simulated:ClosedModel"}).close()
     made = sys.modules["tests.test_simulated"].ClosedModel.made[-1]
     assert made is not mine and made.closed
 
@@ -331,7 +331,7 @@ def options_for(server, **changes):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_fault_of_one_episode_ends_it_or_not_and_leaves_the_others_alone(server, fault):
     """Each way of misbehaving, in one of eight episodes; a strange text is still a text."""
-    kwargs = {"engine": "simulated", "engine_options": options_for(server)}
+    kwargs = {"engine": {"name": "simulated", **options_for(server)}}
 
     def play():
         envs = ZeroSearchVectorEnv(8, **kwargs)
@@ -359,7 +359,7 @@ def test_fault_of_one_episode_ends_it_or_not_and_leaves_the_others_alone(server,
 
 
 def test_environment_by_name_plays_whole_episodes(server):
-    env = gym.make("ZeroSearch-v0", engine="simulated", engine_options=options_for(server))
+    env = gym.make("ZeroSearch-v0", engine={"name": "simulated", **options_for(server)})
     observation, _ = env.reset(seed=0)
     over = False
     while not over:
@@ -372,7 +372,7 @@ def test_environment_by_name_plays_whole_episodes(server):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_engine_that_was_used_works_in_other_processes(server, context):
-    engine = load_engine("simulated", options_for(server))
+    engine = load_engine({"name": "simulated", **options_for(server)})
     assert checked_search(engine, [REQUEST])[0].failure is None
     envs = gym.make_vec(
         "zs_env:ZeroSearch-v0",
@@ -391,7 +391,7 @@ def test_engine_that_was_used_works_in_other_processes(server, context):
 
 def test_engine_works_while_an_event_loop_is_running(server):
     """As in a notebook."""
-    engine = load_engine("simulated", options_for(server))
+    engine = load_engine({"name": "simulated", **options_for(server)})
 
     async def main():
         [result] = checked_search(engine, [REQUEST])
@@ -404,9 +404,7 @@ def test_engine_works_while_an_event_loop_is_running(server):
 
 def test_unknown_model_is_one_clear_error_when_the_environment_is_made(server):
     with pytest.raises(ServiceError, match="no model 'huge'"):
-        gym.make(
-            "ZeroSearch-v0", engine="simulated", engine_options=options_for(server, model="huge")
-        )
+        gym.make("ZeroSearch-v0", engine={"name": "simulated", **options_for(server, model="huge")})
 
 
 @pytest.mark.parametrize(
@@ -431,7 +429,7 @@ def test_unknown_model_is_one_clear_error_when_the_environment_is_made(server):
 )
 def test_wrong_option_is_refused(options, error, message):
     with pytest.raises(error, match=message):
-        load_engine("simulated", options)
+        load_engine({"name": "simulated", **options})
 
 
 @pytest.mark.parametrize(
@@ -474,8 +472,7 @@ def test_latency_and_order_of_replies_change_nothing(server):
             documents(body), delay_s=delays[next(count) % len(delays)]
         )
         kwargs = {
-            "engine": "simulated",
-            "engine_options": options_for(server, max_concurrency=size),
+            "engine": {"name": "simulated", **options_for(server, max_concurrency=size)},
         }
         envs = ZeroSearchVectorEnv(16, noise="constant", **kwargs)
         texts, _ = envs.reset(seed=0)

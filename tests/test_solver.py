@@ -14,7 +14,7 @@ WORLD = load_world()
 
 def share_solved(engine, indexes, **kwargs):
     env = gym.make("ZeroSearch-v0", split="test", engine=engine, **kwargs)
-    solver = HopByHopSolver(WORLD, max_turns=env.unwrapped.factory.max_turns)
+    solver = HopByHopSolver(WORLD, max_turns=env.unwrapped.source.settings.max_turns)
     rewards = []
     for index in indexes:
         options = {"question": f"world-small-0-test-{index}"}

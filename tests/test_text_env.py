@@ -164,7 +164,10 @@ def test_env_wrong_argument_is_refused_at_construction(arguments, error, message
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"questoin": "x"}, "unknown reset options questoin; expected progress, question, key"),
+        (
+            {"questoin": "x"},
+            "questoin .did you mean 'question'.*; expected progress, noise_probability",
+        ),
         ({"question": "nobody"}, "no question with the id 'nobody'"),
         ({"progress": 2.0}, "`progress` must be a number in"),
     ],

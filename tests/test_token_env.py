@@ -67,7 +67,7 @@ def test_observation_has_tokens_roles_and_length_worked_out_by_hand():
     assert {key: value.dtype for key, value in observation.items()} == {
         "tokens": np.int32, "length": np.int32, "roles": np.int8,
     }  # fmt: skip
-    assert {*info} == {"question_id", "progress", "noise_probability", "action_mask"}
+    assert {*info} == {"question_id", "key", "progress", "noise_probability", "action_mask"}
 
     written = "<think> need </think> <search> ada </search>".split()
     documents = "<information> doc 1 : jarrow corvale . </information>".split()
@@ -125,7 +125,7 @@ def test_turn_does_not_end_in_an_open_thought():
     write(env, "<think><search>ada</search>")
     assert env.episode.turn == 0
     write(env, "</think><search>blake</search>")
-    assert env.episode.turn == 1 and env.factory.search_engine.requests[0].query == "blake"
+    assert env.episode.turn == 1 and env.source.engine.requests[0].query == "blake"
 
 
 @pytest.mark.parametrize(
@@ -158,8 +158,13 @@ def test_context_is_measured_by_the_question_with_the_most_tokens():
     make(**arguments, context_length=15).reset(options={"question": "many"})
 
 
-def test_limits_of_characters_do_not_refuse_what_fits_in_tokens():
-    make(max_context_chars=1).reset(seed=0)
+def test_turn_is_limited_in_characters_too_where_that_is_asked_for():
+    turn = "<think> need need need </think>" + ANSWER
+    for max_action_chars, num_invalid in ((40, 1), (400, 0)):
+        env = make(max_action_chars=max_action_chars, masking="vocabulary", max_turn_tokens=40)
+        env.reset(seed=0)
+        *_, info = write(env, turn)
+        assert info["num_invalid"] == num_invalid
 
 
 def test_masked_token_is_counted():
@@ -293,10 +298,12 @@ def test_reset_options_are_those_of_the_text_env():
 
 def test_world_tokenizer_brings_the_prompt_of_its_world():
     tiny, small = ZeroSearchTokenEnv(world_size="tiny"), ZeroSearchTokenEnv()
-    assert tiny.factory.prompt_template == TINY_PROMPT != small.factory.prompt_template
+    assert (
+        tiny.source.settings.prompt_template == TINY_PROMPT != small.source.settings.prompt_template
+    )
     assert (tiny.action_space.n, small.action_space.n) == (123, 1036)
     other = ZeroSearchTokenEnv(world_size="tiny", prompt_template="{question}")
-    assert other.factory.prompt_template == "{question}"
+    assert other.source.settings.prompt_template == "{question}"
 
 
 @pytest.mark.parametrize(
@@ -311,7 +318,7 @@ def test_world_tokenizer_brings_the_prompt_of_its_world():
             "`max_turn_tokens` must be at least 1, got 0",
         ),
         ({"context_length": 0}, ValueError, "at least 1"),
-        ({"observation": "delta"}, TypeError, "unknown arguments observation"),
+        ({"observation": "delta"}, TypeError, "`observation` is an argument of the text env"),
         ({"world_size": "huge"}, ValueError, "`world_size` must be one of"),
     ],
 )
@@ -338,8 +345,8 @@ def test_pickled_env_still_counts_tokens():
     env.reset(seed=0)
     write(env, "<think>need")
     copy = pickle.loads(pickle.dumps(env))
-    assert copy.factory.rules == env.factory.rules and copy.factory.rules.max_context == 64
-    assert copy.factory.measure("where was ada") == 3
+    assert copy.source.rules == env.source.rules and copy.source.rules.max_context == 64
+    assert copy.source.limits.measure("where was ada") == 3
     assert copy.setup.masks.table.tobytes() == env.setup.masks.table.tobytes()
     for token in env.setup.encoder.encode("</think><search>ada</search>"):
         assert data_equivalence(env.step(token), copy.step(token), exact=True)
@@ -356,7 +363,7 @@ def test_env_has_one_engine():
     """Counting tokens once made the engine, and read the questions, a second time."""
     CountedEngine.made.clear()
     env = make(engine=f"{__name__}:CountedEngine")
-    assert CountedEngine.made == [env.factory.search_engine]
+    assert CountedEngine.made == [env.source.engine]
 
 
 SB3_CONFIGURATIONS = [

@@ -258,7 +258,7 @@ def test_token_vector_env_closes_twice_and_is_picklable():
     data = pickle.dumps(envs)
     assert len(data) < 20_000, "neither the world nor the masks are pickled"
     copy = pickle.loads(data)
-    assert copy.unwrapped.factory.rules == envs.unwrapped.factory.rules
+    assert copy.unwrapped.source.rules == envs.unwrapped.source.rules
     draw = np.random.default_rng(0)
     for _ in range(40):
         actions = sample(draw, envs.unwrapped.action_masks())

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 
 import numpy as np
 import pytest
 
+from agents.tiny.tokenizer import make_tokenizer
 from tests.helpers import ByteTokenizer, bpe_tokenizer
 from zs_env.envs.token_env import ZeroSearchTokenEnv
-from zs_env.errors import MissingDependencyError, RolloutError
-from zs_env.tokens.tokenizers import load_tokenizer
+from zs_env.errors import MissingDependencyError, TokenizerError
+from zs_env.tokens.tokenizers import load_tokenizer, read_tokenizer
 from zs_env.world.tokenizer import WorldTokenizer
 
 
@@ -40,8 +42,37 @@ def test_folder_of_a_tokenizer_is_read(tmp_path, kind):
 
 
 def test_folder_without_a_tokenizer_is_refused(tmp_path):
-    with pytest.raises(RolloutError, match=f"'world' or the name or folder .* got '{tmp_path}'"):
+    with pytest.raises(TokenizerError, match=f"the name or folder .* got '{tmp_path}'"):
         load_tokenizer(tmp_path)
+
+
+def test_folder_of_another_model_type_is_split_as_its_files_say(tmp_path):
+    """Some model types bring a class that ignores how the tokenizer in the folder splits text."""
+    tokenizer = make_tokenizer()
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
+    text = "<search>birthplace of Ada Blake</search>"
+    expected = tokenizer.encode(text, add_special_tokens=False)
+    for read in (load_tokenizer, read_tokenizer):
+        assert read(tmp_path).encode(text, add_special_tokens=False) == expected
+
+
+def test_environments_and_policies_refuse_a_folder_alike(tmp_path):
+    """There were two loaders, with an error each."""
+    policy = pytest.importorskip("agents.sampling.policy")
+    messages = set()
+    for read in (load_tokenizer, read_tokenizer, policy.load_policy):
+        with pytest.raises(TokenizerError) as raised:
+            read(tmp_path)
+        messages.add(str(raised.value))
+    assert len(messages) == 1
+    bpe_tokenizer().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    del config["eos_token"]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    for read in (load_tokenizer, read_tokenizer, policy.load_policy):
+        with pytest.raises(TokenizerError, match="no end-of-text .*: set `eos_token` in"):
+            read(tmp_path)
 
 
 def test_missing_transformers_is_named(monkeypatch, tmp_path):
@@ -54,7 +85,7 @@ def test_tokenizer_without_end_of_text_is_refused():
     class Endless(ByteTokenizer):
         eos_token_id = None
 
-    with pytest.raises(RolloutError, match="no end-of-text"):
+    with pytest.raises(TokenizerError, match="no end-of-text"):
         ZeroSearchTokenEnv(tokenizer=Endless(), masking="none")
 
 

@@ -27,7 +27,7 @@ SOUND = Trajectory(
     segments=(PROMPT, SEARCH, FOUND, ANSWER),
     reward=0.5,
     termination=Termination.ANSWERED,
-    searches=(SearchRecord("ada", True, DOCUMENTS),),
+    searches=(SearchRecord("ada", True, DOCUMENTS, turn=0),),
 )
 
 
@@ -48,7 +48,9 @@ def segments(*those):
 
 
 def searches(*noisy):
-    return {"searches": tuple(SearchRecord("ada", label, DOCUMENTS) for label in noisy)}
+    """Searches in turns 0, 1, …, with these labels."""
+    records = [SearchRecord("ada", label, DOCUMENTS, turn) for turn, label in enumerate(noisy)]
+    return {"searches": tuple(records)}
 
 
 def cut_short(stop, termination, **changes):
@@ -162,6 +164,18 @@ def test_trajectory_verify_sound_is_returned(trajectory):
         (searches(False, True), "2 searches and 1 blocks of documents do not match"),
         (searches(True, True, True), "3 searches and 1 blocks of documents do not match"),
         (
+            {"info": {"answer": None}},
+            r"the answer in `info` is None, and the episode ended as answered",
+        ),
+        (
+            {"searches": (SearchRecord("ada", True, DOCUMENTS, turn=2),)},
+            r"searches in turns \[2\] of 2",
+        ),
+        (
+            {"searches": (SearchRecord("ada", True, DOCUMENTS, turn=-1),)},
+            r"searches in turns \[-1\] of 2",
+        ),
+        (
             segments(PROMPT, SEARCH, FOUND._replace(role=Role.CORRECTION), ANSWER)
             | searches(True, True),
             "2 searches and 0 blocks of documents do not match",
@@ -171,6 +185,40 @@ def test_trajectory_verify_sound_is_returned(trajectory):
 def test_trajectory_verify_corrupted_is_refused(changes, message):
     with pytest.raises(TrajectoryError, match=f"trajectory of question 'q-7': .*{message}"):
         replace(SOUND, **changes).verify()
+
+
+def test_trajectory_verify_answer_without_an_answered_end_is_refused():
+    """The two were once not compared."""
+    spent = cut_short(12, Termination.TURNS_SPENT, info={"answer": "Lima"})
+    with pytest.raises(TrajectoryError, match="is 'Lima', and the episode ended as turns_spent"):
+        spent.verify()
+    replace(spent, info={"answer": None}).verify()
+    replace(SOUND, info={"answer": ""}).verify()
+
+
+def test_trajectory_verify_two_searches_in_one_turn_are_refused():
+    twice = (SearchRecord("ada", True, DOCUMENTS, turn=0),) * 2
+    with pytest.raises(TrajectoryError, match=r"searches in turns \[0, 0\] of 2"):
+        cut_short(12, Termination.SEARCH_FAILED, searches=twice).verify()
+
+
+def test_trajectory_split_is_what_trainers_take():
+    split = SOUND.split()
+    assert split.prompt_ids.tolist() == [40, 41, 42]
+    assert split.response_ids.tolist() == [43, 44, 45, 46, 47, 48, 49, 50, 51]
+    assert split.response_mask.tolist() == [True] * 4 + [False] * 3 + [True] * 2
+    assert split.log_probs.tolist() == [-0.5, -1, -0.25, -2, 0, 0, 0, -0.125, -4]
+    dtypes = [array.dtype for array in split]
+    assert dtypes == [np.int32, np.int32, np.bool_, np.float32]
+    within = SOUND.split(max_prompt_tokens=3, max_response_tokens=9)
+    assert [a.tolist() for a in within] == [a.tolist() for a in split]
+
+
+def test_trajectory_split_cuts_neither_question_nor_answer():
+    with pytest.raises(TrajectoryError, match="the prompt has 3 tokens, and 2 are .*never cut"):
+        SOUND.split(max_prompt_tokens=2)
+    with pytest.raises(TrajectoryError, match="response has 9 tokens, and 8 .*`max_response`.* 8"):
+        SOUND.split(max_response_tokens=8)
 
 
 def test_trajectory_verify_without_anything_is_refused():

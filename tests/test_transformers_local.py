@@ -162,7 +162,7 @@ def test_keep_top_p_by_hand():
 def test_unknown_model_is_refused_at_the_start(model, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ServiceError, match=f"must be a folder or hub name .*'{model}' cannot be"):
-        load_engine("simulated", {"llm": "transformers_local", "model": model})
+        load_engine({"name": "simulated", "llm": "transformers_local", "model": model})
 
 
 def test_model_without_chat_template_is_refused_at_the_start(folder, tmp_path):
@@ -253,7 +253,7 @@ def test_batch_that_does_not_fit_in_memory_fails_and_says_what_to_do(folder, mon
 def test_simulated_engine_counts_what_the_model_used(folder, tmp_path):
     """A random model writes no documents: each search fails after two tries, and is counted."""
     options = {"llm": "transformers_local", "model": str(folder), "max_tokens": 8}
-    engine = load_engine("simulated", {"template": "fine-tuned", **options})
+    engine = load_engine({"name": "simulated", "template": "fine-tuned", **options})
     results = checked_search(engine, [SearchRequest(f"q{i}", "?", ("x",), key=i) for i in range(3)])
     assert all("wrote no line 'Doc 1: …'" in str(result.failure) for result in results)
     usage = engine.usage

@@ -74,7 +74,7 @@ def documents_server(server):
 @contextlib.contextmanager
 def engine_of(options):
     with contextlib.closing(
-        load_engine("simulated", {"template": "fine-tuned", **options})
+        load_engine({"name": "simulated", "template": "fine-tuned", **options})
     ) as made:
         yield made
 

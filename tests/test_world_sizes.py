@@ -64,7 +64,7 @@ def fingerprint(size):
             add((question.id, question.text, question.golden_answers, question.metadata))
     for passage in islice(corpus(world), 200):
         add(tuple(passage))
-    for result in load_engine("world", {}, 0, size).search(list(requests(world))):
+    for result in load_engine("world", 0, size).search(list(requests(world))):
         add([document.text for document in result.documents])
     return content.hexdigest()
 
@@ -166,7 +166,7 @@ def test_tiny_vocabulary_is_closed_and_fits_into_128_tokens():
     for question in world.questions("test"):
         for engine, noisy in (("world", False), ("world", True), ("bm25", False)):
             request = SearchRequest(question.text, "?", question.golden_answers, noisy, top_k=5)
-            [result] = load_engine(engine, {}, 4, "tiny").search([request])
+            [result] = load_engine(engine, 4, "tiny").search([request])
             texts.append(prompts.render_information(result.documents))
     fields = {token for text in ("{s}", "{o}") for token in tokenize(text)}
     assert not {token for text in texts for token in tokenize(text)} - known - fields
@@ -210,7 +210,7 @@ def test_tiny_engine_understands_what_people_type():
 def test_tiny_engine_answers_a_query_that_names_nobody(query, noisy):
     """Cities and companies have no facts of their own here, as years have none anywhere."""
     question = TINY.questions("test")[0]
-    engine = load_engine("world", {}, 0, "tiny")
+    engine = load_engine("world", 0, "tiny")
     request = SearchRequest(query, question.text, question.golden_answers, noisy)
     [result] = engine.search([request])
     assert len(result.documents) == 5
@@ -218,7 +218,7 @@ def test_tiny_engine_answers_a_query_that_names_nobody(query, noisy):
 
 
 def test_tiny_documents_are_useful_or_noisy_as_asked():
-    engine = load_engine("world", {}, 0, "tiny")
+    engine = load_engine("world", 0, "tiny")
     questions = TINY.questions("test")
     for index in range(len(questions)):
         question, [fact] = questions[index], questions.facts(index)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.helpers import free_port
 
 READY_S = 600.0
 """Starting takes half a minute, and much longer on a busy machine."""
@@ -45,13 +46,6 @@ def vllm_server(model: Path, log: Path, *options: str) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}/v1"
         finally:
             end_group(server)
-
-
-def free_port() -> int:
-    """A port that nobody listens to."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:

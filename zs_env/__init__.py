@@ -12,6 +12,9 @@ from zs_env.episode import Episode
 from zs_env.errors import SearchFailure, ZeroSearchError
 from zs_env.questions import Question
 from zs_env.rules import Rules
+from zs_env.tokens.encoder import TextEncoder
+from zs_env.tokens.rollout import rollout
+from zs_env.tokens.trajectory import Trajectory
 
 __all__ = [
     "Document",
@@ -23,12 +26,15 @@ __all__ = [
     "SearchFailure",
     "SearchRequest",
     "SearchResult",
+    "TextEncoder",
+    "Trajectory",
     "ZeroSearchError",
     "__version__",
     "actions",
     "curriculum",
     "errors",
     "rewards",
+    "rollout",
 ]
 
 __version__ = "0.1.0"

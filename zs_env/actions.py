@@ -7,6 +7,7 @@ Closed ``<think>`` blocks are ignored. In what remains, the first element to be 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 THINK, SEARCH, INFORMATION, ANSWER = "think", "search", "information", "answer"
@@ -19,12 +20,14 @@ STOP = (f"</{SEARCH}>", f"</{ANSWER}>")
 NO_ACTION = "there was no search and no answer"
 EMPTY_QUERY = "the query was empty"
 
+ANY_TAG = re.compile(f"</?(?:{'|'.join(TAG_NAMES)})>")
+"""Finds the tags of a text, those of documents included."""
+
 _POLICY_TAG = re.compile(f"<(/?)({THINK}|{SEARCH}|{ANSWER})>")
 # The usual turn, matched at once: a closed thought or none, then an element without any "<" in it.
 _USUAL_TURN = re.compile(
     rf"(?:[^<]*<{THINK}>[^<]*</{THINK}>)?[^<]*<({SEARCH}|{ANSWER})>([^<]*)</\1>"
 )
-_ANY_TAG = re.compile(f"</?(?:{'|'.join(TAG_NAMES)})>")
 _THINK_START, _THINK_END = f"<{THINK}>", f"</{THINK}>"
 
 
@@ -106,26 +109,58 @@ def _has_open_thought(text: str, stop: int) -> bool:
     return False
 
 
+def close_turn(text: str) -> str:
+    """Complete a turn whose stop text was stripped, as OpenAI-compatible servers do.
+
+    Call it where the server says that a stop text ended the turn: a turn that was cut by its
+    length must stay open.
+
+    Args:
+        text: what the policy wrote in this turn. Time is linear in its length.
+
+    Returns:
+        ``text`` with the closing tag of the ``<search>`` or ``<answer>`` that was opened last
+        outside of closed thoughts; ``text`` itself if it holds an action already, or if neither
+        was opened.
+
+    >>> close_turn("<think>hm</think><search>Peru"), close_turn("<answer>Lima</answer>")
+    ('<think>hm</think><search>Peru</search>', '<answer>Lima</answer>')
+    """
+    if find_action(text)[0] != Invalid(NO_ACTION):
+        return text
+    opened = [tag[2] for tag in _tags_outside_thoughts(text, []) if not tag[1]]
+    return f"{text}</{opened[-1]}>" if opened else text
+
+
 def _scan(text: str) -> tuple[Action, int]:
     """`find_action` for any text, tag by tag."""
-    last_think_end = text.rfind(_THINK_END)
     thoughts: list[tuple[int, int]] = []
     opened: dict[str, int] = {}
-    resume = 0
-    for tag in _POLICY_TAG.finditer(text):
+    for tag in _tags_outside_thoughts(text, thoughts):
         start, end = tag.span()
         closing, name = tag.groups()
-        if start < resume:
-            continue
-        if name == THINK:
-            if not closing and end <= last_think_end:
-                resume = text.find(_THINK_END, end) + len(_THINK_END)
-                thoughts.append((start, resume))
-        elif not closing:
+        if not closing:
             opened[name] = end
         elif name in opened:
             return _make_action(name, _without(text, thoughts, opened[name], start)), end
     return Invalid(NO_ACTION), len(text)
+
+
+def _tags_outside_thoughts(text: str, thoughts: list[tuple[int, int]]) -> Iterator[re.Match[str]]:
+    """Yield the tags of searches and answers, with groups slash and name.
+
+    The spans of the closed thoughts before each tag are appended to ``thoughts``.
+    """
+    last_think_end = text.rfind(_THINK_END)
+    resume = 0
+    for tag in _POLICY_TAG.finditer(text):
+        if tag.start() < resume:
+            continue
+        if tag[2] != THINK:
+            yield tag
+        elif not tag[1] and tag.end() <= last_think_end:
+            resume = text.find(_THINK_END, tag.end()) + len(_THINK_END)
+            thoughts.append((tag.start(), resume))
 
 
 def _without(text: str, spans: list[tuple[int, int]], start: int, stop: int) -> str:
@@ -142,7 +177,7 @@ def _without(text: str, spans: list[tuple[int, int]], start: int, stop: int) -> 
 
 def _make_action(name: str, content: str) -> Action:
     if "<" in content:
-        content = _ANY_TAG.sub(" ", content)
+        content = ANY_TAG.sub(" ", content)
     content = " ".join(content.split())
     if name == ANSWER:
         return Answer(content)

@@ -1,4 +1,4 @@
-"""How difficulty rises: the probability that a search is answered with noisy documents."""
+"""The curriculum: how the probability of noisy documents changes during training."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Callable
 from numbers import Real
 
 from zs_env import keyed_random
+from zs_env.checks import suggestion
 
 
 def _exponential(progress: float, base: float) -> float:
-    if math.isclose(base, 1.0):
+    if math.isclose(base, 1.0):  # the limit of the formula, which would divide by 0
         return progress
     return float((base**progress - 1.0) / (base - 1.0))
 
 
+# How far the probability has moved from `start` (0) to `end` (1), by progress and base.
 _SHAPES: dict[str, Callable[[float, float], float]] = {
     "exponential": _exponential,
     "linear": lambda progress, base: progress,
@@ -32,30 +34,32 @@ def noise_probability(
     end: float = 0.5,
     base: float = 4.0,
 ) -> float:
-    """The share of searches that get noisy documents at ``progress`` through training.
+    """Return the probability that a search gets noisy documents, at ``progress`` of training.
 
     With ``exponential`` this is the curriculum of the paper (arXiv 2505.04588, section 3.5)::
 
         p = start + (base**progress - 1) / (base - 1) * (end - start)
 
     Args:
-        progress: training steps taken over all training steps, in [0, 1].
+        progress: training steps taken, as a share of all training steps, in [0, 1].
         schedule: ``exponential``; ``linear``, the same with base 1; ``constant``, always ``end``;
-            ``random``, for each value of ``progress`` a fresh draw, uniform on [start, end];
-            ``reverse``, the exponential one backwards: hard to easy.
-        start: probability at the beginning, in [0, 1].
-        end: probability at the end, in [0, 1].
-        base: how late the rise comes; positive, 1 is linear.
+            ``random``, uniform on [start, end], drawn anew for each value of ``progress``;
+            ``reverse``, the exponential one backwards: from hard to easy.
+        start: probability at progress 0, in [0, 1].
+        end: probability at progress 1, in [0, 1].
+        base: base of the exponential, positive: the greater, the later the rise; 1 is linear.
 
     Returns:
-        A probability, between ``start`` and ``end``.
+        A probability between ``start`` and ``end``.
 
     Raises:
         ValueError: an argument is out of its range.
     """
-    if schedule not in _SHAPES:
+    if schedule not in SCHEDULES:
+        near = suggestion(schedule, SCHEDULES)
         raise ValueError(
-            f"the noise schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}."
+            f"`noise`, the noise schedule, must be one of {', '.join(SCHEDULES)}, "
+            f"got {schedule!r}{near}."
         )
     for name, value in (("progress", progress), ("start", start), ("end", end)):
         if not (isinstance(value, Real) and 0.0 <= value <= 1.0):

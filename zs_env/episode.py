@@ -11,6 +11,7 @@ A driver passes on what the policy wrote and what the search engine found::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
@@ -47,11 +48,30 @@ class Termination(str, Enum):
 
 
 class Segment(NamedTuple):
-    """A stretch of the transcript with one author; ``noisy`` documents do not help."""
+    """A stretch of the transcript with one author; ``noisy`` documents do not help.
+
+    The ``text`` of prompts and documents is a `zs_env.prompts.QuotingText`.
+    """
 
     role: Role
     text: str
     noisy: bool = False
+
+
+class Assignment(NamedTuple):
+    """An episode to play.
+
+    Attributes:
+        question: what to answer.
+        key: fixes noise labels and what engines draw; the members of a group share it.
+        sampling_key: fixes what the policy draws.
+        noise_probability: chance that a search gets noisy documents, in [0, 1].
+    """
+
+    question: Question
+    key: int
+    sampling_key: int
+    noise_probability: float
 
 
 class Episode:
@@ -119,7 +139,9 @@ class Episode:
         self._context_length = 0
         self._request: SearchRequest | None = None
         self._event: dict[str, Any] = {}
+        self._prompt_length = 0
         self._add(Role.PROMPT, render_prompt(rules.prompt_template, question.text))
+        self._prompt_length = self._context_length
         if self._room() < 0:
             raise ValueError(
                 f"the prompt of question {question.id!r} and one turn need "
@@ -296,6 +318,11 @@ class Episode:
         value = self.scores[reward] if isinstance(reward, str) else reward(answer, golden_answers)
         if value is None or isinstance(value, str):
             raise TypeError(f"`reward` must return a number, got {value!r}.")
+        if not math.isfinite(value):
+            raise ValueError(
+                f"`reward` must return a finite number, got {value} from {reward} for the answer "
+                f"{answer!r} to question {self.question.id!r}."
+            )
         self.reward = float(value)
 
     def _truncate(self) -> None:
@@ -311,8 +338,12 @@ class Episode:
         self._unread.append(text)
         self._context_length += self.measure(text) if length is None else length
         if role is not Role.POLICY:
-            self.delta = text
+            self.delta = str(text)
 
     def _room(self) -> int:
         """Context that the environment may still fill, with the next turn's room kept free."""
-        return self.rules.max_context - self._context_length - self.rules.turn_reserve
+        rules, length = self.rules, self._context_length
+        room = rules.max_context - length
+        if rules.max_response is not None:
+            room = min(room, rules.max_response - (length - self._prompt_length))
+        return room - rules.turn_reserve

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ZeroSearchError(Exception):
-    """What every error of this package derives from."""
+    """Base class of the errors of this package."""
 
 
 class QuestionSourceError(ZeroSearchError, ValueError):
@@ -19,23 +19,23 @@ class SearchFailure(ZeroSearchError):
     """A search engine gave up on a request.
 
     An engine returns it in `SearchResult.failure`, or raises it. The episode is then truncated
-    with reward 0.0 and ``search_failed``. Failures are equal if they say the same, so that results
-    can be compared after they were stored.
+    with reward 0.0 and ``search_failed``. Failures of the same message are equal, so that a result
+    equals its stored copy.
     """
 
     def __eq__(self, other: object) -> bool:
-        """Whether ``other`` is of the same class and says the same."""
+        """Return whether ``other`` has the same class and message."""
         return type(other) is type(self) and other.args == self.args
 
     def __hash__(self) -> int:
-        """Of what it says."""
+        """Hash the message."""
         return hash(self.args)
 
 
 class ServiceError(ZeroSearchError):
     """A server cannot be used at all: a wrong URL, a missing key, an unknown model.
 
-    Raised at the start; what a server does later is a `SearchFailure`.
+    Raised at the start; later failures of a server are `SearchFailure`.
     """
 
 
@@ -48,12 +48,16 @@ class MissingDependencyError(ZeroSearchError, ImportError):
 
     @classmethod
     def for_extra(cls, what: str, package: str, extra: str) -> MissingDependencyError:
-        """The error for ``what``, which needs ``package``, which the extra ``extra`` installs."""
+        """Make the error for ``what``, which needs ``package`` of the extra ``extra``."""
         return cls(f"{what} needs `{package}`: pip install 'zs-env[{extra}]'.")
 
 
 class RolloutError(ZeroSearchError):
-    """A sampler or a tokenizer does not keep what `zs_env.tokens.rollout` needs."""
+    """A sampler breaks the contract of `zs_env.tokens.rollout` or `zs_env.tokens.play`."""
+
+
+class TokenizerError(ZeroSearchError, ValueError):
+    """A tokenizer cannot be read, has no end-of-text, or cannot write the tags."""
 
 
 class TrajectoryError(ZeroSearchError):

@@ -30,6 +30,9 @@ CORRECTION = (
 INFORMATION_START = f"\n<{INFORMATION}>\n"
 """How each block of documents begins."""
 
+INFORMATION_END = f"\n</{INFORMATION}>\n"
+"""How each block of documents ends."""
+
 NO_DOCUMENTS = "No documents were found."
 
 PROMPT_BASED = """\
@@ -100,9 +103,39 @@ EXAMPLES = {
 _FIELD = re.compile(r"{(\w+)}")
 
 
-def render_prompt(template: str, question: str) -> str:
-    """The first observation: ``template`` with its ``{question}`` filled in."""
-    return template.replace(QUESTION_FIELD, question)
+class QuotingText(str):
+    """A text of the environment around something that others wrote: a question, or documents.
+
+    Encoders of tokens need to know which is which: what others wrote must not become a special
+    token, and what the environment wrote may. A slice or a sum of it is a plain text.
+
+    Attributes:
+        spans: start and stop of each quotation, in order.
+    """
+
+    spans: tuple[tuple[int, int], ...]
+
+    def __new__(cls, text: str, spans: tuple[tuple[int, int], ...] = ()) -> QuotingText:
+        """Mark ``spans`` of ``text``."""
+        self = super().__new__(cls, text)
+        self.spans = spans
+        return self
+
+
+def quoting(frame: Sequence[str], quotation: str) -> QuotingText:
+    """Join the pieces of ``frame``, with ``quotation`` between each two of them."""
+    spans = []
+    stop = 0
+    for piece in frame[:-1]:
+        start = stop + len(piece)
+        stop = start + len(quotation)
+        spans.append((start, stop))
+    return QuotingText(quotation.join(frame), tuple(spans))
+
+
+def render_prompt(template: str, question: str) -> QuotingText:
+    """Return the first observation: ``template`` with its ``{question}`` filled in, cleaned."""
+    return quoting(template.split(QUESTION_FIELD), clean_text(question))
 
 
 def render_correction(reason: str) -> str:
@@ -110,7 +143,7 @@ def render_correction(reason: str) -> str:
     return CORRECTION.format(reason=reason)
 
 
-def render_information(documents: Sequence[Document]) -> str:
+def render_information(documents: Sequence[Document]) -> QuotingText:
     """The block that a search adds: one document a line, already clean, between the tags."""
     lines = [
         f"Doc {number} ({document.title}): {document.text}"
@@ -119,12 +152,12 @@ def render_information(documents: Sequence[Document]) -> str:
         for number, document in enumerate(documents, start=1)
     ]
     body = "\n".join(lines) if lines else NO_DOCUMENTS
-    return f"{INFORMATION_START}{body}\n</{INFORMATION}>\n"
+    return quoting((INFORMATION_START, INFORMATION_END), body)
 
 
 def fit_documents(
     documents: Sequence[Document], max_words: int, budget: int, measure: Callable[[str], int]
-) -> tuple[Sequence[Document], str] | None:
+) -> tuple[Sequence[Document], QuotingText] | None:
     """Shorten ``documents`` alike until their block fits: they lose words, never a tag.
 
     If one word of each is still too much, only the first half of them is kept, and so on.

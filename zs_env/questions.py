@@ -13,13 +13,13 @@ SPLITS = ("train", "test")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question and what counts as right.
+    """A question and its golden answers.
 
     Attributes:
-        id: names the question; unique in its source.
-        text: what the policy reads.
-        golden_answers: at least one accepted answer. A single string may be passed.
-        metadata: what else is known, such as ``{"hops": 2}``; not compared.
+        id: identifier of the question, unique in its source.
+        text: text that the policy reads.
+        golden_answers: accepted answers, at least one. A single string may be passed.
+        metadata: further facts, such as ``{"hops": 2}``; not compared.
 
     Raises:
         ValueError: the text is blank, no golden answer has any text, or one is no string.
@@ -35,7 +35,7 @@ class Question:
     def __post_init__(self) -> None:
         """Check the fields, and make ``golden_answers`` a tuple."""
         golden = _as_tuple(self.golden_answers)
-        object.__setattr__(self, "golden_answers", golden)
+        object.__setattr__(self, "golden_answers", golden)  # the class is frozen
         for name, value in (("id", self.id), ("text", self.text), *(("answer", g) for g in golden)):
             if not isinstance(value, str):
                 raise ValueError(f"a question's {name} must be a string, got {value!r}.")
@@ -60,27 +60,28 @@ def _as_tuple(golden_answers: object) -> tuple[Any, ...]:
 
 @runtime_checkable
 class QuestionSource(Protocol):
-    """Anything that holds questions in a fixed order and finds one by its id."""
+    """Questions in a fixed order, each found by its id."""
 
     def __len__(self) -> int:
-        """Number of questions."""
+        """Return the number of questions."""
 
     def __getitem__(self, index: int, /) -> Question:
-        """The question at ``index``, from 0."""
+        """Return the question at ``index``, from 0."""
 
     def get(self, question_id: str) -> Question:
-        """The question called ``question_id``; KeyError if there is none."""
+        """Return the question with the id ``question_id``; KeyError if there is none."""
 
 
 class QuestionSet(Sequence[Question]):
     """Questions held in memory.
 
     Args:
-        questions: in the order to keep.
-        name: where they come from, for error messages.
+        questions: the questions, in the order to keep.
+        name: name of their source, for error messages.
 
     Raises:
-        QuestionSourceError: there are none, or two share an id.
+        QuestionSourceError: there is no question, or two share an id.
+        TypeError: an object is not a `Question`.
     """
 
     def __init__(self, questions: Iterable[Question], name: str = "questions") -> None:
@@ -98,7 +99,7 @@ class QuestionSet(Sequence[Question]):
             self._by_id[question.id] = question
 
     def __len__(self) -> int:
-        """Number of questions."""
+        """Return the number of questions."""
         return len(self._questions)
 
     @overload
@@ -106,13 +107,13 @@ class QuestionSet(Sequence[Question]):
     @overload
     def __getitem__(self, index: slice) -> tuple[Question, ...]: ...
     def __getitem__(self, index: int | slice) -> Question | tuple[Question, ...]:
-        """The question at ``index``, or several for a slice."""
+        """Return the question at ``index``, or several for a slice."""
         return self._questions[index]
 
     def get(self, question_id: str) -> Question:
-        """The question called ``question_id``.
+        """Return the question with the id ``question_id``.
 
         Raises:
-            KeyError: there is none.
+            KeyError: no question has that id.
         """
         return self._by_id[question_id]

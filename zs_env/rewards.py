@@ -1,4 +1,4 @@
-"""How an answer scores: pure functions of a prediction and the golden answers.
+"""Scores of an answer: pure functions of a prediction and the golden answers.
 
 Normalisation and F1 follow the SQuAD evaluation (Rajpurkar et al. 2016), as the paper does
 (arXiv 2505.04588, section 3.4). One departure: a text that normalisation would leave empty ("The",
@@ -23,15 +23,17 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def normalize_answer(text: str) -> str:
-    """Lower-case, drop ASCII punctuation, drop English articles, and single-space the words."""
+    """Lower-case ``text``, drop ASCII punctuation and English articles, single-space the words."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def f1_score(prediction: str | None, golden_answers: GoldenAnswers) -> float:
-    """Token F1, ``2 * precision * recall / (precision + recall)``, best over the golden answers.
+    """Return the token F1, ``2 * precision * recall / (precision + recall)``.
+
+    Of several golden answers, the one with the best F1 counts.
 
     Args:
-        prediction: the final answer; None where the episode has none.
+        prediction: final answer; None if the episode has none.
         golden_answers: one string or several.
 
     Returns:
@@ -44,7 +46,7 @@ def f1_score(prediction: str | None, golden_answers: GoldenAnswers) -> float:
 
 
 def exact_match(prediction: str | None, golden_answers: GoldenAnswers) -> float:
-    """1.0 if the normalised prediction equals a normalised golden answer, else 0.0.
+    """Return 1.0 if the normalised prediction equals a normalised golden answer, else 0.0.
 
     Arguments and errors as for `f1_score`.
     """
@@ -52,16 +54,16 @@ def exact_match(prediction: str | None, golden_answers: GoldenAnswers) -> float:
 
 
 def substring_match(prediction: str | None, golden_answers: GoldenAnswers) -> float:
-    """1.0 if a golden answer stands in the prediction as whole words in a row, else 0.0.
+    """Return 1.0 if a golden answer occurs in the prediction as consecutive words, else 0.0.
 
-    Rewards long answers that hit by luck (arXiv 2505.04588, section 3.4): a metric, hardly a
-    reward. Arguments and errors as for `f1_score`.
+    Long answers match by chance (arXiv 2505.04588, section 3.4): use it as a metric rather than as
+    a reward. Arguments and errors as for `f1_score`.
     """
     return _best_scores(prediction, golden_answers)[2]
 
 
 def all_scores(prediction: str | None, golden_answers: GoldenAnswers) -> dict[str, float]:
-    """Each score of `REWARDS`, by name. Arguments and errors as for `f1_score`."""
+    """Return each score of `REWARDS` by name. Arguments and errors as for `f1_score`."""
     f1, exact, substring = _best_scores(prediction, golden_answers)
     return {"f1": f1, "exact_match": exact, "substring_match": substring}
 
@@ -74,7 +76,7 @@ REWARDS: dict[str, RewardFunction] = {
 
 
 def check_reward(reward: str | RewardFunction) -> None:
-    """Refuse what is neither a name in `REWARDS` nor callable.
+    """Check that ``reward`` is a name in `REWARDS` or a callable.
 
     Raises:
         ValueError: no reward has that name.
@@ -94,8 +96,11 @@ def check_reward(reward: str | RewardFunction) -> None:
 
 
 def may_contain(text: str, golden_answers: Sequence[str]) -> bool:
-    """Whether ``text``, or a part of it, may be a `substring_match`. False is certain, and fast."""
-    lower = text.lower().encode("utf-8", "surrogatepass")
+    """Return whether ``text``, or a part of it, may be a `substring_match`; False is certain.
+
+    A fast test on bytes: most documents fail it, and need no exact comparison.
+    """
+    lower = text.lower().encode("utf-8", "surrogatepass")  # texts may hold lone surrogates
     bare = lower.translate(None, _PUNCTUATION_BYTES)
     for golden in golden_answers:
         for word in _golden_bytes(golden):
@@ -110,13 +115,13 @@ def _words(text: str) -> _Words:
     return tuple(normalize_answer(text).split() or text.lower().split())
 
 
-# The same golden answers are scored again and again; predictions are not worth keeping.
+# Golden answers are scored many times, a prediction seldom twice: only the former are cached.
 _golden_words = lru_cache(maxsize=4096)(_words)
 
 
 @lru_cache(maxsize=4096)
 def _golden_bytes(golden: str) -> list[bytes]:
-    # Without punctuation, as the text is; a golden answer of punctuation alone may be anywhere.
+    # Normalised as the text is; with punctuation alone no word is left, and any text may match.
     words = normalize_answer(golden).split()
     return [word.encode("utf-8", "surrogatepass") for word in words]
 
@@ -124,7 +129,7 @@ def _golden_bytes(golden: str) -> list[bytes]:
 def _best_scores(
     prediction: str | None, golden_answers: GoldenAnswers
 ) -> tuple[float, float, float]:
-    """F1, exact match and substring match, each the best over the golden answers."""
+    """Return F1, exact match and substring match, each the best over the golden answers."""
     golden = [golden_answers] if isinstance(golden_answers, str) else list(golden_answers)
     if not golden:
         raise ValueError("`golden_answers` must hold at least one answer, got none.")
@@ -132,14 +137,15 @@ def _best_scores(
     if not found:
         return 0.0, 0.0, 0.0
     pairs = [_scores(found, _golden_words(answer)) for answer in golden]
-    if len(pairs) == 1:
+    if len(pairs) == 1:  # the usual case
         return pairs[0]
     f1, exact, substring = map(max, zip(*pairs, strict=True))
     return f1, exact, substring
 
 
 def _scores(found: _Words, golden: _Words) -> tuple[float, float, float]:
-    """F1, exact match and substring match of a prediction's words, of which there are some."""
+    """Return F1, exact match and substring match of ``found``, which holds at least one word."""
+    # Most pairs are equal or have no word in common; neither needs the slow counting below.
     if found == golden:
         return 1.0, 1.0, 1.0
     if set(golden).isdisjoint(found):
@@ -147,4 +153,5 @@ def _scores(found: _Words, golden: _Words) -> tuple[float, float, float]:
     shared = (Counter(found) & Counter(golden)).total()
     precision, recall = shared / len(found), shared / len(golden)
     f1 = 2 * precision * recall / (precision + recall)
+    # The spaces restrict the match to whole words.
     return f1, 0.0, float(f" {' '.join(golden)} " in f" {' '.join(found)} ")

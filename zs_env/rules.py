@@ -1,7 +1,9 @@
-"""The limits of an episode and what it rewards: the same for every episode of an environment."""
+"""Rules of episodes: limits and reward, the same for every episode of an environment."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -9,23 +11,43 @@ from zs_env.prompts import PROMPT, QUESTION_FIELD
 from zs_env.rewards import RewardFunction, check_reward
 
 DOCUMENT_SLACK = 4
-"""Engines aim at `document_words`; a document is only cut where it is this many times as long."""
+"""Length at which a document is cut, in multiples of `document_words`, which engines aim at."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Lengths of an episode, and the unit in which they are measured.
+
+    Attributes:
+        max_context: largest length of the transcript.
+        turn_reserve: length kept free for the policy's next turn.
+        max_action_chars: characters of one turn that are read.
+        measure: function from a text to its length, such as its characters (the default) or a
+            `zs_env.tokens.encoder.TextEncoder`, which counts tokens.
+    """
+
+    max_context: int
+    turn_reserve: int
+    max_action_chars: int = sys.maxsize
+    measure: Callable[[str], int] = len
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What is the same for every episode of an environment.
+    """Limits and reward of every episode of an environment.
 
     Attributes:
-        max_turns: turns before the episode is truncated; the answer's turn counts. At least 2.
+        max_turns: turns after which the episode is truncated, at least 2; the answer's turn counts.
         top_k: documents asked for with each search.
-        document_words: about how many words a document has; one is cut at four times as many.
+        document_words: words of a document, approximately; it is cut at four times as many.
         max_action_chars: characters of one turn that are read; the rest is cut.
-        max_context: most that the transcript may measure, in units of the driver's ``measure``.
-        turn_reserve: room kept free for the policy's next turn, in the same units.
-        reward: scores the final answer: ``f1``, ``exact_match``, ``substring_match`` or a callable
-            (prediction, golden_answers) -> float.
+        max_context: largest length of the transcript, in units of the driver's ``measure``.
+        turn_reserve: length kept free for the policy's next turn, in the same units.
+        reward: score of the final answer: ``f1``, ``exact_match``, ``substring_match``, or a
+            callable (prediction, golden_answers) -> float.
         prompt_template: the first observation; holds ``{question}``.
+        max_response: most that all behind the prompt may measure, documents included, for trainers
+            that limit it apart; None leaves it to ``max_context``.
 
     Raises:
         ValueError: a value is out of its range.
@@ -39,6 +61,7 @@ class Rules:
     turn_reserve: int = 4096
     reward: str | RewardFunction = "f1"
     prompt_template: str = PROMPT
+    max_response: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -48,6 +71,9 @@ class Rules:
         _check_least("max_action_chars", self.max_action_chars, 32, "the tags alone need 19")
         _check_least("max_context", self.max_context, 1, "the prompt needs room")
         _check_least("turn_reserve", self.turn_reserve, 1, "the policy must have room to write")
+        if self.max_response is not None:
+            why = "a response holds at least one turn, of `turn_reserve`"
+            _check_least("max_response", self.max_response, self.turn_reserve, why)
         check_reward(self.reward)
         if not isinstance(self.prompt_template, str) or QUESTION_FIELD not in self.prompt_template:
             raise ValueError(
@@ -57,7 +83,7 @@ class Rules:
 
     @property
     def max_document_words(self) -> int:
-        """Words at which a document is cut."""
+        """Number of words at which a document is cut."""
         return DOCUMENT_SLACK * self.document_words
 
 

@@ -1,10 +1,10 @@
-"""Contract tests that a search engine of your own can inherit.
+"""Contract tests to inherit for a search engine of your own.
 
     class TestMyEngine(SearchEngineContract):
         def make_engine(self):
             return MyEngine()
 
-pytest then runs every test below against it. They need no pytest themselves.
+pytest runs every test below against it. The tests themselves do not import pytest.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from zs_env.engines import SearchEngine, checked_asearch, checked_search
 
 
 class SearchEngineContract:
-    """What every engine must do. Override `make_engine`, and `make_requests` where it helps."""
+    """Tests of what every engine must do. Override `make_engine`, and `make_requests` if needed."""
 
     def make_engine(self) -> SearchEngine:
-        """The engine to test; a fresh one for each test."""
+        """Return the engine to test; a fresh one for each test."""
         raise NotImplementedError("override make_engine() to return the engine to test")
 
     def make_requests(self) -> list[SearchRequest]:
-        """Requests that the engine can answer, no two alike."""
+        """Return requests that the engine can answer, no two alike."""
+        # Keywords, a question, other alphabets, and no word at all.
         queries = ["birthplace of Ada Blake", "who founded Cobb Anchor", "ελληνικά 漢字 🙂", "?"]
         return [
             SearchRequest(

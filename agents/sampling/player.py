@@ -2,52 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import NamedTuple
-
-from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from agents.sampling.policy import Policy
 from agents.sampling.sampler import Sampler
-from zs_env.concurrency.event_loop import caught, run_to_end
 from zs_env.engines import SearchEngine
-from zs_env.episode import Episode
-from zs_env.questions import Question, QuestionSource
+from zs_env.episode import Assignment
 from zs_env.rules import Rules
-from zs_env.tokens.encoder import TextEncoder
-from zs_env.tokens.rollout import rollout
+from zs_env.tokens.play import play
 from zs_env.tokens.trajectory import Trajectory
-
-NUM_CHECKED = 1000
-
-
-class Assignment(NamedTuple):
-    """An episode to play.
-
-    Attributes:
-        question: what to answer.
-        key: fixes noise labels and what engines draw; a group shares it.
-        sampling_key: fixes what the policy draws.
-        noise_probability: of its searches.
-    """
-
-    question: Question
-    key: int
-    sampling_key: int
-    noise_probability: float
 
 
 class Player:
-    """Plays episodes with ``policy`` against ``engine``, as many at a time as there are rows.
+    """Plays episodes with ``policy`` against ``engine``, in the thread of the caller.
 
     Args:
         policy: writes the turns.
         engine: answers the searches.
-        rules: the limits, whose context is counted in tokens.
-        num_rows: episodes at a time.
+        rules: limits in tokens, as those of an `zs_env.episodes.EpisodeSource`.
+        num_slots: episodes at a time.
         greedy: take the likeliest token instead of sampling.
+
+    Attributes:
+        sampler: samples the tokens.
     """
 
     def __init__(
@@ -55,59 +32,25 @@ class Player:
         policy: Policy,
         engine: SearchEngine,
         rules: Rules,
-        num_rows: int,
+        num_slots: int,
         *,
         greedy: bool = False,
     ) -> None:
         self.engine = engine
-        # One sequence decodes to one text, which its types do not say.
-        self.encoder = TextEncoder(policy.tokenizer)  # type: ignore[arg-type]
-        self.rules = _with_start(rules, policy.tokenizer)
-        self.sampler = Sampler(policy, num_rows, rules.max_context, greedy=greedy)
-        self._num_rows = num_rows
+        self.rules = rules
+        self.sampler = Sampler(policy, num_slots, rules.max_context, greedy=greedy)
+        self._num_slots = num_slots
 
     def play(self, assignments: Sequence[Assignment]) -> list[Trajectory]:
-        """The trajectories of ``assignments``, in their order."""
-        return run_to_end(self._play_all(assignments))
-
-    def check_room(self, source: QuestionSource) -> None:
-        """ValueError unless the longest question (of the first thousand) fits the context."""
-        questions = (source[number] for number in range(min(len(source), NUM_CHECKED)))
-        Episode(max(questions, key=lambda q: len(q.text)), self.rules, measure=self.encoder)
-
-    async def _play_all(self, assignments: Sequence[Assignment]) -> list[Trajectory]:
-        rows = asyncio.Semaphore(self._num_rows)
-        outcomes = await asyncio.gather(*(caught(self._play(a, rows)) for a in assignments))
-        for _, error in outcomes:
-            if error is not None:
-                raise error
-        return [trajectory for trajectory, _ in outcomes if trajectory is not None]
-
-    async def _play(self, assignment: Assignment, rows: asyncio.Semaphore) -> Trajectory:
-        async with rows:
-            episode = Episode(
-                assignment.question,
+        """Return the trajectories of ``assignments``, in their order."""
+        try:
+            return play(
+                assignments,
+                self.engine,
+                self.sampler,
+                self.sampler.encoder,
                 self.rules,
-                key=assignment.key,
-                noise_probability=assignment.noise_probability,
-                measure=self.encoder,
+                max_episodes=self._num_slots,
             )
-            session = self.sampler.session(assignment.sampling_key)
-            try:
-                return await rollout(episode, self.engine, session, self.encoder)
-            finally:
-                session.close()
-
-
-def token_rules(rules: Rules, max_context: int, max_turn_tokens: int) -> Rules:
-    """``rules`` with the context counted in tokens."""
-    return replace(rules, max_context=max_context, turn_reserve=max_turn_tokens)
-
-
-def _with_start(rules: Rules, tokenizer: PreTrainedTokenizerBase) -> Rules:
-    """``rules`` whose prompt begins with the token that the model's texts begin with, if any."""
-    start = tokenizer.bos_token
-    begins = start is not None and tokenizer.encode("")[:1] == [tokenizer.bos_token_id]
-    if not begins or rules.prompt_template.startswith(start):
-        return rules
-    return replace(rules, prompt_template=start + rules.prompt_template)
+        finally:
+            self.sampler.clear()

@@ -7,23 +7,19 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
-from transformers.models.auto.tokenization_auto import get_tokenizer_config
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from agents.tiny import find_model
 from zs_env.errors import MissingDependencyError
+from zs_env.tokens.encoder import TextEncoder
+from zs_env.tokens.tokenizers import read_tokenizer
 
 disable_progress_bar()
 
 PROBE_TOKENS = 4
 ADAPTERS = "adapter_config.json"
-GENERIC_TOKENIZERS = ("TokenizersBackend", "PreTrainedTokenizerFast")
 
 
 class PolicyOutput(NamedTuple):
@@ -48,6 +44,9 @@ class Policy(nn.Module):
         tokenizer: its tokenizer.
         with_values: add a value head, which starts at 0.
         temperature: logits are divided by it, in sampling and in training.
+
+    Attributes:
+        encoder: turns the environment's texts into tokens, and counts them.
     """
 
     def __init__(
@@ -61,9 +60,19 @@ class Policy(nn.Module):
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
+        # One sequence decodes to one text, which its types do not say.
+        self.encoder = TextEncoder(tokenizer)  # type: ignore[arg-type]
         self.temperature = temperature
         self.value_head = ValueHead(model.config.hidden_size) if with_values else None
         self._plain_head = _has_plain_head(model)
+
+    def begin_prompt(self, template: str) -> str:
+        """Return ``template``, begun by the token that texts of the model begin with, if any."""
+        start, start_id = self.tokenizer.bos_token, self.tokenizer.bos_token_id
+        begins = start is not None and self.tokenizer.encode("")[:1] == [start_id]
+        if not begins or template.startswith(start):
+            return template
+        return start + template
 
     @property
     def device(self) -> torch.device:
@@ -121,36 +130,13 @@ class ValueHead(nn.Module):
         return values
 
 
-def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder or hub name.
-
-    Raises:
-        ValueError: there is none, or it has no end-of-text.
-    """
-    try:
-        # Some model types bring a class that ignores how the tokenizer in the folder splits text.
-        named = get_tokenizer_config(path).get("tokenizer_class")
-        cls = PreTrainedTokenizerFast if named in GENERIC_TOKENIZERS else AutoTokenizer
-        tokenizer = cls.from_pretrained(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"`model` must be a folder or hub name of a causal language model with a tokenizer; "
-            f"{str(path)!r} has no tokenizer that can be read: {error}"
-        ) from None
-    if tokenizer.eos_token_id is None:
-        raise ValueError(
-            f"the tokenizer of {str(path)!r} has no end-of-text token: set `eos_token` in its "
-            "tokenizer_config.json."
-        )
-    return tokenizer
-
-
 def load_model(path: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """The causal language model of a model folder or hub name.
+    """The causal language model of a model folder or hub name, or ``tiny``, the bundled one.
 
     Raises:
         ValueError: there is none.
     """
+    path = find_model(path)
     try:
         if (Path(path) / ADAPTERS).is_file():
             return _load_adapters(path, dtype)
@@ -167,9 +153,10 @@ def load_policy(path: str | Path, *, with_values: bool = False, temperature: flo
     """The policy in a model folder, a checkpoint, or of a hub name.
 
     Raises:
-        ValueError: there is none, or its tokenizer has no end-of-text.
+        ValueError: there is none.
+        TokenizerError: it has no tokenizer, or one without end-of-text.
     """
-    tokenizer = load_tokenizer(path)
+    tokenizer = read_tokenizer(find_model(path))
     return Policy(load_model(path), tokenizer, with_values=with_values, temperature=temperature)
 
 
@@ -190,8 +177,10 @@ def add_adapters(model: PreTrainedModel, rank: int) -> PreTrainedModel:
 def _load_adapters(path: str | Path, dtype: torch.dtype) -> PreTrainedModel:
     """The model whose adapters are in the folder, which names it; they can be trained further."""
     peft = _import_peft()
-    base = peft.PeftConfig.from_pretrained(path).base_model_name_or_path
-    model: Any = peft.PeftModel.from_pretrained(load_model(base, dtype), path, is_trainable=True)
+    config = peft.PeftConfig.from_pretrained(path)
+    config.base_model_name_or_path = str(find_model(config.base_model_name_or_path))
+    base = load_model(config.base_model_name_or_path, dtype)
+    model: Any = peft.PeftModel.from_pretrained(base, path, config=config, is_trainable=True)
     return model
 
 

@@ -28,6 +28,8 @@ from agents.sb3.policy import TokenPolicy
 from agents.sb3.report import write_report
 from agents.sb3.vec_env import TokenVecEnv
 from agents.training.cli import run_main
+from agents.training.config import check_folder_name
+from agents.training.folder import open_folder
 from zs_env.world import load_world
 from zs_env.world.blind import blind_scores, mean_score
 
@@ -42,40 +44,47 @@ TASK: dict[str, Any] = {
 }
 """A search and an answer. If the last turn may search, for nothing, PPO learns not to search."""
 
+MAX_SEED = 2**32 - 1
+"""Largest seed of Stable-Baselines3."""
+
 SHORT = {"</think>": 7.0, "</search>": 3.5, "</answer>": 5.0}
 """How much closing tags are preferred at first, in logits: what is written begins short."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is trained, and for how long."""
+    """Options of a run of MaskablePPO."""
 
     folder: Path = Path("runs/sb3")
-    """Of the run: report, curves, figures, model."""
+    """Folder of the run: report, curves, figures, model."""
     steps: int = 300_000
     """Tokens that PPO trains on."""
     cloning_steps: int = 0
-    """Steps that the scripted solver demonstrates in each environment; 0 to start from scratch."""
+    """Steps that the scripted solver demonstrates in each environment; 0 starts from scratch."""
     cloning_epochs: int = 3
-    """Passes over what was demonstrated."""
+    """Passes over the demonstrated steps."""
     num_envs: int = 128
-    """Environments."""
+    """Number of environments."""
     learning_rate: float = 1e-3
-    """Of PPO, and of cloning."""
+    """Learning rate of PPO, and of cloning."""
     ent_coef: float = 0.02
     """Weight of the policy's entropy."""
     noise_end: float = 0.0
     """Share of noisy searches at the end of training."""
     width: int = 32
-    """Of the network."""
+    """Width of the network."""
     seed: int = 0
-    """Of questions, weights and draws."""
+    """Seed of questions, weights and draws."""
 
     def __post_init__(self) -> None:
         """Check the values."""
-        for name, least in {"steps": 1, "cloning_steps": 0, "cloning_epochs": 1}.items():
+        smallest = {"steps": 1, "cloning_steps": 0, "cloning_epochs": 1, "num_envs": 1}
+        for name, least in smallest.items():
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {value}.")
+        check_folder_name(self.folder)
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"`seed` must be from 0 to 2**32 - 1, got {self.seed}.")
 
 
 def make_model(options: Options, env: TokenVecEnv) -> MaskablePPO:
@@ -113,7 +122,16 @@ def clone_solver(options: Options, model: MaskablePPO, env: TokenVecEnv) -> None
 
 
 def train(options: Options) -> Evaluation:
-    """Train, save, report; how good the policy is in the end."""
+    """Train, save and report; return the last evaluation.
+
+    Raises:
+        CheckpointError: the folder cannot be used, or another run writes to it.
+    """
+    with open_folder(options.folder):
+        return _train(options)
+
+
+def _train(options: Options) -> Evaluation:
     env = TokenVecEnv(options.num_envs, noise_end=options.noise_end, **TASK)
     env.seed(options.seed)
     test = make_test_env(**TASK)
@@ -137,10 +155,5 @@ def train(options: Options) -> Evaluation:
     return curve.newest
 
 
-def main(options: Options) -> None:
-    """Train."""
-    train(options)
-
-
 if __name__ == "__main__":
-    run_main(main, Options)
+    run_main(train, Options)

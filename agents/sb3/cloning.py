@@ -40,19 +40,20 @@ def demonstrate(env: TokenVecEnv, num_steps: int) -> Demonstrations:
     Raises:
         ValueError: a turn of the solver does not fit, or no episode ends in so few steps.
     """
-    factory = env.envs.factory
-    solver = HopByHopSolver(load_world(factory.world_seed, factory.world_size), factory.max_turns)
+    settings = env.envs.setup.settings
+    world = load_world(settings.world_seed, settings.world_size)
+    solver = HopByHopSolver(world, settings.max_turns)
     encode: Callable[[str], Sequence[int]] = env.envs.setup.encoder.encode
     observation: Any = env.reset()
     written: list[list[int]] = [[] for _ in range(env.num_envs)]
-    rows: list[tuple[dict[str, NDArray[Any]], NDArray[np.int64], NDArray[np.bool_]]] = []
+    steps: list[tuple[dict[str, NDArray[Any]], NDArray[np.int64], NDArray[np.bool_]]] = []
     rewards: list[float] = []
     for _ in range(num_steps):
         for i, episode in enumerate(env.envs.episodes):
             if not written[i]:
                 written[i] = [*reversed(encode(without_thought(solver(episode.transcript))))]
         actions = np.array([tokens.pop() for tokens in written])
-        rows.append((observation, actions, get_action_masks(env)))
+        steps.append((observation, actions, get_action_masks(env)))
         observation, _, over, infos = env.step(actions)
         for unwritten, info in zip(written, infos, strict=True):
             if unwritten and "turn" in info:
@@ -63,9 +64,9 @@ def demonstrate(env: TokenVecEnv, num_steps: int) -> Demonstrations:
         rewards += [infos[i]["episode"]["r"] for i in np.flatnonzero(over)]
     if not rewards:
         raise ValueError(f"no episode ended in {num_steps} steps: demonstrate more.")
-    observations, taken, masks = zip(*rows, strict=True)
+    observations, taken, masks = zip(*steps, strict=True)
     return Demonstrations(
-        {key: np.concatenate([row[key] for row in observations]) for key in observation},
+        {key: np.concatenate([each[key] for each in observations]) for key in observation},
         np.concatenate(taken),
         np.concatenate(masks),
         float(np.mean(rewards)),

@@ -25,7 +25,7 @@ class Evaluation(NamedTuple):
 def make_test_env(**task: Any) -> TokenVecEnv:
     """An environment for each test question, without noise."""
     one = TokenVecEnv(1, split="test", noise_end=0.0, **task)
-    return TokenVecEnv(len(one.envs.factory.source), split="test", noise_end=0.0, **task)
+    return TokenVecEnv(len(one.envs.source.questions), split="test", noise_end=0.0, **task)
 
 
 def evaluate(model: Any, test: TokenVecEnv) -> Evaluation:
@@ -35,7 +35,7 @@ def evaluate(model: Any, test: TokenVecEnv) -> Evaluation:
         model: of sb3-contrib, with masks.
         test: has an environment for each of its questions.
     """
-    source = test.envs.factory.source
+    source = test.envs.source.questions
     test.set_options([{"question": source[i].id, "key": i} for i in range(test.num_envs)])
     observation: Any = test.reset()
     ended: dict[int, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""The page of a run of Stable-Baselines3: what was earned, and the curves."""
+"""The page of a run of Stable-Baselines3: its evaluations and curves."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from agents.sb3.evaluation import Evaluation
-from agents.training.metrics import Row
 from zs_env.report.pages import write_page
-from zs_env.report.plots import draw
+from zs_env.report.plots import Figures, draw
 
 TOKENS = "time/total_timesteps"
 BLIND = "never searching, at most"
@@ -38,16 +37,16 @@ def write_report(
     """Write ``folder/report.md`` and its pictures from ``folder/progress.csv``; return the page.
 
     Args:
-        folder: of the run.
-        options: that it was started with.
-        blind_f1: what the best policy earns that never searches.
-        evaluations: by what was evaluated, in the order to show.
+        folder: folder of the run.
+        options: options of the run.
+        blind_f1: F1 of the best policy that never searches.
+        evaluations: evaluations by label, in the order to show.
     """
-    rows = _read(folder / "progress.csv")
+    figures = _read(folder / "progress.csv")
     pictures = [
         draw(
             folder / f"{name}.png",
-            rows,
+            figures,
             *CURVES[name],
             x=TOKENS,
             x_label="tokens",
@@ -66,8 +65,8 @@ def write_report(
     return write_page(folder, lines, pictures, options)
 
 
-def _read(path: Path) -> list[Row]:
-    """The rows of SB3's CSV file, without the cells that are empty."""
+def _read(path: Path) -> list[Figures]:
+    """Return the rows of SB3's CSV file, without the cells that are empty."""
     with path.open(newline="") as file:
         return [
             {name: float(value) for name, value in row.items() if value}

@@ -2,5 +2,13 @@
 
 from pathlib import Path
 
+NAME = "tiny"
+"""Name of the base policy, which stands for its folder wherever a model is asked for."""
+
 MODEL = Path(__file__).parent / "model"
-"""The folder of the base policy, in the format of transformers."""
+"""Folder of the base policy, in the format of transformers."""
+
+
+def find_model(name: str | Path) -> str | Path:
+    """Return `MODEL` for ``"tiny"``; any other folder or hub name as it is."""
+    return MODEL if str(name) == NAME else name

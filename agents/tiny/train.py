@@ -63,32 +63,32 @@ Example = tuple[list[int], list[int]]
 
 @dataclass(frozen=True)
 class Config:
-    """What to train, and how long."""
+    """Options of the recipe."""
 
     output: Path = MODEL
     """Folder to write to."""
     seed: int = 0
-    """Fixes weights and data."""
+    """Seed of weights and data."""
     steps: int = 6000
     """Optimizer steps."""
     repeating_steps: int = 800
-    """Steps at the beginning in which it only repeats."""
+    """Steps at the beginning with repeating exercises only."""
     reading_steps: int = 1200
-    """Steps after them in which it repeats and reads."""
+    """Steps after them with repeating and reading exercises."""
     exercise_share: float = 0.3
     """Share of the later steps with exercises."""
     batch_tokens: int = 3072
-    """Tokens a step, padding included."""
+    """Tokens of a step, padding included."""
     learning_rate: float = 6e-3
     """Highest learning rate of AdamW; it rises for 100 steps, then falls as a cosine."""
     muon_learning_rate: float = 1e-2
     """Highest learning rate of Muon."""
     weight_decay: float = 0.05
-    """Of both."""
+    """Weight decay of both optimizers."""
     hidden_size: int = 128
     """Width of the model."""
     layers: int = 4
-    """Depth of the model."""
+    """Number of layers of the model."""
 
 
 def make_model(config: Config, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -193,7 +193,7 @@ def batched(made: list[Example], batch_tokens: int) -> Iterator[list[Example]]:
 
 
 def padded_length(batch: list[Example]) -> int:
-    """Tokens of a row: few lengths, for which kernels are made once."""
+    """Tokens of each padded example: few lengths, for which kernels are made once."""
     length = max(len(ids) for ids, _ in batch)
     return length + -length % 16
 
@@ -203,9 +203,9 @@ def collate(batch: list[Example]) -> tuple[Tensor, Tensor]:
     length = padded_length(batch)
     ids = torch.zeros(len(batch), length, dtype=torch.long)
     labels = torch.full((len(batch), length), NO_LABEL)
-    for row, (row_ids, row_labels) in enumerate(batch):
-        ids[row, : len(row_ids)] = torch.tensor(row_ids)
-        labels[row, : len(row_labels)] = torch.tensor(row_labels)
+    for number, (example_ids, example_labels) in enumerate(batch):
+        ids[number, : len(example_ids)] = torch.tensor(example_ids)
+        labels[number, : len(example_labels)] = torch.tensor(example_labels)
     return ids, labels
 
 

@@ -1,75 +1,71 @@
-"""Trajectories as padded tensors, and their division by token count."""
+"""Trajectories as padded tensors, and their division by token count.
+
+A batch is completed in three steps, each a type of its own: `PlayedBatch` (what the environment
+and the sampler gave), `Batch` (with the scores of the policy), `TrainingBatch` (with advantages).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from zs_env.tokens.trajectory import Trajectory
 
 
 @dataclass(frozen=True)
-class Batch:
-    """B episodes of up to T tokens, padded on the right. Algorithms fill the optional columns.
+class PlayedBatch:
+    """B episodes of up to T tokens, padded on the right, as they were played.
 
     Attributes:
-        token_ids: (B, T), int64.
-        response_mask: tokens that the policy wrote, (B, T), bool.
-        mask: tokens that contribute to the loss, (B, T), bool: these, unless documents do too.
-        sampled_log_probs: log-probabilities when they were sampled, (B, T); 0 if not sampled.
-        rewards: of the episodes, (B,).
+        token_ids: token ids, (B, T), int64.
+        response_mask: True for tokens that the policy wrote, (B, T), bool.
+        loss_mask: True for tokens that contribute to the loss, (B, T), bool: `response_mask`,
+            or with ``mask_documents=False`` all tokens after the prompt.
+        sampled_log_probs: log-probabilities as they were sampled, (B, T); 0 if not sampled.
+        rewards: rewards of the episodes, (B,).
         groups: number of the question of each episode, from 0, (B,), int64.
         lengths: tokens of each episode, (B,), int64.
-        old_log_probs: log-probabilities before the update, (B, T).
-        values: before the update, (B, T).
-        reference_log_probs: by the reference policy, (B, T).
-        advantages: (B, T).
-        returns: what the values should be, (B, T).
     """
 
     token_ids: Tensor
     response_mask: Tensor
-    mask: Tensor
+    loss_mask: Tensor
     sampled_log_probs: Tensor
     rewards: Tensor
     groups: Tensor
     lengths: Tensor
-    old_log_probs: Tensor = None  # type: ignore[assignment]  # until it is filled
-    values: Tensor = None  # type: ignore[assignment]
-    reference_log_probs: Tensor | None = None
-    advantages: Tensor = None  # type: ignore[assignment]
-    returns: Tensor = None  # type: ignore[assignment]
 
     def __len__(self) -> int:
         """Number of episodes, B."""
         return len(self.token_ids)
 
-    def rows(self, index: Tensor) -> Batch:
-        """The episodes at ``index``, (rows,), int64 or bool, without padding that none needs."""
+    def select(self, index: Tensor) -> Self:
+        """Return the episodes at ``index``, int64 or bool, cut to the longest of them."""
         lengths = self.lengths[index]
         width = int(lengths.max()) if len(lengths) else 1
         return self._map(
             lambda column: column[index, :width] if column.ndim == 2 else column[index]
         )
 
-    def padding(self) -> Batch:
-        """One episode of two tokens with the same columns, which contributes to nothing."""
+    def padding(self) -> Self:
+        """Return one episode of two tokens, with the same columns and nothing in the loss."""
         empty = self._map(lambda column: column.new_zeros((1, 2)[: column.ndim]))
         return replace(empty, lengths=torch.full_like(empty.lengths, 2))
 
-    def to(self, device: torch.device) -> Batch:
-        """The same on another device."""
+    def to(self, device: torch.device) -> Self:
+        """Return the same batch on another device."""
         return self._map(lambda column: column.to(device))
 
     def micro_batches(self, max_tokens: int) -> Iterator[Tensor]:
-        """Rows of parts with at most ``max_tokens`` tokens, padding included, or of one episode.
+        """Yield indices of episodes with at most ``max_tokens`` tokens in all, padding included.
 
-        Episodes of similar length share a part, so that little is padded.
+        A longer episode has a micro-batch of its own. Episodes of similar length share one, so
+        that there is little padding.
         """
         order = torch.argsort(self.lengths, stable=True)
         first = 0
@@ -80,37 +76,87 @@ class Batch:
         if len(order):
             yield order[first:]
 
-    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        """``function`` of each column that there is."""
+    def with_scores(
+        self, old_log_probs: Tensor, values: Tensor, reference_log_probs: Tensor | None = None
+    ) -> Batch:
+        """Return a `Batch` of these episodes; for the arguments see there."""
+        return Batch(
+            **vars(self),
+            old_log_probs=old_log_probs,
+            values=values,
+            reference_log_probs=reference_log_probs,
+        )
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Return a batch of ``function(column)`` for each column that there is."""
         columns = {f.name: getattr(self, f.name) for f in fields(self)}
-        changed: dict[str, Any] = {n: v if v is None else function(v) for n, v in columns.items()}
-        return Batch(**changed)
+        return replace(self, **{n: function(c) for n, c in columns.items() if c is not None})
+
+
+@dataclass(frozen=True)
+class Batch(PlayedBatch):
+    """Episodes as they were played, and what the policy said of them before the update.
+
+    Attributes:
+        old_log_probs: log-probabilities that the ratio and the KL divergence of the update compare
+            with, see ``Config.old_log_probs``, (B, T); 0 off the loss mask.
+        values: expected returns by the value head, (B, T); 0 without one, and off the loss mask.
+        reference_log_probs: log-probabilities by the reference policy, (B, T), if there is one.
+    """
+
+    old_log_probs: Tensor
+    values: Tensor
+    reference_log_probs: Tensor | None
+
+    def with_targets(self, advantages: Tensor, returns: Tensor | None = None) -> TrainingBatch:
+        """Return a `TrainingBatch` of these episodes.
+
+        Args:
+            advantages: advantages of the tokens, (B, T).
+            returns: targets of the values, (B, T); by default ``advantages + values``, which holds
+                unless the advantages were normalised.
+        """
+        returns = advantages + self.values if returns is None else returns
+        return TrainingBatch(**{**vars(self), "advantages": advantages, "returns": returns})
+
+
+@dataclass(frozen=True)
+class TrainingBatch(Batch):
+    """Episodes that a loss function can be computed of.
+
+    Attributes:
+        advantages: advantages of the tokens, (B, T).
+        returns: targets of the values, (B, T).
+    """
+
+    advantages: Tensor
+    returns: Tensor
 
 
 def make_batch(
     trajectories: Sequence[Trajectory], groups: Sequence[int], *, mask_documents: bool = True
-) -> Batch:
+) -> PlayedBatch:
     """Pad ``trajectories``, which may be none.
 
     Args:
-        trajectories: of any lengths.
+        trajectories: episodes of any lengths.
         groups: number of each one's question.
-        mask_documents: False trains on all tokens behind the prompt, to study what that does.
+        mask_documents: False puts all tokens after the prompt into the loss, to study the effect.
     """
     width = max((len(t) for t in trajectories), default=1)
 
-    def padded(rows: Sequence[np.ndarray], dtype: torch.dtype) -> Tensor:
-        column = torch.zeros(len(rows), width, dtype=dtype)
-        for number, row in enumerate(rows):
-            column[number, : len(row)] = torch.tensor(row)
+    def padded(arrays: Sequence[np.ndarray], dtype: torch.dtype) -> Tensor:
+        column = torch.zeros(len(arrays), width, dtype=dtype)
+        for number, array in enumerate(arrays):
+            column[number, : len(array)] = torch.tensor(array)
         return column
 
     response_masks = [t.response_mask for t in trajectories]
-    masks = response_masks if mask_documents else [_behind_prompt(t) for t in trajectories]
-    return Batch(
+    loss_masks = response_masks if mask_documents else [_after_prompt(t) for t in trajectories]
+    return PlayedBatch(
         token_ids=padded([t.token_ids for t in trajectories], torch.int64),
         response_mask=padded(response_masks, torch.bool),
-        mask=padded(masks, torch.bool),
+        loss_mask=padded(loss_masks, torch.bool),
         sampled_log_probs=padded([t.log_probs for t in trajectories], torch.float32),
         rewards=torch.tensor([t.reward for t in trajectories], dtype=torch.float32),
         groups=torch.tensor(groups, dtype=torch.int64),
@@ -118,7 +164,7 @@ def make_batch(
     )
 
 
-def _behind_prompt(trajectory: Trajectory) -> np.ndarray:
+def _after_prompt(trajectory: Trajectory) -> np.ndarray:
     mask = np.ones(len(trajectory), dtype=np.bool_)
     mask[: trajectory.segments[0].stop] = False
     return mask

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from agents.sampling.policy import Policy
+from agents.sampling.policy import ADAPTERS, Policy
+from agents.tiny import MODEL, NAME
 from agents.training.errors import CheckpointError
+from zs_env.errors import ZeroSearchError
 
 STATE, CRITIC, OPTIMIZER = "trainer.json", "critic.safetensors", "optimizer.safetensors"
+CHECKPOINT_NAME = re.compile("[0-9]{6}|[1-9][0-9]{6,}")
+"""Names of checkpoints, which no copy that a user makes beside them should have."""
 
 
 def save_checkpoint(
@@ -48,6 +55,7 @@ def save_checkpoint(
         temporary.mkdir(parents=True)
         policy.model.save_pretrained(temporary)
         policy.tokenizer.save_pretrained(temporary)
+        _name_bundled_base(temporary / ADAPTERS)
         if policy.value_head is not None:
             save_file(policy.value_head.state_dict(), temporary / CRITIC)
         tensors, groups = _flatten(optimizer)
@@ -71,20 +79,43 @@ def save_checkpoint(
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint in ``folder``, or None."""
-    return max(_checkpoints(folder), default=None)
+    """Return the newest whole checkpoint in ``folder``, or None.
+
+    Only names of six digits, or of more from 1000000 on, are checkpoints: a copy or a renamed one
+    is neither resumed from nor removed.
+    """
+    return next(reversed(_checkpoints(folder)), None)
+
+
+@contextmanager
+def reading(checkpoint: Path) -> Iterator[None]:
+    """Raise a CheckpointError for whatever goes wrong while ``checkpoint`` is read.
+
+    Its message names the damaged file, and an older checkpoint that is intact, if there is one.
+    """
+    try:
+        yield
+    except ZeroSearchError:
+        raise
+    except Exception as error:  # the libraries raise errors of many kinds for broken files
+        reason = _damage(checkpoint) or f"{type(error).__name__}: {error}"
+        message = f"checkpoint {checkpoint} cannot be read: {reason}."
+        intact = next((each for each in _older(checkpoint) if _damage(each) is None), None)
+        if intact is not None:
+            message += f" {intact} is intact: remove the newer ones to go on from there."
+        raise CheckpointError(message) from error
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
-    """What `save_checkpoint` was given as ``state``.
+    """Return the ``state`` that `save_checkpoint` was given.
 
     Raises:
-        CheckpointError: the folder is no checkpoint of a training run.
+        CheckpointError: the folder is no checkpoint of a training run, or is damaged.
     """
-    try:
+    if not (checkpoint / STATE).is_file():
+        raise CheckpointError(f"{checkpoint} is no checkpoint of a run: it has no {STATE}.")
+    with reading(checkpoint):
         state: dict[str, Any] = json.loads((checkpoint / STATE).read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{checkpoint} is no checkpoint of a run: {error}") from None
     return state
 
 
@@ -109,7 +140,7 @@ def load_optimizer(
 
 
 def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """The tensors of an optimizer by name, and its settings."""
+    """Return the tensors of an optimizer by name, and its settings."""
     saved = optimizer.state_dict()
     tensors = {
         f"{number}.{key}": value.contiguous()
@@ -119,8 +150,42 @@ def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[
     return tensors, saved["param_groups"]
 
 
+def _name_bundled_base(config: Path) -> None:
+    """Let adapters refer to the bundled model by name, so that they can move with the checkout."""
+    if not config.is_file():
+        return
+    options = json.loads(config.read_text())
+    if options["base_model_name_or_path"] == str(MODEL):
+        config.write_text(json.dumps({**options, "base_model_name_or_path": NAME}, indent=2))
+
+
+def _damage(checkpoint: Path) -> str | None:
+    """Return what is wrong with the first file of ``checkpoint`` that cannot be read, or None."""
+    names = {path.name for path in checkpoint.iterdir()}
+    if not any("model" in name and name.endswith(".safetensors") for name in names):
+        return f"{checkpoint / 'model.safetensors'} is missing"
+    for name in sorted(names | {STATE, OPTIMIZER}):
+        path = checkpoint / name
+        try:
+            if path.suffix == ".json":
+                json.loads(path.read_text())
+            elif path.suffix == ".safetensors":
+                load_file(path)
+        except (OSError, ValueError, SafetensorError) as error:
+            return f"{path} is damaged: {error}"
+    return None
+
+
+def _older(checkpoint: Path) -> list[Path]:
+    """Return the checkpoints beside ``checkpoint`` that are older, the newest first."""
+    found = _checkpoints(checkpoint.parent)
+    return found[: found.index(checkpoint)][::-1] if checkpoint in found else []
+
+
 def _checkpoints(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
+    """Return the checkpoints in ``folder``, the oldest first."""
+    found = [path for path in folder.glob("[0-9]*") if CHECKPOINT_NAME.fullmatch(path.name)]
+    return sorted((path for path in found if path.is_dir()), key=lambda path: int(path.name))
 
 
 def _force_to_disk(folder: Path) -> None:

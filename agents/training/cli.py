@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr
+from io import StringIO
 from typing import TypeVar
 
 import tyro
@@ -13,12 +15,36 @@ from zs_env.errors import ZeroSearchError
 T = TypeVar("T")
 
 
-def run_main(function: Callable[[T], None], options: type[T]) -> None:
+def run_main(function: Callable[[T], object], options: type[T]) -> None:
     """Call ``function`` with the options of the command line.
 
-    What the user can mend is printed as one line, and ends the program with status 1.
+    What the user can mend is printed as one line, and ends the program with status 1. Options that
+    cannot be parsed are explained by tyro, with status 2.
     """
     try:
-        function(tyro.cli(options, description=sys.modules["__main__"].__doc__))
-    except (ZeroSearchError, ValueError, TypeError) as error:
-        raise SystemExit(f"error: {error}") from error
+        function(parse(options))
+    except SyntaxError as error:  # in a module that an option names
+        raise SystemExit(f"error: {error.filename}:{error.lineno}: {error.msg}") from error
+    except (ZeroSearchError, ValueError, TypeError, OSError) as error:
+        raise SystemExit(f"error: {' '.join(str(error).split())}") from error
+
+
+def parse(options: type[T]) -> T:
+    """Return the options of the command line.
+
+    Raises:
+        ValueError: the dataclass refuses them.
+        SystemExit: they cannot be parsed, or help was asked for.
+    """
+    main = sys.modules["__main__"]
+    prog = f"python -m {main.__spec__.name.removesuffix('.__main__')}" if main.__spec__ else None
+    stderr = sys.stderr
+    with redirect_stderr(StringIO()) as shown:
+        try:
+            return tyro.cli(options, prog=prog, description=main.__doc__)
+        except SystemExit as end:
+            # tyro has put the message of the dataclass into a box, broken into lines.
+            if isinstance(end.__context__, ValueError):
+                raise end.__context__ from None
+            stderr.write(shown.getvalue())
+            raise

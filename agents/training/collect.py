@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 from gymnasium import logger
 
 from agents.objectives.losses import kl_k3
-from agents.sampling.player import Assignment, Player, token_rules
+from agents.sampling.player import Player
 from agents.sampling.policy import Policy
-from agents.training.batch import Batch, make_batch
+from agents.training.batch import Batch, PlayedBatch, make_batch
 from agents.training.learner import Learner
-from agents.training.metrics import TIMING, Row, record_of, summarise
-from zs_env.factory import QuestionOrder
-from zs_env.keyed_random import derive_key
+from agents.training.metrics import TIMING, Metrics, record_of, summarise
+from zs_env.episode import Assignment
 from zs_env.tokens.trajectory import Trajectory
 
 
@@ -37,27 +35,24 @@ class Collector:
         config, policy = learner.config, learner.policy
         self.learner = learner
         self.reference = reference
-        self.factory = config.make_factory()
-        self._order = QuestionOrder(self.factory.source, config.seed)
         longest = getattr(policy.model.config, "max_position_embeddings", None)
         if longest is not None and config.max_context > longest:
             raise ValueError(
                 f"`max_context` is {config.max_context}, and the model reads at most "
                 f"{longest} tokens."
             )
-        rules = token_rules(self.factory.rules, config.max_context, config.max_turn_tokens)
-        self.player = Player(policy, self.factory.search_engine, rules, config.rollout_rows)
-        self.player.check_room(self.factory.source)
+        self.source = config.make_source(policy)
+        self.player = Player(
+            policy, self.source.engine, self.source.rules, config.concurrent_episodes
+        )
 
-    def collect(self, update: int) -> tuple[Batch, Row]:
-        """Play this process's share of the episodes of ``update``.
+    def collect(self, update: int) -> tuple[Batch, Metrics]:
+        """Play this process's share of the episodes of ``update``, and score their tokens.
 
         Returns:
-            Their tokens, with the log-probabilities by the policy and, where there are a value
-            head or a reference policy, what these say; and figures. Episodes whose search failed
-            are left out of the batch.
+            The episodes, without those whose search failed; and figures of all that were played.
         """
-        trajectories, row = self._play(update)
+        trajectories, played = self._play(update)
         start = time.perf_counter()
         kept = [number for number, t in enumerate(trajectories) if not t.search_failed]
         if len(kept) < len(trajectories):
@@ -67,22 +62,23 @@ class Collector:
                 f"because a search failed; the last: {reasons[-1]}"
             )
         config = self.learner.config
-        batch = make_batch(
-            [trajectories[number] for number in kept],
-            [number // config.group_size for number in kept],
-            mask_documents=config.mask_documents,
+        batch, scored = self._score(
+            make_batch(
+                [trajectories[number] for number in kept],
+                [number // config.group_size for number in kept],
+                mask_documents=config.mask_documents,
+            )
         )
-        batch, figures = self._score(batch)
-        return batch, row | figures | {TIMING + "score": time.perf_counter() - start}
+        return batch, played | scored | {TIMING + "score": time.perf_counter() - start}
 
-    def _play(self, update: int) -> tuple[list[Trajectory], Row]:
+    def _play(self, update: int) -> tuple[list[Trajectory], Metrics]:
         learner, sampler = self.learner, self.player.sampler
         start = time.perf_counter()
         sampler.seconds = 0.0
-        noise = self.factory.noise_probability(update / learner.config.updates)
+        noise = self.source.noise_probability(update / learner.config.updates)
         learner.policy.eval()
         with learner.autocast():
-            trajectories = self.player.play(self._assignments(update, noise))
+            trajectories = self.player.play(self._assignments(update))
         for trajectory in trajectories:
             trajectory.verify()
         seconds = time.perf_counter() - start
@@ -95,38 +91,35 @@ class Collector:
             TIMING + "environment": seconds - sampler.seconds,
         }
 
-    def _assignments(self, update: int, noise: float) -> Sequence[Assignment]:
+    def _assignments(self, update: int) -> Sequence[Assignment]:
         """The episodes of this process: its questions, each as often as a group is large."""
         config = self.learner.config
         first = update * config.questions_per_update
         numbers = self.learner.processes.share(range(first, first + config.questions_per_update))
         return [
-            Assignment(
-                self._order[number],
-                derive_key("episode", config.seed, number),
-                derive_key("sample", config.seed, number, member),
-                noise,
+            self.source.assign(
+                number, seed=config.seed, step=update, total_steps=config.updates, member=member
             )
             for number in numbers
             for member in range(config.group_size)
         ]
 
-    def _score(self, batch: Batch) -> tuple[Batch, Row]:
-        """Fill in what the policy and the reference say of the tokens."""
+    def _score(self, batch: PlayedBatch) -> tuple[Batch, Metrics]:
+        """Add the scores of the policy and of the reference; return also how they compare."""
         learner, processes = self.learner, self.learner.processes
-        sampled = batch.mask & batch.response_mask
-        coverage = processes.moments(batch.response_mask.double(), batch.mask)[0]
-        row = {"response_mask_coverage": coverage}
-        if learner.policy.value_head is not None or not learner.config.mask_documents:
-            scored = learner.score(batch)
-            gap = (scored.log_probs - batch.sampled_log_probs).abs()[sampled]
-            row["sampler_gap"] = processes.mean(float(gap.max()) if len(gap) else 0.0)
-            batch = replace(batch, old_log_probs=scored.log_probs, values=scored.values)
-        else:
-            batch = replace(batch, old_log_probs=batch.sampled_log_probs)
-        if self.reference is not None:
-            reference = learner.score(batch, self.reference).log_probs
-            batch = replace(batch, reference_log_probs=reference)
-            drift = kl_k3(batch.old_log_probs, reference, batch.mask)
-            row["kl"] = processes.moments(drift, batch.mask)[0]
-        return batch, row
+        scores = learner.score(batch)
+        sampled = batch.response_mask  # document tokens may be in the loss, too
+        gaps = (scores.log_probs - batch.sampled_log_probs).abs()
+        metrics = {
+            "response_mask_coverage": processes.moments(sampled.double(), batch.loss_mask)[0],
+            "sampler_gap": processes.mean(float(gaps[sampled].max()) if sampled.any() else 0.0),
+            "sampler_gap_mean": processes.moments(gaps, sampled)[0],
+        }
+        from_learner = learner.config.old_log_probs == "learner"
+        old = scores.log_probs if from_learner else batch.sampled_log_probs
+        if self.reference is None:
+            return batch.with_scores(old, scores.values), metrics
+        reference = learner.score(batch, self.reference).log_probs
+        drift = kl_k3(old, reference, batch.loss_mask)
+        metrics["kl"] = processes.moments(drift, batch.loss_mask)[0]
+        return batch.with_scores(old, scores.values, reference), metrics

@@ -1,21 +1,26 @@
-"""What all algorithms have in common: a field is a default, a line of --help and an option."""
+"""Options that all algorithms share: each field is a default, an option and its help text."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
+import tyro
 
-from agents.tiny import MODEL
-from zs_env.factory import EpisodeFactory
-from zs_env.prompts import PROMPT
+from agents.sampling.policy import Policy
+from agents.tiny import NAME
+from zs_env.episodes import EpisodeSource
+from zs_env.rules import Limits
+from zs_env.settings import Score, Settings, Split
+
+MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Options of a training run. The defaults are those of the small run on two cores.
 
     Raises:
@@ -25,104 +30,109 @@ class Config:
     folder: Path = Path("runs/run")
     """Folder of the run: config, metrics, checkpoints, report."""
     resume: bool = False
-    """Go on from the last checkpoint in the folder, if there is one."""
-    seed: int = 0
-    """Fixes the order of questions, noise, documents and samples."""
+    """Continuation from the last checkpoint in the folder, if there is one.
 
-    model: str = str(MODEL)
-    """Folder or hub name of a causal language model; the bundled small one by default."""
+    Restored are weights, value head, optimizer, random state, and what the algorithm remembers.
+    Metrics up to the checkpoint are kept; the order of questions follows from seed and update.
+    The result is that of a run never interrupted.
+    Options must be those that the run began with, and options added since must be defaults.
+    Only these may change: folder, device, save_every, keep_checkpoints.
+    """
+    seed: int = 0
+    """Seed of the order of questions, noise, documents and samples."""
+
+    model: str = NAME
+    """Model to train: tiny, the bundled one; or folder or hub name of a causal language model."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the computation; the weights stay in float32. auto: bfloat16 on a GPU."""
+    """Precision of the computation; weights stay in float32. auto: bfloat16 on a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute. auto: on a GPU if there is one."""
+    """Device to compute on. auto: a GPU if there is one."""
     gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass, to save memory."""
+    """Whether activations are computed again in the backward pass, to save memory."""
     lora_rank: int = 0
-    """Train low-rank adapters of this rank only (peft); 0 trains all weights."""
+    """Rank of low-rank adapters (peft), which alone are trained; 0 trains all weights."""
 
     questions: str = "world"
-    """world, or the path of a .jsonl or .parquet file."""
+    split: Annotated[Split, tyro.conf.Suppress] = "train"
     engine: str = "world"
-    """world, bm25, the path of a .jsonl corpus, or module:Class."""
-    engine_options: str = "{}"
-    """Arguments of the engine, as JSON."""
     test_questions: str = "world"
-    """Held-out questions: world, or a file."""
+    """Held-out questions, as `questions`."""
     test_engines: tuple[str, ...] = ("world", "bm25")
-    """Engines to evaluate with."""
+    """Engines to evaluate with, each as `engine`, options included."""
     num_test_questions: int = 500
     """Held-out questions that are evaluated, at most."""
-    max_turns: int = 5
-    """Turns of an episode; the answer's turn counts."""
     top_k: int = 2
-    """Documents for each search (the paper: 5)."""
     document_words: int = 12
-    """About how many words a document has (the paper: 30)."""
-    prompt_template: str = PROMPT
-    """What the policy reads first; holds {question}."""
-    reward: Literal["f1", "exact_match", "substring_match"] = "f1"
-    """Score of the answer that is the reward."""
-    noise: Literal["exponential", "linear", "constant", "random", "reverse"] = "exponential"
-    """Schedule of the curriculum."""
-    noise_start: float = 0.0
-    """Share of noisy searches at the beginning."""
+    reward: Score = "f1"
     noise_end: float = 0.25
-    """Share of noisy searches at the end."""
-    world_seed: int = 0
-    """Seed of the embedded world."""
-    world_size: Literal["tiny", "small", "medium", "large"] = "small"
-    """Size of the embedded world."""
     max_context: int = 640
     """Tokens of an episode, at most."""
     max_turn_tokens: int = 64
     """Tokens of a turn, at most."""
 
     updates: int = 36
-    """Rounds of playing and learning."""
+    """Updates of the run; in each, episodes are played and learned from."""
     questions_per_update: int = 256
-    """Questions of a round."""
+    """Questions that are played in an update."""
     group_size: int = 1
     """Episodes for each question."""
-    rollout_rows: int = 256
+    concurrent_episodes: int = 256
     """Episodes that a process plays at the same time."""
     temperature: float = 1.0
-    """Of sampling and of the trained distribution."""
+    """Temperature of sampling, and of the distribution that is trained."""
     epochs: int = 1
-    """How often the episodes of a round are gone over."""
+    """Passes over the episodes of an update."""
     minibatches: int = 4
-    """Gradient steps an epoch."""
+    """Gradient steps of an epoch."""
     micro_batch_tokens: int = 3072
-    """Tokens that go through the model at once, padding included, in the update."""
+    """Tokens, padding included, that go through the model at once when scored or learned from."""
     learning_rate: float = 1e-3
-    """Of the policy (the paper: 1e-6, for models a thousand times as large)."""
+    """Learning rate of the policy (the paper: 1e-6, for models a thousand times as large)."""
     critic_learning_rate: float = 1e-3
-    """Of the value head."""
+    """Learning rate of the value head."""
     learning_rate_decay: float = 0.9
-    """Share of both rates that is gone by the end; they fall linearly (the paper: 0)."""
+    """Share of both learning rates that is gone at the end, after a linear fall (the paper: 0)."""
     weight_decay: float = 0.0
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     max_grad_norm: float = 1.0
-    """Gradients are clipped to this norm."""
+    """Norm that gradients are clipped to."""
+    old_log_probs: Literal["learner", "sampler"] = "learner"
+    """Source of the log-probabilities that probability ratio and KL of an update compare with.
+
+    learner: the sampled tokens are scored once more before the update: ratios begin at 1.
+    sampler: as the tokens were drawn, which corrects for a sampler that differs from the learner.
+    The difference between both is logged as sampler_gap (largest) and sampler_gap_mean.
+    """
     kl_coef: float = 0.001
     """Weight of the KL divergence from the policy that training began with; 0 leaves it out."""
     entropy_coef: float = 0.0
     """Weight of the entropy bonus."""
     mask_documents: bool = True
-    """False trains on document tokens too, to study what that does."""
+    """Whether document tokens are kept out of the loss; False is for studying the effect."""
     max_kl: float = 1.0
-    """Stop if an update moves the policy further than this (mean KL estimate, nats a token)."""
+    """Largest KL divergence of an update, nats a token; the run stops at a larger one."""
 
     evaluate_every: int = 18
-    """Rounds between evaluations; the first and the last always are evaluated."""
+    """Updates between evaluations; the policy is also evaluated at the beginning and the end."""
     save_every: int = 9
-    """Rounds between checkpoints."""
+    """Updates between checkpoints."""
     keep_checkpoints: int = 2
-    """Checkpoints that are kept."""
+    """Number of checkpoints that are kept."""
 
     def __post_init__(self) -> None:
         """Check the values."""
+        check_choices(self)
+        self._check_ranges()
+        check_folder_name(self.folder)
+        if self.old_log_probs == "sampler" and not self.mask_documents:
+            raise ValueError(
+                "`mask_documents` False needs `old_log_probs` 'learner', got 'sampler': document "
+                "tokens are in the loss, and no sampler has drawn them."
+            )
+
+    def _check_ranges(self) -> None:
         positive = (
-            "updates questions_per_update group_size rollout_rows epochs minibatches "
+            "updates questions_per_update group_size concurrent_episodes epochs minibatches "
             "micro_batch_tokens max_context max_turn_tokens evaluate_every save_every "
             "keep_checkpoints num_test_questions temperature learning_rate critic_learning_rate "
             "max_grad_norm max_kl"
@@ -137,7 +147,8 @@ class Config:
             raise ValueError(
                 f"`learning_rate_decay` must be in [0, 1], got {self.learning_rate_decay}."
             )
-        self.parsed_engine_options()
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"`seed` must be from 0 to 2**63 - 1, got {self.seed}.")
 
     def check_division(self, num_processes: int) -> None:
         """ValueError unless the questions of an update divide among processes and minibatches."""
@@ -151,7 +162,7 @@ class Config:
 
     @property
     def episodes_per_update(self) -> int:
-        """Episodes of a round."""
+        """Episodes of an update."""
         return self.questions_per_update * self.group_size
 
     def uses_bfloat16(self, device: torch.device) -> bool:
@@ -160,43 +171,33 @@ class Config:
             return device.type == "cuda"
         return self.precision == "bfloat16"
 
-    def parsed_engine_options(self) -> dict[str, Any]:
-        """The engine's arguments."""
-        try:
-            options = json.loads(self.engine_options)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"`engine_options` must be a JSON object: {error}") from None
-        if not isinstance(options, dict):
-            raise ValueError(f"`engine_options` must be a JSON object, got {options!r}.")
-        return options
+    def make_source(self, policy: Policy) -> EpisodeSource:
+        """Make the source of the episodes to train on, whose lengths count tokens of ``policy``."""
+        limits = Limits(self.max_context, self.max_turn_tokens, measure=policy.encoder)
+        template = policy.begin_prompt(self.prompt_template)
+        return EpisodeSource(replace(self, prompt_template=template), limits)
 
-    def make_factory(self) -> EpisodeFactory:
-        """Where the episodes to train on come from."""
-        return self._make_factory(self.questions, "train", self.engine)
-
-    def make_test_factory(self, engine: str) -> EpisodeFactory:
-        """Where the held-out episodes come from, answered by ``engine`` without noise."""
-        return self._make_factory(self.test_questions, "test", engine)
+    def make_test_source(self, policy: Policy, engine: str) -> EpisodeSource:
+        """Make the source of the held-out episodes, answered by ``engine``."""
+        test = replace(self, questions=self.test_questions, split="test", engine=engine)
+        return test.make_source(policy)
 
     def to_json(self) -> dict[str, Any]:
         """The options as JSON knows them."""
         options: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
         return options
 
-    def _make_factory(self, questions: str, split: str, engine: str) -> EpisodeFactory:
-        return EpisodeFactory(
-            questions=questions,
-            split=split,
-            engine=engine,
-            engine_options=self.parsed_engine_options() if engine == self.engine else {},
-            max_turns=self.max_turns,
-            top_k=self.top_k,
-            document_words=self.document_words,
-            reward=self.reward,
-            noise=self.noise,
-            noise_start=self.noise_start,
-            noise_end=self.noise_end,
-            world_seed=self.world_seed,
-            world_size=self.world_size,
-            prompt_template=self.prompt_template,
-        )
+
+def check_folder_name(folder: Path) -> None:
+    """Raise ValueError if ``folder`` is the current one, which ``--folder ""`` stands for, too."""
+    if Path(folder) == Path():
+        raise ValueError("`folder` must be a folder of the run's own, got '' or '.'.")
+
+
+def check_choices(options: object) -> None:
+    """Raise ValueError if a field of the dataclass ``options`` is none of its Literal's values."""
+    for name, kind in get_type_hints(type(options)).items():
+        value = getattr(options, name)
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            choices = ", ".join(map(repr, get_args(kind)))
+            raise ValueError(f"`{name}` must be one of {choices}, got {value!r}.")

@@ -1,4 +1,4 @@
-"""What a run shows in the terminal: a line an update, and a bar with the time left."""
+"""What a run shows in the terminal: a line for each update, and a bar with the time left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.progress import (
 )
 
 from agents.training.config import Config
-from agents.training.metrics import TIMING, Row
+from agents.training.metrics import TIMING, Metrics
 
 SHOWN = {
     "reward": "reward",
@@ -26,11 +26,11 @@ SHOWN = {
 
 
 class Display:
-    """Shows rows of metrics as they come.
+    """Shows metrics as they come.
 
     Args:
-        config: of the run.
-        updates_done: where it begins.
+        config: options of the run.
+        updates_done: updates done before.
     """
 
     def __init__(self, config: Config, updates_done: int) -> None:
@@ -50,23 +50,23 @@ class Display:
         )
         self._progress.start()
 
-    def show(self, row: Row) -> None:
-        """One line, and the bar moves on."""
-        cells = [f"{label} {row[name]:.3f}" for name, label in SHOWN.items() if name in row]
+    def show(self, metrics: Metrics) -> None:
+        """Print a line, and move the bar on."""
+        cells = [f"{label} {metrics[name]:.3f}" for name, label in SHOWN.items() if name in metrics]
         cells += [
             f"test F1 {name.split('/')[1]} {value:.3f}"
-            for name, value in row.items()
+            for name, value in metrics.items()
             if name.startswith("test/") and name.endswith("/f1")
         ]
-        seconds = row.get(TIMING + "update")
+        seconds = metrics.get(TIMING + "update")
         cells += [f"{seconds:.1f} s"] if seconds is not None else []
-        self.say(f"update {row['update']:>4.0f}  " + "  ".join(cells))
-        self._progress.update(self._task, completed=row["update"])
+        self.say(f"update {metrics['update']:>4.0f}  " + "  ".join(cells))
+        self._progress.update(self._task, completed=metrics["update"])
 
     def say(self, text: str) -> None:
-        """A line of text."""
+        """Print a line of text."""
         self._console.print(text, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._progress.stop()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from agents.training.errors import CheckpointError
 
 T = TypeVar("T")
 
@@ -21,6 +23,7 @@ class Processes:
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
+        ValueError: ``device`` is ``cuda``, and there is no GPU.
         RuntimeError: fewer processes came up than torchrun was asked for.
 
     Attributes:
@@ -32,7 +35,12 @@ class Processes:
     def __init__(self, device: str = "auto") -> None:
         expected = int(os.environ.get("WORLD_SIZE", "1"))
         local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-        use_gpu = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
+        use_gpu = device != "cpu" and torch.cuda.is_available()
+        if device == "cuda" and not use_gpu:
+            raise ValueError(
+                "`device` is 'cuda', and torch finds no GPU: choose 'cpu' or 'auto', or install "
+                "torch for CUDA and its driver."
+            )
         self.device = torch.device(f"cuda:{local_rank}" if use_gpu else "cpu")
         self._began = False
         if "TORCHELASTIC_RUN_ID" in os.environ or expected > 1:
@@ -86,14 +94,27 @@ class Processes:
         dist.all_gather_object(parts, list(items))
         return [item for part in parts for item in part]
 
+    def on_main(self, action: Callable[[], object]) -> None:
+        """Call ``action`` in the main process, and wait for it everywhere.
+
+        Raises:
+            CheckpointError: it failed; only in the main process it is the error of ``action``.
+        """
+        failure: Exception | None = None
+        if self.is_main:
+            try:
+                action()
+            except Exception as error:
+                failure = error
+        messages = self.gather([] if failure is None else [str(failure)])
+        if failure is not None:
+            raise failure
+        if messages:
+            raise CheckpointError(messages[0])
+
     def agree(self, flag: bool) -> bool:
         """Whether any process says True; every process learns of it."""
         return bool(self.sum(torch.tensor(float(flag)))) if self.size > 1 else flag
-
-    def wait(self) -> None:
-        """Until every process is here."""
-        if self.size > 1:
-            dist.barrier()
 
     def close(self) -> None:
         """Leave the group."""

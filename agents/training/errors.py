@@ -1,4 +1,4 @@
-"""What can stop a training run."""
+"""Errors that stop a training run."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ class TrainingError(ZeroSearchError):
 
 
 class CheckpointError(ZeroSearchError):
-    """A checkpoint cannot be written or read."""
+    """A checkpoint, or another file of a run's folder, cannot be written or read."""

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from agents.sampling.player import Assignment, Player, token_rules
+from agents.sampling.player import Player
 from agents.sampling.policy import Policy
 from agents.training.config import Config
 from agents.training.distributed import Processes
-from agents.training.metrics import Row, record_of
-from zs_env.factory import EpisodeFactory
+from agents.training.metrics import Record, record_of
+from zs_env.episode import Assignment
+from zs_env.episodes import EpisodeSource
 from zs_env.keyed_random import derive_key
 
 
 def evaluate(
     policy: Policy,
-    factory: EpisodeFactory,
+    source: EpisodeSource,
     config: Config,
     processes: Processes,
     *,
     noise: float = 0.0,
     greedy: bool = True,
-) -> list[Row]:
-    """Play the first ``config.num_test_questions`` questions of ``factory``, once each.
+) -> list[Record]:
+    """Play the first ``config.num_test_questions`` questions of ``source``, once each.
 
     Returns:
         A record for each question, as `agents.training.metrics.record_of` makes them, with
         ``hops`` (0 if not known); the same on every process.
     """
     policy.eval()
-    rules = token_rules(factory.rules, config.max_context, config.max_turn_tokens)
-    noise = noise if factory.search_engine.honours_noise else 0.0
-    count = min(config.num_test_questions, len(factory.source))
-    questions = processes.share([factory.source[number] for number in range(count)])
-    player = Player(policy, factory.search_engine, rules, config.rollout_rows, greedy=greedy)
+    noise = noise if source.engine.honours_noise else 0.0
+    count = min(config.num_test_questions, len(source.questions))
+    questions = processes.share([source.questions[number] for number in range(count)])
+    player = Player(policy, source.engine, source.rules, config.concurrent_episodes, greedy=greedy)
     trajectories = player.play(
         [
             Assignment(q, derive_key("test", q.id), derive_key("test sample", q.id), noise)

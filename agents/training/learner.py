@@ -11,25 +11,26 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from agents.sampling.policy import Policy, PolicyOutput
-from agents.training.batch import Batch
+from agents.training.batch import PlayedBatch, TrainingBatch
 from agents.training.distributed import Processes
 from agents.training.errors import TrainingError
+from agents.training.metrics import Metrics
 from zs_env import keyed_random
 
 if TYPE_CHECKING:
     from agents.training.config import Config
 
-LossFunction = Callable[[PolicyOutput, Batch], tuple[Tensor, dict[str, Tensor]]]
-"""(what the policy says now, the batch) -> loss of each token and figures of each token, (B, T)."""
+LossFunction = Callable[[PolicyOutput, TrainingBatch], tuple[Tensor, dict[str, Tensor]]]
+"""(output of the policy now, the batch) -> loss of each token, figures of each token; (B, T)."""
 
 
 class Learner:
     """Trains ``policy``.
 
     Args:
-        policy: what is trained.
+        policy: policy to train.
         config: learning rates, minibatches, limits.
-        processes: who takes part.
+        processes: processes that take part.
 
     Attributes:
         optimizer: AdamW with a learning rate for the policy and one for the value head.
@@ -51,50 +52,57 @@ class Learner:
         )
 
     def autocast(self) -> torch.autocast | nullcontext[None]:
-        """The precision to compute in."""
+        """Return the context of the precision to compute in."""
         if self.config.uses_bfloat16(self.processes.device):
             return torch.autocast(self.processes.device.type, torch.bfloat16)
         return nullcontext()
 
     @torch.no_grad()
-    def score(self, batch: Batch, policy: Policy | None = None) -> PolicyOutput:
-        """What ``policy`` (the trained one by default) says of the masked tokens, (B, T) each."""
+    def score(self, batch: PlayedBatch, policy: Policy | None = None) -> PolicyOutput:
+        """Return the output of ``policy`` (the trained one by default) for the tokens of the loss.
+
+        (B, T) each, on the CPU, 0 off the loss mask.
+        """
         policy = self.policy if policy is None else policy
         policy.eval()
-        columns = [torch.zeros(batch.mask.shape) for _ in range(3)]
-        for rows in batch.micro_batches(self.config.micro_batch_tokens):
-            part = batch.rows(rows).to(self.processes.device)
+        columns = [torch.zeros(batch.loss_mask.shape) for _ in range(3)]
+        for index in batch.micro_batches(self.config.micro_batch_tokens):
+            part = batch.select(index).to(self.processes.device)
             with self.autocast():
-                output = policy(part.token_ids, part.mask)
+                output = policy(part.token_ids, part.loss_mask)
             for column, values in zip(columns, output, strict=True):
-                column[rows, : values.shape[1]] = values.float().cpu()
+                column[index, : values.shape[1]] = values.float().cpu()
         return PolicyOutput(*columns)
 
-    def learn(self, batch: Batch, loss_function: LossFunction, update: int) -> dict[str, float]:
+    def learn(self, batch: TrainingBatch, loss_function: LossFunction, update: int) -> Metrics:
         """Go over this process's ``batch`` in minibatches, a gradient step for each.
 
-        ``update`` is counted from 0: learning rates fall with it.
+        Args:
+            batch: this process's episodes.
+            loss_function: see `LossFunction`.
+            update: number of the update, from 0; learning rates fall with it.
 
         Returns:
-            Means over all tokens and processes of what ``loss_function`` reports, and of ``loss``
+            Means over all tokens and processes of the figures of ``loss_function``, and of ``loss``
             and ``gradient_norm``.
 
         Raises:
-            TrainingError: the loss or the gradient is no number; nothing was changed by it.
+            TrainingError: the loss or the gradient is not finite; the weights are as before that
+                step.
         """
         self.policy.train()
         share = 1.0 - self.config.learning_rate_decay * update / self.config.updates
         for group in self.optimizer.param_groups:
             group["lr"] = share * group.setdefault("initial_lr", group["lr"])
-        totals: dict[str, float] = {}
+        totals: Metrics = {}
         all_tokens = 0.0
         for epoch in range(self.config.epochs):
             order = torch.from_numpy(
                 keyed_random.permutation(len(batch), "minibatches", self.config.seed, update, epoch)
             )
-            for rows in order.tensor_split(self.config.minibatches):
-                minibatch = batch.rows(rows)
-                num_tokens = float(self.processes.sum(minibatch.mask.sum().double()))
+            for index in order.tensor_split(self.config.minibatches):
+                minibatch = batch.select(index)
+                num_tokens = float(self.processes.sum(minibatch.loss_mask.sum().double()))
                 if num_tokens == 0:
                     continue
                 all_tokens += num_tokens
@@ -103,13 +111,13 @@ class Learner:
         return {name: total / all_tokens for name, total in totals.items()}
 
     def close(self) -> None:
-        """Free what belongs to the processes' group, which must outlive it."""
+        """Free what belongs to the group of processes, before that is closed."""
         self._module = self.policy
 
     def _step(
-        self, batch: Batch, loss_function: LossFunction, num_tokens: float
-    ) -> dict[str, float]:
-        """One gradient step on the minibatch of which all processes hold parts."""
+        self, batch: TrainingBatch, loss_function: LossFunction, num_tokens: float
+    ) -> Metrics:
+        """Take a gradient step on a minibatch of which each process holds a part."""
         self.optimizer.zero_grad()
         sums = self._accumulate(batch, loss_function, num_tokens)
         names = sorted(sums)
@@ -128,25 +136,26 @@ class Learner:
         return figures
 
     def _accumulate(
-        self, batch: Batch, loss_function: LossFunction, num_tokens: float
-    ) -> dict[str, float]:
-        """Add up gradients of the mean loss over ``num_tokens``; the sums of all figures."""
-        sums: dict[str, float] = {}
+        self, batch: TrainingBatch, loss_function: LossFunction, num_tokens: float
+    ) -> Metrics:
+        """Add up gradients of the mean loss over ``num_tokens``; return the sums of figures."""
+        sums: Metrics = {}
         batch = batch if len(batch) else batch.padding()  # all processes must join in
         parts = list(batch.micro_batches(self.config.micro_batch_tokens))
-        for number, rows in enumerate(parts, start=1):
-            part = batch.rows(rows).to(self.processes.device)
+        for number, index in enumerate(parts, start=1):
+            part = batch.select(index).to(self.processes.device)
             with self._synchronised(number == len(parts)), self.autocast():
-                loss, figures = loss_function(self._module(part.token_ids, part.mask), part)
+                loss, figures = loss_function(self._module(part.token_ids, part.loss_mask), part)
+                total_loss = loss.where(part.loss_mask, 0.0).sum()
                 # Gradients are averaged over the processes, and should be summed.
-                (loss.where(part.mask, 0.0).sum() * self.processes.size / num_tokens).backward()
+                (total_loss * self.processes.size / num_tokens).backward()
             for name, values in {"loss": loss, **figures}.items():
-                total = values.detach().where(part.mask, 0.0).double().sum().item()
+                total = values.detach().where(part.loss_mask, 0.0).double().sum().item()
                 sums[name] = sums.get(name, 0.0) + total
         return sums
 
     def _synchronised(self, now: bool) -> AbstractContextManager[None]:
-        """Average gradients over processes only in the last part of a minibatch."""
+        """Return the context in which gradients are averaged over processes only if ``now``."""
         if now or not isinstance(self._module, DistributedDataParallel):
             return nullcontext()
         return self._module.no_sync()

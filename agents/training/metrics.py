@@ -1,46 +1,63 @@
-"""The figures of a run: a line of JSON an update, and TensorBoard."""
+"""Figures of a run: a line of JSON for each update, and TensorBoard."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
+from agents.training.errors import CheckpointError
+from zs_env.files import filled_lines, parse_line
 from zs_env.tokens.trajectory import Trajectory
 
-Row = dict[str, float]
+Metrics = dict[str, float]
+"""Figures by name; ``update`` is the number of updates done."""
+
+Record = dict[str, float]
+"""Figures of one episode by name."""
 
 TIMING = "time/"
-"""Figures that begin so are clock readings, which no two runs share."""
+"""Figures whose names begin so are clock readings, which differ between equal runs."""
+
+FILE_NAME = "metrics.jsonl"
 
 
 class MetricsLog:
-    """Appends rows to ``folder/metrics.jsonl`` and to TensorBoard's files.
+    """Appends metrics to ``folder/metrics.jsonl`` and to TensorBoard's files.
 
     Args:
-        folder: of the run.
-        updates_done: rows of later updates are dropped: a resumed run writes them again.
+        folder: folder of the run.
+        updates_done: updates before those that will be written; metrics of later ones are dropped.
+            None drops all.
+
+    Raises:
+        CheckpointError: the file that is there is damaged.
+
+    Attributes:
+        written: metrics in the file, in order.
     """
 
-    def __init__(self, folder: Path, updates_done: int = -1) -> None:
-        self._path = folder / "metrics.jsonl"
-        self.rows = [row for row in read_metrics(folder) if row["update"] <= updates_done]
-        text = "".join(json.dumps(row) + "\n" for row in self.rows)
-        self._path.write_text(text)
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=updates_done + 1)
+    def __init__(self, folder: Path, updates_done: int | None = None) -> None:
+        self._path = folder / FILE_NAME
+        self.written: list[Metrics] = []
+        if updates_done is not None:
+            self.written = [m for m in read_metrics(folder) if m["update"] <= updates_done]
+        _replace(self._path, "".join(json.dumps(metrics) + "\n" for metrics in self.written))
+        first = 0 if updates_done is None else updates_done + 1
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first)
 
-    def write(self, row: Row) -> None:
-        """Append a row; ``row["update"]`` says how many updates were done."""
-        self.rows.append(row)
+    def write(self, metrics: Metrics) -> None:
+        """Append ``metrics``, which hold ``update``."""
+        self.written.append(metrics)
         with self._path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        for name, value in row.items():
+            file.write(json.dumps(metrics) + "\n")
+        for name, value in metrics.items():
             if name != "update":
-                self._board.add_scalar(name, value, int(row["update"]))
+                self._board.add_scalar(name, value, int(metrics["update"]))
         self._board.flush()
 
     def close(self) -> None:
@@ -48,20 +65,34 @@ class MetricsLog:
         self._board.close()
 
 
-def read_metrics(folder: Path) -> list[Row]:
-    """The rows in ``folder/metrics.jsonl``; a line that was cut short is left out."""
-    path = folder / "metrics.jsonl"
-    rows: list[Row] = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
+def read_metrics(folder: Path) -> list[Metrics]:
+    """Return what ``folder/metrics.jsonl`` holds, in order; nothing if there is no such file.
+
+    A last line without its end, as a killed process leaves it, is left out.
+
+    Raises:
+        CheckpointError: another line is not metrics; the message says which.
+    """
+    path = folder / FILE_NAME
+    metrics: list[Metrics] = []
+    for number, _, line in filled_lines(path) if path.is_file() else ():
+        place = f"{path}:{number}"
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+            figures = parse_line(place, line, CheckpointError)
+            if not isinstance(figures.get("update"), int | float):
+                raise CheckpointError(
+                    f"{place}: expected figures with `update`, got {line[:40]!r}."
+                )
+        except CheckpointError as error:
+            if not line.endswith(b"\n"):
+                break
+            raise CheckpointError(f"{error} Mend the line, or delete it.") from None
+        metrics.append(figures)
+    return metrics
 
 
-def record_of(trajectory: Trajectory) -> Row:
-    """The figures of one episode."""
+def record_of(trajectory: Trajectory) -> Record:
+    """Return the figures of one episode."""
     searches = trajectory.searches
     info = trajectory.info
     return {
@@ -80,8 +111,8 @@ def record_of(trajectory: Trajectory) -> Row:
     }
 
 
-def summarise(records: Sequence[Row]) -> Row:
-    """Means over episodes; shares are of turns or of searches."""
+def summarise(records: Sequence[Record]) -> Metrics:
+    """Return means over episodes; shares are of turns or of searches."""
 
     def total(name: str) -> float:
         return float(np.sum([record[name] for record in records]))
@@ -103,6 +134,16 @@ def summarise(records: Sequence[Row]) -> Row:
     }
 
 
-def without_clocks(row: dict[str, Any]) -> dict[str, Any]:
-    """``row`` without what differs between equal runs."""
-    return {name: value for name, value in row.items() if not name.startswith(TIMING)}
+def without_clocks(metrics: Metrics) -> Metrics:
+    """Return ``metrics`` without the figures that differ between equal runs."""
+    return {name: value for name, value in metrics.items() if not name.startswith(TIMING)}
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write ``text`` to ``path``, which holds the old text or the new whenever it is read."""
+    temporary = path.with_name(f".{path.name}.partial")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

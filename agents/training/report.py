@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from agents.training.metrics import TIMING, Row, read_metrics
+from agents.training.metrics import TIMING, Metrics, read_metrics
 from zs_env.report.pages import write_page
 from zs_env.report.plots import draw
 
@@ -37,32 +37,34 @@ CURVES: dict[str, tuple[str, dict[str, str]]] = {
 
 def write_report(folder: Path) -> Path:
     """Write ``folder/report.md`` and its pictures from the run's metrics; return the page."""
-    rows = read_metrics(folder)
+    metrics = read_metrics(folder)
     config = json.loads((folder / "config.json").read_text())
     engines = list(config["test_engines"])
-    pictures = [_draw_test(folder, rows, engines)]
-    pictures += [draw(folder / f"{name}.png", rows, *CURVES[name]) for name in CURVES]
-    lines = [*_summary(rows, config), "", *comparison(rows, engines)]
+    pictures = [_draw_test(folder, metrics, engines)]
+    pictures += [
+        draw(folder / f"{name}.png", metrics, *CURVES[name], x="update", x_label="update")
+        for name in CURVES
+    ]
+    lines = [*_summary(metrics, config), "", *comparison(metrics, engines)]
     return write_page(folder, lines, pictures, config)
 
 
-def _summary(rows: Sequence[Row], config: dict[str, object]) -> list[str]:
-    trained = [row for row in rows if row["update"] > 0]
-    seconds = sum(value for row in rows for name, value in row.items() if name == TIMING + "update")
-    seconds += sum(row.get(TIMING + "evaluation", 0.0) for row in rows)
-    episodes = sum(row["episodes"] for row in trained)
+def _summary(metrics: Sequence[Metrics], config: dict[str, object]) -> list[str]:
+    trained = [each for each in metrics if each["update"] > 0]
+    evaluating = sum(each.get(TIMING + "evaluation", 0.0) for each in metrics)
+    seconds = evaluating + sum(each.get(TIMING + "update", 0.0) for each in metrics)
+    episodes = sum(each["episodes"] for each in trained)
     return [
         f"{len(trained)} of {config['updates']} updates, {episodes:,.0f} episodes, "
-        f"{seconds / 60:.1f} minutes, of which evaluation took "
-        f"{sum(row.get(TIMING + 'evaluation', 0.0) for row in rows) / 60:.1f}. Searches get "
+        f"{seconds / 60:.1f} minutes, of which evaluation took {evaluating / 60:.1f}. Searches get "
         f"{config['top_k']} documents of about {config['document_words']} words "
         "(the paper: 5 of 30).",
     ]
 
 
-def comparison(rows: Sequence[Row], engines: Sequence[str]) -> list[str]:
-    """Lines of a table: greedy play on held-out questions, before the first update and after."""
-    tested = [row for row in rows if f"test/{engines[0]}/f1" in row] if engines else []
+def comparison(metrics: Sequence[Metrics], engines: Sequence[str]) -> list[str]:
+    """Return a table's lines: held-out questions, greedy, before the first update and after."""
+    tested = [each for each in metrics if f"test/{engines[0]}/f1" in each] if engines else []
     if not tested:
         return ["No evaluation was made."]
     first, last = tested[0], tested[-1]
@@ -79,7 +81,8 @@ def comparison(rows: Sequence[Row], engines: Sequence[str]) -> list[str]:
     return lines
 
 
-def _draw_test(folder: Path, rows: Sequence[Row], engines: Sequence[str]) -> Path | None:
+def _draw_test(folder: Path, metrics: Sequence[Metrics], engines: Sequence[str]) -> Path | None:
     series = {f"test/{engine}/f1": engine for engine in engines}
     title = "F1 on held-out questions, greedy, no noise"
-    return draw(folder / "test_f1.png", rows, title, series, marker=".")
+    path = folder / "test_f1.png"
+    return draw(path, metrics, title, series, x="update", x_label="update", marker=".")

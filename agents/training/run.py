@@ -1,4 +1,4 @@
-"""Everything around an algorithm: what to play, where figures and checkpoints go, when to stop.
+"""Everything around an algorithm: episodes, metrics, checkpoints, evaluation, when to stop.
 
 An algorithm is a loop over `Run.updates`::
 
@@ -16,6 +16,8 @@ import json
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -25,39 +27,40 @@ import torch
 
 from agents.sampling.policy import Policy, add_adapters, load_policy
 from agents.training import checkpoint as checkpoints
-from agents.training.batch import Batch
+from agents.training.batch import Batch, TrainingBatch
 from agents.training.collect import Collector
 from agents.training.config import Config
 from agents.training.display import Display
 from agents.training.distributed import Processes
 from agents.training.errors import CheckpointError, TrainingError
 from agents.training.evaluation import evaluate
+from agents.training.folder import check_folder, open_folder
 from agents.training.learner import Learner, LossFunction
-from agents.training.metrics import TIMING, MetricsLog, Row, summarise
+from agents.training.metrics import TIMING, Metrics, MetricsLog, summarise
 from agents.training.report import comparison, write_report
-
-MAY_CHANGE = ("folder", "resume", "device", "save_every", "keep_checkpoints")
-"""Options that a resumed run may change without becoming another run."""
+from agents.training.resume import check_options
 
 
 class Run:
     """A training run and its folder. Use as a context manager.
 
     Args:
-        config: the options.
-        with_values: give the policy a value head.
+        config: options of the run.
+        with_values: whether the policy gets a value head.
 
     Raises:
         ValueError: options, model, questions or engine do not fit; before any work is done.
-        CheckpointError: the folder holds a run that is not to be resumed, or one of other options.
+        CheckpointError: the folder holds a run that is not to be resumed, or one of other options;
+            a file of it is damaged; or another run writes to it.
 
     Attributes:
-        policy: what is trained.
+        policy: policy that is trained.
         learner: takes the gradient steps.
         collector: plays the episodes.
-        processes: who takes part.
-        row: figures of the present update.
-        memory: what an algorithm keeps from update to update, JSON-able; saved in checkpoints.
+        processes: processes that take part.
+        metrics: figures of the present update.
+        memory: figures that an algorithm keeps from update to update, JSON-able; saved in
+            checkpoints.
     """
 
     def __init__(self, config: Config, *, with_values: bool = False) -> None:
@@ -66,32 +69,32 @@ class Run:
         config.check_division(self.processes.size)
         torch.manual_seed(config.seed)
         self._saved: dict[str, Any] = {}
+        self._ignored: list[str] = []
+        self.processes.on_main(lambda: check_folder(config.folder))
         self.checkpoint = self._find_checkpoint()
         self.memory: dict[str, Any] = {}
-        self._test_factories = {e: config.make_test_factory(e) for e in config.test_engines}
         self.policy = self._load_policy(with_values)
+        self._test_sources = {
+            engine: config.make_test_source(self.policy, engine) for engine in config.test_engines
+        }
         self.learner = Learner(self.policy, config, self.processes)
         self.collector = Collector(self.learner, self._load_reference())
-        for factory in self._test_factories.values():
-            self.collector.player.check_room(factory.source)
         self.updates_done = self._restore()
-        self.row: Row = {}
+        self.metrics: Metrics = {}
         self._interrupted = False
         self._log: MetricsLog | None = None
         self._display: Display | None = None
-        self._handlers: dict[int, Any] = {}
+        self._open = ExitStack()
 
     def __enter__(self) -> Run:
         """Open the folder, and take care of interrupts."""
-        if self.processes.is_main:
-            self.config.folder.mkdir(parents=True, exist_ok=True)
-            (self.config.folder / "config.json").write_text(
-                json.dumps(self.config.to_json(), indent=1)
-            )
-            self._log = MetricsLog(self.config.folder, self.updates_done if self.checkpoint else -1)
-            self._display = Display(self.config, self.updates_done)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._handlers[number] = signal.signal(number, self._interrupt)
+        with ExitStack() as stack:
+            stack.callback(self.processes.close)
+            stack.callback(self.learner.close)
+            self.processes.on_main(lambda: self._open_folder(stack))
+            for number in (signal.SIGINT, signal.SIGTERM):
+                stack.callback(signal.signal, number, signal.signal(number, self._interrupt))
+            self._open = stack.pop_all()
         return self
 
     def __exit__(
@@ -101,35 +104,25 @@ class Run:
         trace: TracebackType | None,
     ) -> None:
         """Close files, and write the report unless something unforeseen ended the run."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        if self._display is not None:
-            self._display.close()
-        if self._log is not None:
-            self._log.close()
-            expected = kind is None or issubclass(kind, SystemExit | TrainingError)
-            if expected and self._log.rows:
-                write_report(self.config.folder)
-        self.learner.close()
-        self.processes.close()
+        self._open.__exit__(kind, error, trace)
 
     def updates(self) -> Iterator[int]:
-        """The number of each update, from 0; in between, figures and checkpoints are written."""
+        """Yield the number of each update, from 0; in between, write metrics and checkpoints."""
         if self.updates_done == 0:
-            self.row = {"update": 0}
+            self.metrics = {"update": 0}
             self._evaluate()
-            self._write_row()
+            self._write_metrics()
         for update in range(self.updates_done, self.config.updates):
             start = time.perf_counter()
-            self.row = {"update": update + 1}
+            self.metrics = {"update": update + 1}
             yield update
             self.updates_done = update + 1
             self._check_drift()
-            self.row[TIMING + "update"] = time.perf_counter() - start
+            self.metrics[TIMING + "update"] = time.perf_counter() - start
             is_last = self.updates_done == self.config.updates
             if is_last or self.updates_done % self.config.evaluate_every == 0:
                 self._evaluate()
-            self._write_row()
+            self._write_metrics()
             stop = self.processes.agree(self._interrupted)
             if is_last or stop or self.updates_done % self.config.save_every == 0:
                 self._save()
@@ -137,29 +130,48 @@ class Run:
                 self._say(f"stopped after update {self.updates_done}; go on with --resume")
                 raise SystemExit(130)
         if self._log is not None:
-            self._say("\n".join(comparison(self._log.rows, self.config.test_engines)))
+            self._say("\n".join(comparison(self._log.written, self.config.test_engines)))
             self._say(f"report: {self.config.folder / 'report.md'}")
 
     def play(self, update: int) -> Batch:
-        """Play this process's share of the episodes of ``update``.
+        """Play this process's share of the episodes of ``update``, and score their tokens.
 
         Returns:
-            Their tokens, with the log-probabilities by the policy and, where there are a value
-            head or a reference policy, what these say. Episodes whose search failed are left out.
+            The episodes, without those whose search failed.
         """
         batch, figures = self.collector.collect(update)
-        self.row |= figures
+        self.metrics |= figures
         return batch
 
-    def learn(self, batch: Batch, loss_function: LossFunction) -> None:
+    def learn(self, batch: TrainingBatch, loss_function: LossFunction) -> None:
         """Take the gradient steps of this update on ``batch``; see `Learner.learn`."""
         start = time.perf_counter()
-        self.row |= self.learner.learn(batch, loss_function, self.updates_done)
-        self.row[TIMING + "learn"] = time.perf_counter() - start
+        self.metrics |= self.learner.learn(batch, loss_function, self.updates_done)
+        self.metrics[TIMING + "learn"] = time.perf_counter() - start
 
     def note(self, name: str, value: float) -> None:
-        """Put a figure, averaged over processes, into this update's row."""
-        self.row[name] = self.processes.mean(value)
+        """Add a figure, averaged over processes, to the metrics of this update."""
+        self.metrics[name] = self.processes.mean(value)
+
+    def _open_folder(self, stack: ExitStack) -> None:
+        """Open files and display, which ``stack`` closes."""
+        folder = self.config.folder
+        stack.enter_context(open_folder(folder))
+        if checkpoints.last_checkpoint(folder / "checkpoints") != self.checkpoint:
+            raise CheckpointError(f"another run has just written to {folder}: start again.")
+        self._log = MetricsLog(folder, self.updates_done if self.checkpoint else None)
+        (folder / "config.json").write_text(json.dumps(self.config.to_json(), indent=1))
+        stack.push(self._report)
+        stack.callback(self._log.close)
+        self._display = Display(self.config, self.updates_done)
+        stack.callback(self._display.close)
+        if self._ignored:
+            self._say(f"ignored, as no such options exist now: {', '.join(self._ignored)}")
+
+    def _report(self, kind: type[BaseException] | None, *_: object) -> None:
+        expected = kind is None or issubclass(kind, SystemExit | TrainingError)
+        if expected and self._log is not None and self._log.written:
+            write_report(self.config.folder)
 
     def _find_checkpoint(self) -> Path | None:
         found = checkpoints.last_checkpoint(self.config.folder / "checkpoints")
@@ -171,23 +183,25 @@ class Run:
                 "--folder, or delete it."
             )
         saved = self._saved = checkpoints.load_state(found)
-        now = {**self.config.to_json(), "processes": self.processes.size}
-        before = {**saved["config"], "processes": saved["processes"]}
-        changed = [n for n in now if n not in MAY_CHANGE and now[n] != before.get(n)]
-        if changed:
-            raise CheckpointError(
-                f"{self.config.folder} was begun with other options: "
-                + ", ".join(f"{n} was {before.get(n)!r}, is {now[n]!r}" for n in changed)
-                + ". Resume with the same, or choose another --folder."
-            )
+        with checkpoints.reading(found):
+            self._ignored = check_options(self.config, saved["config"])
+            if saved["processes"] != self.processes.size:
+                raise CheckpointError(
+                    f"{self.config.folder} was begun with {saved['processes']} processes, and now "
+                    f"there are {self.processes.size}: resume with as many."
+                )
         return found
 
     def _load_policy(self, with_values: bool) -> Policy:
         config = self.config
-        source = self.checkpoint or config.model
-        policy = load_policy(source, with_values=with_values, temperature=config.temperature)
-        if config.lora_rank and self.checkpoint is None:
-            policy.model = add_adapters(policy.model, config.lora_rank)
+        load = partial(load_policy, with_values=with_values, temperature=config.temperature)
+        if self.checkpoint is not None:
+            with checkpoints.reading(self.checkpoint):
+                policy = load(self.checkpoint)
+        else:
+            policy = load(config.model)
+            if config.lora_rank:
+                policy.model = add_adapters(policy.model, config.lora_rank)
         if config.gradient_checkpointing:
             model: Any = policy.model
             # Newer versions of transformers have renamed it.
@@ -197,7 +211,7 @@ class Run:
         return policy.to(self.processes.device)
 
     def _load_reference(self) -> Policy | None:
-        """The policy that training began with, if the divergence from it counts."""
+        """Return the policy that training began with, if the divergence from it counts."""
         if self.config.kl_coef == 0.0:
             return None
         if self.checkpoint is not None:
@@ -207,47 +221,43 @@ class Run:
         return reference.to(self.processes.device).requires_grad_(False)
 
     def _restore(self) -> int:
-        """Updates that the checkpoint has behind it; 0 without one."""
+        """Return the updates that the checkpoint has behind it; 0 without one."""
         if self.checkpoint is None:
             return 0
-        checkpoints.load_critic(self.checkpoint, self.policy)
         state = self._saved
-        checkpoints.load_optimizer(self.checkpoint, self.learner.optimizer, state["optimizer"])
-        self.memory = state["memory"]
-        torch.set_rng_state(torch.tensor(state["random_state"], dtype=torch.uint8))
-        return int(state["update"])
+        with checkpoints.reading(self.checkpoint):
+            checkpoints.load_critic(self.checkpoint, self.policy)
+            checkpoints.load_optimizer(self.checkpoint, self.learner.optimizer, state["optimizer"])
+            self.memory = state["memory"]
+            torch.set_rng_state(torch.tensor(state["random_state"], dtype=torch.uint8))
+            return int(state["update"])
 
     def _save(self) -> None:
-        if self.processes.is_main:
-            checkpoints.save_checkpoint(
-                self.config.folder / "checkpoints",
-                self.policy,
-                self.learner.optimizer,
-                {
-                    "update": self.updates_done,
-                    "progress": self.updates_done / self.config.updates,
-                    "questions_drawn": self.updates_done * self.config.questions_per_update,
-                    "memory": self.memory,
-                    "random_state": torch.get_rng_state().tolist(),
-                    "processes": self.processes.size,
-                    "config": self.config.to_json(),
-                },
-                self.config.keep_checkpoints,
-            )
-        self.processes.wait()
+        state = {
+            "update": self.updates_done,
+            "memory": self.memory,
+            "random_state": torch.get_rng_state().tolist(),
+            "processes": self.processes.size,
+            "config": self.config.to_json(),
+        }
+        folder, keep = self.config.folder / "checkpoints", self.config.keep_checkpoints
+        save = checkpoints.save_checkpoint
+        self.processes.on_main(
+            lambda: save(folder, self.policy, self.learner.optimizer, state, keep)
+        )
 
     def _evaluate(self) -> None:
         start = time.perf_counter()
-        for engine, factory in self._test_factories.items():
+        for engine, source in self._test_sources.items():
             with self.learner.autocast():
-                records = evaluate(self.policy, factory, self.config, self.processes)
+                records = evaluate(self.policy, source, self.config, self.processes)
             for name, value in summarise(records).items():
-                self.row[f"test/{engine}/{name}"] = value
-        self.row[TIMING + "evaluation"] = time.perf_counter() - start
+                self.metrics[f"test/{engine}/{name}"] = value
+        self.metrics[TIMING + "evaluation"] = time.perf_counter() - start
 
     def _check_drift(self) -> None:
-        """Stop a run that has left the ground; the checkpoint before it stays."""
-        drift = self.row.get("approx_kl", 0.0)
+        """Stop the run if the update moved the policy too far, before a checkpoint is written."""
+        drift = self.metrics.get("approx_kl", 0.0)
         if not np.isfinite(drift) or abs(drift) > self.config.max_kl:
             raise TrainingError(
                 f"update {self.updates_done} moved the policy by a KL divergence of {drift:.3g} a "
@@ -256,10 +266,10 @@ class Run:
                 "`epochs`, or more questions in an update."
             )
 
-    def _write_row(self) -> None:
+    def _write_metrics(self) -> None:
         if self._log is not None and self._display is not None:
-            self._log.write(self.row)
-            self._display.show(self.row)
+            self._log.write(self.metrics)
+            self._display.show(self.metrics)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._interrupted:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from typing import Any
 
 from zs_env.documents import SearchRequest, clean_documents, clean_text
 from zs_env.engines import ENGINES, checked_search, load_engine
@@ -20,57 +18,53 @@ EXAMPLES = """\
 examples:
   zs-env search "birthplace of Ada Blake"
   zs-env search --engine passages.jsonl "capital of Peru"
-  zs-env search --engine simulated -o base_url=http://127.0.0.1:8000/v1 -o model=qwen \\
+  zs-env search --engine simulated,base_url=http://127.0.0.1:8000/v1,model=qwen \\
       --question "What is the capital of Peru?" --answer Lima --noisy "capital of Peru"
-  zs-env search --engine google -o provider=serpapi "capital of Peru"
+  zs-env search --engine google,provider=serpapi "capital of Peru"
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
+    """Add the arguments of the command to ``parser``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
-    parser.add_argument("query", help="what to search for")
+    parser.add_argument("query", help="query to search for")
     parser.add_argument(
         "--engine",
         default="world",
-        help=f"{', '.join(ENGINES)}, the path of a .jsonl corpus, or module:Class; "
-        "default: %(default)s",
+        help=f"{', '.join(ENGINES)}, or module:Class, with options as in "
+        "bm25,corpus=passages.jsonl or as a JSON object with `name`; or the path of a .jsonl "
+        "corpus; default: %(default)s",
     )
-    parser.add_argument(
-        "-o",
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an option of the engine, as JSON or as text; may be repeated",
-    )
-    parser.add_argument("--question", help="what the searcher wants to know; default: the query")
+    parser.add_argument("--question", help="question that the query is for; default: the query")
     parser.add_argument(
         "--answer", action="append", default=[], help="a golden answer; may be repeated"
     )
     parser.add_argument("--noisy", action="store_true", help="ask for documents that do not help")
     parser.add_argument(
-        "--top-k", type=_positive, default=5, help="documents; default: %(default)s"
+        "--top-k", type=_positive, default=5, help="number of documents; default: %(default)s"
     )
     parser.add_argument(
-        "--document-words", type=_positive, default=30, help="words of each; default: %(default)s"
+        "--document-words",
+        type=_positive,
+        default=30,
+        help="words of a document, approximately; default: %(default)s",
     )
-    parser.add_argument("--key", type=int, default=0, help="what random choices follow from")
+    parser.add_argument("--key", type=int, default=0, help="key of the random choices")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Search, and print the documents as a policy reads them; what it took goes to stderr.
+    """Search, and print the documents as a policy reads them; time and usage go to stderr.
 
     Raises:
         SearchFailure: the engine gave up.
         ValueError: the query is empty.
     """
-    sys.path.append("")  # for an engine of one's own in this folder
+    sys.path.append("")  # module:Class may be in the current folder
     query = clean_text(options.query)
     if not query:
         raise ValueError(f"the query must hold at least one word, got {options.query!r}.")
-    engine = load_engine(options.engine, parse_options(options.option))
+    engine = load_engine(options.engine)
     request = SearchRequest(
         query=query,
         question=options.question or options.query,
@@ -93,24 +87,6 @@ def run(options: argparse.Namespace) -> None:
     print(render_information(documents).strip())
     took = f"{len(documents)} documents in {time.perf_counter() - start:.2f} s"
     print(took if engine.usage is None else f"{took}; {engine.usage}", file=sys.stderr)
-
-
-def parse_options(given: list[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` texts as a dict; a value that is no JSON is a text.
-
-    Raises:
-        ValueError: there is no ``=``.
-    """
-    options: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise ValueError(f"`--option` must be NAME=VALUE, got {text!r}.")
-        try:
-            options[name] = json.loads(value)
-        except ValueError:
-            options[name] = value
-    return options
 
 
 def _positive(text: str) -> int:

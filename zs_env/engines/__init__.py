@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from zs_env.engines.base import SearchEngine, checked_asearch, checked_search
-from zs_env.loading import make_by_name
+from zs_env.loading import Spec, make_by_name, parse_spec
 
-__all__ = ["ENGINES", "SearchEngine", "checked_asearch", "checked_search", "load_engine"]
+__all__ = [
+    "ENGINES",
+    "SearchEngine",
+    "checked_asearch",
+    "checked_search",
+    "knows_only_the_world",
+    "load_engine",
+]
 
 ENGINES = {
     "world": "zs_env.engines.world:load",
@@ -26,8 +32,7 @@ KNOWS_THE_WORLD = ("world", "bm25", "cached")
 
 
 def load_engine(
-    engine: str | Path | SearchEngine,
-    engine_options: Mapping[str, Any] | None = None,
+    engine: Spec | SearchEngine,
     world_seed: int = 0,
     world_size: str = "small",
     *,
@@ -36,29 +41,26 @@ def load_engine(
     """Find the engine that ``engine`` stands for.
 
     Args:
-        engine: a name of `ENGINES`; the path of a ``.jsonl`` corpus, searched by BM25;
-            ``"module:Class"``, called with the options; or a `SearchEngine`.
-        engine_options: keyword arguments for the engine.
+        engine: a name of `ENGINES` or ``"module:Class"``, with options as in
+            ``"bm25,corpus=passages.jsonl"`` or in a mapping (see `zs_env.loading`); the path of a
+            ``.jsonl`` corpus, searched by BM25; or a `SearchEngine`.
         world_seed: seed of the embedded world, for the engines that search it.
         world_size: size of the embedded world.
         check: see at once whether an engine given by name can be used.
 
     Raises:
-        ValueError: the name is unknown, or options come with an engine that is already made.
+        ValueError: the name is unknown.
         TypeError: an option is unknown, or what was named is no engine.
         ServiceError: what it needs cannot be reached, or refuses.
     """
-    if not (engine_options is None or isinstance(engine_options, Mapping)):
-        raise TypeError(f"`engine_options` must be a dict, got {engine_options!r}.")
-    options = dict(engine_options or {})
-    if not isinstance(engine, str | Path):
-        return make_by_name("engine", engine, options, ENGINES, SearchEngine)
-    name = str(engine)
+    if not isinstance(engine, str | Path | Mapping):
+        return make_by_name("engine", engine, {}, ENGINES, SearchEngine)
+    name, options = parse_spec("engine", engine)
     if name.endswith(".jsonl"):
         name, options = "bm25", {"corpus": name, **options}
     if name in KNOWS_THE_WORLD:
         options = {"world_seed": world_seed, "world_size": world_size, **options}
-    made = make_by_name("engine", name, options, ENGINES, SearchEngine)
+    made = make_by_name("engine", {**options, "name": name}, {}, ENGINES, SearchEngine)
     try:
         if check:
             made.check()
@@ -66,3 +68,11 @@ def load_engine(
         made.close()
         raise
     return made
+
+
+def knows_only_the_world(engine: Spec | SearchEngine) -> bool:
+    """Whether ``engine`` names one that searches the embedded world and nothing else."""
+    if not isinstance(engine, str | Path | Mapping):
+        return False
+    name, options = parse_spec("engine", engine)
+    return name == "world" or (name == "bm25" and not options.get("corpus"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
@@ -18,6 +18,7 @@ from zs_env.engines.base import SearchEngine, checked_asearch
 from zs_env.engines.cache_store import CacheStore
 from zs_env.engines.usage import Usage
 from zs_env.errors import SearchFailure
+from zs_env.loading import Spec
 
 T = TypeVar("T")
 
@@ -162,8 +163,7 @@ def _result_of(pages: Pages) -> SearchResult:
 
 def load(
     folder: str | Path,
-    engine: str | SearchEngine = "simulated",
-    engine_options: Mapping[str, Any] | None = None,
+    engine: Spec | SearchEngine = "simulated",
     mode: str = "record",
     world_seed: int = 0,
     world_size: str = "small",
@@ -172,12 +172,11 @@ def load(
 
     Args:
         folder: see `CachedEngine`.
-        engine: what is recorded, by name or made.
-        engine_options: keyword arguments of an engine given by name.
+        engine: what is recorded, as `zs_env.engines.load_engine` takes it.
         mode: ``record`` or ``replay``.
         world_seed: seed of the embedded world, for engines that search it.
         world_size: size of the embedded world.
     """
     made = not isinstance(engine, SearchEngine)
-    inner = load_engine(engine, engine_options, world_seed, world_size, check=False)
+    inner = load_engine(engine, world_seed, world_size, check=False)
     return CachedEngine(inner, folder, mode, owns_engine=made)

@@ -1,1 +1,4 @@
-"""The drivers: environments that step `zs_env.episode.Episode`. Imports nothing, on purpose."""
+"""Drivers: environments that step `zs_env.episode.Episode`.
+
+This file imports nothing, which keeps importing one driver fast and free of circles.
+"""

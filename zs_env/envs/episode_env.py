@@ -1,4 +1,4 @@
-"""What the single environments share: episodes that begin, are rendered and end."""
+"""Base of the single environments: reset, rendering and the results of steps."""
 
 from __future__ import annotations
 
@@ -8,31 +8,30 @@ from typing import Any, TypeVar
 
 import gymnasium as gym
 
-from zs_env.envs.gym_interface import check_options, check_progress, reset_info
 from zs_env.envs.render import render_episode
+from zs_env.envs.streams import EpisodeStreams
 from zs_env.episode import Episode
-from zs_env.factory import EpisodeFactory, EpisodeStream, as_key
+from zs_env.episodes import EpisodeSource
 
 Observation = TypeVar("Observation")
 Action = TypeVar("Action")
 
 
 class EpisodeEnv(gym.Env[Observation, Action]):
-    """One episode after another, of a stream that follows from the seed.
+    """Environment that plays the episodes of one stream, which follows from the seed.
 
-    Subclasses say what the running episode is (`episode`, `_show_new`), what the policy sees of it
-    (`_observation`), and step.
+    Subclasses hold the running episode (`episode`, `_show_new`), show it to the policy
+    (`_observation`), and implement `step`.
 
     Args:
-        factory: makes the episodes.
+        source: source of the episodes.
         render_mode: None, ``ansi`` or ``human``.
     """
 
-    def __init__(self, factory: EpisodeFactory, render_mode: str | None) -> None:
-        self.factory = factory
+    def __init__(self, source: EpisodeSource, render_mode: str | None) -> None:
+        self.source = source
         self.render_mode = render_mode
-        self.set_progress(0.0)
-        self._stream: EpisodeStream | None = None
+        self._streams = EpisodeStreams(source, 1)
         self._num_printed = 0
 
     @property
@@ -40,30 +39,33 @@ class EpisodeEnv(gym.Env[Observation, Action]):
     def episode(self) -> Episode:
         """The running or just finished episode, with all its details."""
 
+    @property
+    def progress(self) -> float:
+        """Progress of training, in [0, 1]."""
+        return self._streams.progress[0]
+
+    @property
+    def noise_probability(self) -> float:
+        """Noise probability of the episodes that begin next."""
+        return self._streams.noise[0]
+
     def set_progress(self, progress: float) -> None:
-        """Say how far training is, in [0, 1]: sets the noise probability of later episodes."""
-        self.progress = check_progress(progress)
-        self.noise_probability = self.factory.noise_probability(self.progress)
+        """Set the progress of training, in [0, 1]; later episodes get its noise probability."""
+        self._streams.set_progress(progress)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin an episode; see "Starting State" for the options."""
-        super().reset(seed=seed)
-        checked = check_options(options, ("progress", "question", "key"))
-        question = self.factory.find(checked.get("question"))
-        key = as_key(checked.get("key"))
-        self.set_progress(checked.get("progress", self.progress))
-        if seed is not None or self._stream is None:
-            seed = int(self.np_random.integers(2**63)) if seed is None else seed
-            self._stream = EpisodeStream(self.factory, seed)
-        self._show_new(self._stream.next(self.noise_probability, question, key))
+        super().reset(seed=seed)  # seeds `np_random`, which seeds a stream without a seed
+        episode = self._streams.reset({0: seed}, options, self._fresh_seed)[0]
+        self._show_new(episode)
         self._num_printed = 0
         self._print_news()
-        return self._observation(), self._info(reset_info(self.episode, self.progress))
+        return self._observation(), self._info(self._streams.reset_info(0, episode))
 
     def render(self) -> str | None:
-        """The turns taken so far as text with ANSI colours, for render mode ``ansi``."""
+        """Return the transcript so far with ANSI colours (``ansi``), or print it (``human``)."""
         if self.render_mode is None:
             gym.logger.warn(
                 "render() was called without a render mode: make the environment with "
@@ -76,7 +78,7 @@ class EpisodeEnv(gym.Env[Observation, Action]):
 
     def close(self) -> None:
         """Close the engine, if the environment made it."""
-        self.factory.close()
+        self.source.close()
 
     @abstractmethod
     def _show_new(self, episode: Episode) -> None:
@@ -84,16 +86,16 @@ class EpisodeEnv(gym.Env[Observation, Action]):
 
     @abstractmethod
     def _observation(self) -> Observation:
-        """What the policy sees of the running episode."""
+        """Return what the policy sees of the running episode."""
 
     def _info(self, info: dict[str, Any]) -> dict[str, Any]:
-        """``info``, with what every step's info has."""
+        """Return ``info`` with the entries that every info has."""
         return info
 
     def _result(
         self, info: dict[str, Any]
     ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """What a step returns; prints what it has added, for render mode ``human``."""
+        """Return what a step returns; for render mode ``human``, print what it has added."""
         self._print_news()
         episode = self.episode
         return (
@@ -104,8 +106,11 @@ class EpisodeEnv(gym.Env[Observation, Action]):
             self._info(info),
         )
 
+    def _fresh_seed(self) -> int:
+        return int(self.np_random.integers(2**63))
+
     def _print_news(self) -> None:
-        """For render mode ``human``: print what has been added to the transcript."""
+        """Print what has been added to the transcript, for render mode ``human``."""
         if self.render_mode != "human":
             return
         colour = sys.stdout.isatty()

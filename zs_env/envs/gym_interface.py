@@ -1,43 +1,25 @@
-"""What the environments share: how an episode is shown to Gymnasium, and checks of arguments."""
+"""Observations of episodes, and checks of actions, as Gymnasium has them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from numbers import Real
 from typing import Any
 
 from gymnasium.error import InvalidAction
 
 from zs_env.episode import Episode
 
-OBSERVATIONS = ("transcript", "delta")
-
 
 def observation_of(episode: Episode, observation: str) -> str:
-    """What the policy sees of ``episode``."""
+    """Return what the policy sees of ``episode``: the ``transcript``, or the ``delta``."""
     return episode.transcript if observation == "transcript" else episode.delta
 
 
-def reset_info(episode: Episode, progress: float) -> dict[str, Any]:
-    """The info of a reset that began ``episode``."""
-    return {
-        "question_id": episode.question.id,
-        "progress": progress,
-        "noise_probability": episode.noise_probability,
-    }
+def check_action(action: Any) -> str:
+    """Check that ``action`` is a string, and return it.
 
-
-def check_observation(observation: str) -> str:
-    """``observation`` if it is one of `OBSERVATIONS`; ValueError if not."""
-    if observation not in OBSERVATIONS:
-        raise ValueError(
-            f"`observation` must be one of {', '.join(OBSERVATIONS)}, got {observation!r}."
-        )
-    return observation
-
-
-def check_action(action: str) -> str:
-    """``action`` if it is a string, however odd; InvalidAction if not."""
+    Raises:
+        InvalidAction: it is not a string.
+    """
     if not isinstance(action, str):
         raise InvalidAction(
             f"an action must be a str, the text of one turn, got {type(action).__name__}."
@@ -45,18 +27,13 @@ def check_action(action: str) -> str:
     return action
 
 
-def check_options(options: Mapping[str, Any] | None, allowed: Collection[str]) -> Mapping[str, Any]:
-    """``options``, or none; ValueError if one is not ``allowed``."""
-    options = options or {}
-    if unknown := [name for name in options if name not in allowed]:
-        raise ValueError(
-            f"unknown reset options {', '.join(unknown)}; expected {', '.join(allowed)}."
-        )
-    return options
+def check_actions(actions: Any, count: int, expected: str) -> None:
+    """Check that ``actions`` are a sequence of ``count`` values, of any types.
 
-
-def check_progress(progress: Any) -> float:
-    """``progress`` as a float; TypeError if it is no number."""
-    if not isinstance(progress, Real):
-        raise TypeError(f"`progress` must be a number in [0, 1], got {progress!r}.")
-    return float(progress)
+    Raises:
+        ValueError: they are not; the message names what was ``expected``.
+    """
+    sized = hasattr(actions, "__len__")
+    if isinstance(actions, str) or not sized or len(actions) != count:
+        length = f" of length {len(actions)}" if sized else ""
+        raise ValueError(f"`actions` must be {expected}, got {type(actions).__name__}{length}.")

@@ -1,40 +1,37 @@
-"""Stepping without a barrier: whoever has its documents goes on."""
+"""Pool of episodes without a barrier: each goes on as soon as its documents are there."""
 
 from __future__ import annotations
 
 import asyncio
 import queue
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
+from zs_env.checks import as_integer
 from zs_env.concurrency.event_loop import caught, engine_loop
 from zs_env.documents import SearchRequest, SearchResult
 from zs_env.engines import checked_asearch
-from zs_env.envs.gym_interface import (
-    check_action,
-    check_observation,
-    check_options,
-    check_progress,
-    observation_of,
-    reset_info,
-)
+from zs_env.envs.gym_interface import check_action, check_actions, observation_of
+from zs_env.envs.streams import EpisodeStreams
 from zs_env.episode import Episode
-from zs_env.factory import EpisodeStream, as_key, make_factory
+from zs_env.episodes import EpisodeSource
+from zs_env.settings import TextArguments, TextSettings, make_settings
 
 
 class Ready(NamedTuple):
-    """Episodes that wait for an action, or are over. M is their number.
+    """Episodes that wait for an action, or have ended. M is their number.
 
     Attributes:
-        episode_ids: which they are, ascending, shape (M,), int64.
+        episode_ids: ids of the episodes, ascending, shape (M,), int64.
         observations: M strings, as `ZeroSearchEnv` gives them.
         rewards: shape (M,), float64.
-        terminations: who has answered, shape (M,), bool.
-        truncations: who was cut off, shape (M,), bool.
+        terminations: whether each was answered, shape (M,), bool.
+        truncations: whether each was truncated, shape (M,), bool.
         infos: M dicts, as `ZeroSearchEnv` gives them.
     """
 
@@ -47,12 +44,12 @@ class Ready(NamedTuple):
 
 
 class EpisodePool:
-    """``num_episodes`` episodes under way at once, stepped as their documents come.
+    """Pool of ``num_episodes`` concurrent episodes, stepped as their documents arrive.
 
-    As in EnvPool, `send` takes actions and returns at once, and `recv` gives whoever is ready. The
-    engine is asked meanwhile, on an event loop in a thread of its own. Episode i of a pool that was
-    reset with seed s is in all it returns the single environment of seed s + i, in whatever order
-    documents come.
+    As in EnvPool, `send` takes actions and returns at once, and `recv` returns the episodes that
+    are ready. Meanwhile the engine searches, on an event loop in a thread of its own. Episode i of
+    a pool reset with seed s is the same as that of a single environment reset with seed s + i, in
+    whatever order documents arrive.
 
     Example:
         >>> pool = EpisodePool(64)
@@ -64,43 +61,55 @@ class EpisodePool:
         ...     pool.send(ready.episode_ids[~over], [t for t, o in zip(texts, over) if not o])
 
     Args:
-        num_episodes: episodes at a time.
-        observation: ``transcript`` or ``delta``.
-        arguments: the other arguments of `zs_env.envs.text_env.ZeroSearchEnv`.
+        num_episodes: number of concurrent episodes.
+        arguments: arguments of `zs_env.envs.text_env.ZeroSearchEnv`.
 
     Raises:
-        ValueError: an argument is out of its range; see also `zs_env.factory.EpisodeFactory`.
+        ValueError: an argument is out of its range; see also `zs_env.episodes.EpisodeSource`.
     """
 
-    def __init__(
-        self, num_episodes: int, *, observation: str = "transcript", **arguments: Any
-    ) -> None:
-        if num_episodes < 1:
-            raise ValueError(f"`num_episodes` must be at least 1, got {num_episodes}.")
-        self.num_episodes = num_episodes
-        self.factory = make_factory(arguments)
-        self.observation = check_observation(observation)
-        self._streams: list[EpisodeStream | None] = [None] * num_episodes
-        self._episodes: list[Episode | None] = [None] * num_episodes
-        self._infos: dict[int, dict[str, Any]] = {}  # of those that are ready
+    def __init__(self, num_episodes: int, **arguments: Unpack[TextArguments]) -> None:
+        self.num_episodes = as_integer("num_episodes", num_episodes, 1)
+        settings = make_settings(TextSettings, arguments)
+        self.source = EpisodeSource(settings, settings.limits)
+        self.observation = settings.observation
+        self._streams = EpisodeStreams(self.source, self.num_episodes, vector=True)
+        self._episodes: list[Episode | None] = [None] * self.num_episodes
+        self._infos: dict[int, dict[str, Any]] = {}  # of the episodes that are ready
         self._searching: dict[int, Episode] = {}
-        self._acting: set[int] = set()  # those that recv has given out
+        self._acting: set[int] = set()  # `recv` has returned them; they wait for an action
         self._found: queue.SimpleQueue[Found] = queue.SimpleQueue()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.set_progress(0.0)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied or pickled: searches may be under way.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("an EpisodePool cannot be copied or pickled: make another one instead.")
+
+    @property
+    def progress(self) -> float:
+        """Progress of training, in [0, 1]."""
+        return self._streams.progress[0]
+
+    @property
+    def noise_probability(self) -> float:
+        """Noise probability of the episodes that begin next."""
+        return self._streams.noise[0]
 
     @property
     def num_running(self) -> int:
-        """Episodes that are not over, and such whose end `recv` has not given out yet."""
+        """Number of episodes that are running, or whose end `recv` has not returned yet."""
         return len(self._infos) + len(self._searching) + len(self._acting)
 
     def set_progress(self, progress: float) -> None:
-        """Say how far training is, in [0, 1]: sets the noise probability of later episodes."""
-        self.progress = check_progress(progress)
-        self.noise_probability = self.factory.noise_probability(self.progress)
+        """Set the progress of training, in [0, 1]; later episodes get its noise probability."""
+        self._streams.set_progress(progress)
 
     def episode(self, episode_id: int) -> Episode:
-        """The running or just finished episode of that id."""
+        """Return the running or just finished episode of that id."""
         episode = self._episodes[self._check_id(episode_id)]
         if episode is None:
             raise ResetNeeded(f"Call reset() first: there is no episode {episode_id} yet.")
@@ -113,42 +122,45 @@ class EpisodePool:
         seed: int | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        """Begin episodes, which `recv` then gives with their prompts. Drops what was running.
+        """Begin episodes in place of the running ones; `recv` then returns them with their prompts.
 
         Args:
-            episode_ids: which; by default all.
-            seed: episode i follows from ``seed + i``; without one, it goes on with its questions.
-            options: ``progress``, ``question`` and ``key``, as for `ZeroSearchEnv`.
+            episode_ids: ids of the episodes to begin; by default all.
+            seed: seed of the pool: episode i follows from ``seed + i``. Without a seed, each id
+                continues with its own order of questions.
+            options: as for `ZeroSearchEnv`; all but ``progress`` may be lists with one value for
+                each of the pool's episodes.
+
+        Raises:
+            ValueError: an id or an option is out of its range, or an id comes twice.
+            TypeError: an id, the seed or an option has the wrong type.
         """
-        checked = check_options(options, ("progress", "question", "key"))
-        question, key = self.factory.find(checked.get("question")), as_key(checked.get("key"))
-        self.set_progress(checked.get("progress", self.progress))
-        ids = range(self.num_episodes) if episode_ids is None else episode_ids
-        for i in [self._check_id(i) for i in ids]:
-            stream = self._stream(i, seed)
-            self._searching.pop(i, None)
+        ids = range(self.num_episodes) if episode_ids is None else self._check_ids(episode_ids)
+        start = None if seed is None else as_integer("seed", seed, 0)
+        seeds = {i: None if start is None else start + i for i in ids}
+        progress = (options or {}).get("progress")
+        begun = self._streams.reset(seeds, options, self._fresh_seed)
+        if progress is not None:  # progress is set for the whole pool, not for `ids` alone
+            self.set_progress(progress)
+        for i, episode in begun.items():
+            self._searching.pop(i, None)  # its documents are dropped when they arrive
             self._acting.discard(i)
-            episode = stream.next(self.noise_probability, question, key)
             self._episodes[i] = episode
-            self._infos[i] = reset_info(episode, self.progress)
+            self._infos[i] = self._streams.reset_info(i, episode)
 
     def send(self, episode_ids: Sequence[int] | NDArray[Any], actions: Sequence[str]) -> None:
         """Take a turn of each of ``episode_ids``, and ask for the documents of those that search.
 
         Raises:
-            ResetNeeded: an episode is over, or `recv` has not given it out.
-            gymnasium.error.InvalidAction: an action is no string.
+            ResetNeeded: an episode has ended, or `recv` has not returned it.
+            ValueError: an id is unknown or comes twice, or there is not one action for each id.
+            gymnasium.error.InvalidAction: an action is not a string.
         """
-        if isinstance(actions, str) or len(actions) != len(episode_ids):
-            raise ValueError(
-                f"`actions` must be {len(episode_ids)} strings, one for each of `episode_ids`, "
-                f"got {type(actions).__name__} of length {len(actions)}."
-            )
-        if len({int(i) for i in episode_ids}) != len(episode_ids):
-            raise ValueError(f"`episode_ids` must differ from each other, got {episode_ids}.")
-        turns = [
+        ids = self._check_ids(episode_ids)
+        check_actions(actions, len(ids), f"{len(ids)} strings, one for each of `episode_ids`")
+        turns = [  # all checks come before the first turn
             (self._check_turn(i), check_action(action))
-            for i, action in zip(episode_ids, actions, strict=True)
+            for i, action in zip(ids, actions, strict=True)
         ]
         requests: list[tuple[int, Episode, SearchRequest]] = []
         try:
@@ -161,21 +173,23 @@ class EpisodePool:
                 else:
                     self._searching[i] = episode
                     requests.append((i, episode, request))
-        finally:  # if a reward raises, those before it go on
+        finally:  # if a reward function raises, the searches before it are still sent
             if requests:
                 engine_loop().call_soon_threadsafe(self._ask, requests)
 
     def recv(self, min_ready: int = 1) -> Ready:
-        """Wait until ``min_ready`` episodes are ready, or all that are searching; give all ready.
+        """Wait until ``min_ready`` episodes are ready or none is searching; return all ready ones.
 
-        An episode that is over is given once; `reset` begins the next in its place.
+        An episode that has ended is returned once; `reset` begins the next in its place.
 
         Raises:
             ResetNeeded: no episode is searching or ready, so there is nothing to wait for.
-            Exception: whatever the engine raised; failures of searches are not raised.
+            Exception: any error that the engine raised; failures of searches are not raised.
         """
+        min_ready = as_integer("min_ready", min_ready)
         if not self._infos and not self._searching:
             raise ResetNeeded("no episode is under way: call reset() or send() before recv().")
+        # Results that have arrived are taken even if enough are ready: larger batches, no waiting.
         while self._searching and (len(self._infos) < min_ready or not self._found.empty()):
             self._observe(self._found.get())
         ids = sorted(self._infos)
@@ -197,18 +211,18 @@ class EpisodePool:
         """Stop waiting for documents, and close the engine, if the pool made it."""
         self._searching.clear()
         engine_loop().call_soon_threadsafe(self._cancel)
-        self.factory.close()
+        self.source.close()
 
     def _ask(self, requests: Sequence[tuple[int, Episode, SearchRequest]]) -> None:
-        """On the engines' loop: ask for the documents of all at once."""
+        """Ask for the documents of all ``requests`` at once; runs on the engines' event loop."""
         loop = asyncio.get_running_loop()
         for i, episode, request in requests:
             task = loop.create_task(self._answer(i, episode, request))
-            self._tasks.add(task)
+            self._tasks.add(task)  # the loop itself holds only weak references
             task.add_done_callback(self._tasks.discard)
 
     async def _answer(self, i: int, episode: Episode, request: SearchRequest) -> None:
-        result, error = await caught(checked_asearch(self.factory.search_engine, request))
+        result, error = await caught(checked_asearch(self.source.engine, request))
         self._found.put(Found(i, episode, result, error))
 
     def _cancel(self) -> None:
@@ -216,7 +230,7 @@ class EpisodePool:
             task.cancel()
 
     def _observe(self, found: Found) -> None:
-        """Show an episode its documents, unless it was reset while it waited for them."""
+        """Give an episode its documents, unless it was reset while it waited for them."""
         if self._searching.get(found.episode_id) is not found.episode:
             return
         del self._searching[found.episode_id]
@@ -226,15 +240,19 @@ class EpisodePool:
             found.episode.observe(found.result)
         self._infos[found.episode_id] = found.episode.info()
 
-    def _stream(self, i: int, seed: int | None) -> EpisodeStream:
-        stream = self._streams[i]
-        if seed is not None or stream is None:
-            start = int(np.random.default_rng().integers(2**62)) if seed is None else seed
-            stream = self._streams[i] = EpisodeStream(self.factory, start + i)
-        return stream
+    def _fresh_seed(self) -> int:
+        return int(np.random.default_rng().integers(2**62))
+
+    def _check_ids(self, episode_ids: Any) -> list[int]:
+        if isinstance(episode_ids, str) or not isinstance(episode_ids, Iterable):
+            raise TypeError(f"`episode_ids` must be a sequence of integers, got {episode_ids!r}.")
+        ids = [self._check_id(episode_id) for episode_id in episode_ids]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"`episode_ids` must differ from each other, got {ids}.")
+        return ids
 
     def _check_id(self, episode_id: Any) -> int:
-        i = int(episode_id)
+        i = as_integer("episode_ids", episode_id)
         if not 0 <= i < self.num_episodes:
             raise ValueError(f"episode ids are 0 to {self.num_episodes - 1}, got {episode_id}.")
         return i
@@ -243,14 +261,14 @@ class EpisodePool:
         i = self._check_id(episode_id)
         if i not in self._acting:
             raise ResetNeeded(
-                f"episode {i} waits for no action: send() takes those that recv() gave and that "
-                "are not over."
+                f"episode {i} waits for no action: send() takes running episodes that recv() has "
+                "returned."
             )
         return i
 
 
 class Found(NamedTuple):
-    """The documents of a search of ``episode``, or what the engine raised."""
+    """Documents of a search of ``episode``, or the error that the engine raised."""
 
     episode_id: int
     episode: Episode

@@ -1,4 +1,4 @@
-"""The environment ids."""
+"""Registration of the environments with Gymnasium."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ ENV_IDS = ("ZeroSearch-v0", "ZeroSearchToken-v0")
 
 
 def register_envs() -> None:
-    """Make the ids known to Gymnasium; a second call changes nothing."""
+    """Register the environments; a second call changes nothing."""
     if "ZeroSearch-v0" not in gym.registry:
         gym.register(
             id="ZeroSearch-v0",

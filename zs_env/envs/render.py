@@ -1,22 +1,27 @@
-"""A transcript for human eyes: coloured by author."""
+"""Transcripts for a terminal, coloured by author."""
 
 from __future__ import annotations
 
 from gymnasium.utils import colorize
 
-from zs_env.episode import Episode, Role, Segment
+from zs_env.episode import Episode, Role, Segment, Termination
 
 _COLOURS = {Role.POLICY: "green", Role.INFORMATION: "cyan", Role.CORRECTION: "yellow"}
 _NOISY_COLOUR = "magenta"
 _OUTCOME_COLOUR = "blue"
+_REASONS = {
+    Termination.SEARCH_FAILED: "the search failed",
+    Termination.CONTEXT_EXCEEDED: "the context is full",
+    Termination.TURNS_SPENT: "no turns left",
+}
 
 
 def render_episode(episode: Episode, first_segment: int = 0, colour: bool = True) -> str:
-    """The transcript from ``first_segment`` on, and once it is over, how it went.
+    """Return the transcript from ``first_segment`` on, with the outcome once the episode has ended.
 
     Args:
-        episode: what to render.
-        first_segment: segments before this one are left out.
+        episode: episode to render.
+        first_segment: number of segments to leave out.
         colour: whether to use ANSI colours: green for the policy, cyan for documents, magenta for
             noisy documents, yellow for corrections.
     """
@@ -34,7 +39,7 @@ def _render_segment(segment: Segment, colour: bool) -> str:
 
 
 def _printable(text: str) -> str:
-    """``text`` without what could control the terminal: line feeds and tabs stay."""
+    """Return ``text`` without characters that control a terminal; line feeds and tabs stay."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
@@ -47,12 +52,7 @@ def _paint(text: str, colour_name: str, colour: bool) -> str:
 def _outcome(episode: Episode) -> str:
     searches = f"{episode.num_searches} search{'' if episode.num_searches == 1 else 'es'}"
     golden = " / ".join(map(_printable, episode.question.golden_answers))
-    if episode.terminated:
+    if episode.termination is Termination.ANSWERED:
         return f"[answered: reward {episode.reward:.2f}, {searches}, golden answer: {golden}]"
-    if episode.search_failed:
-        why = "the search failed"
-    elif episode.context_exceeded:
-        why = "the context is full"
-    else:
-        why = "no turns left"
+    why = _REASONS[episode.termination or Termination.TURNS_SPENT]
     return f"[truncated: {why}, {searches}, golden answer: {golden}]"

@@ -1,4 +1,4 @@
-"""Potential-based shaping: rewards on the way that leave the best policy as it is."""
+"""Potential-based shaping: intermediate rewards that leave the best policy as it is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Potential = Callable[[Any], float]
 
 
 def golden_answer_seen(episode: Episode) -> float:
-    """1.0 once a document that was shown contained a golden answer, before that 0.0."""
+    """Return 1.0 once a document that was shown contained a golden answer, before that 0.0."""
     return float(episode.golden_answer_seen)
 
 
@@ -22,26 +22,27 @@ POTENTIALS: dict[str, Potential] = {"golden_answer_seen": golden_answer_seen}
 
 
 class PotentialShaping(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """Adds ``gamma * potential(after) - potential(before)`` to the reward of each step.
+    """Wrapper that adds ``gamma * potential(after) - potential(before)`` to each step's reward.
 
-    No environment does so by itself: rewards come at the end, as in the paper. What is added sums
-    up, discounted, to minus the potential of the start, whatever the policy does. So the returns
-    of all policies move alike, and the best policy stays the best (Ng, Harada and Russell 1999,
+    Without it rewards come only at the end, as in the paper. The added terms sum, discounted, to
+    minus the potential of the start, whatever the policy does. So the returns of all policies
+    change by the same amount, and the best policy stays the best (Ng, Harada and Russell 1999,
     theorem 1; values V become V - potential).
 
-    That needs a potential of 0 where an episode ends (Grzes 2017), and what the end is, is decided
-    by what the trainer maximises. A truncated episode of this package has earned 0.0 for good, and
-    a trainer that takes it so, as those in ``agents/`` do, needs 0 there too: else it would pay to
-    find a document and never answer. A trainer that adds the discounted value of the last state of
-    a truncated episode to its reward, as Stable-Baselines3 does, goes on from that state, and the
-    value it adds already lacks its potential: it needs ``bootstraps=True``, which keeps it.
+    This needs a potential of 0 where an episode ends (Grzes 2017). Whether truncation is such an
+    end depends on the trainer. A truncated episode of this package has earned 0.0. A trainer that
+    takes this as its return, as those in ``agents/`` do, needs a potential of 0 there too:
+    otherwise finding a document and never answering would pay. A trainer that adds the discounted
+    value of the last state of a truncated episode to its reward, as Stable-Baselines3 does,
+    continues from that state, and this value already lacks the potential: it needs
+    ``bootstraps=True``, which keeps the potential there.
 
     Args:
         env: an environment with ``episode``, such as `ZeroSearchTokenEnv`, wrapped or not.
-        gamma: the discount of the trainer, in [0, 1]. With another one the best policy may change.
+        gamma: discount of the trainer, in [0, 1]. With another one the best policy may change.
         potential: a name in `POTENTIALS`, or a function of ``env.unwrapped.episode``. It must
             depend on nothing else, and give equal numbers for equal episodes.
-        bootstraps: whether the trainer values the last state of a truncated episode.
+        bootstraps: whether the trainer adds the value of the last state of a truncated episode.
 
     Raises:
         ValueError: ``gamma`` is out of its range, or no potential has that name.
@@ -65,8 +66,10 @@ class PotentialShaping(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         super().__init__(env)
         if not 0.0 <= gamma <= 1.0:
             raise ValueError(f"`gamma` must be in [0, 1], got {gamma}.")
-        if "episode" not in dir(env.unwrapped):
-            raise TypeError(f"{type(env.unwrapped).__name__} has no `episode` to judge.")
+        if "episode" not in dir(env.unwrapped):  # `hasattr` would call it, before the first reset
+            raise TypeError(
+                f"{type(env.unwrapped).__name__} has no `episode`: wrap an environment of zs_env."
+            )
         self._gamma = gamma
         self._potential = _find_potential(potential)
         self._bootstraps = bootstraps
@@ -76,7 +79,7 @@ class PotentialShaping(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         before = self._judge()
         observation, reward, terminated, truncated, info = self.env.step(action)
         is_end = terminated or (truncated and not self._bootstraps)
-        after = 0.0 if is_end else self._judge()
+        after = 0.0 if is_end else self._judge()  # see the class: the potential of an end is 0
         shaped = float(reward) + self._gamma * after - before
         return observation, shaped, terminated, truncated, info
 

@@ -1,7 +1,7 @@
-"""A text space for free text: any Unicode, bounded in length only.
+"""A space for free text: any Unicode, bounded in length only.
 
 `gymnasium.spaces.Text` enumerates its characters: checking 20,000 characters takes milliseconds,
-an all-Unicode charset takes seconds to build, and shared memory garbles what is not in it.
+an all-Unicode charset takes seconds to build, and shared memory garbles characters outside it.
 """
 
 from __future__ import annotations
@@ -40,15 +40,18 @@ _CHARACTERS = Text(1, charset=frozenset(map(chr, range(32, 127))))
 
 
 class UnicodeText(Text):
-    """Every string of at most ``max_length`` characters, lone surrogates included.
+    """Space of all strings of at most ``max_length`` characters, lone surrogates included.
 
     Samples are short well-formed actions, so that a random agent searches and answers. `sample`
     with a mask or probabilities draws from printable ASCII, as `Text` does.
 
     Args:
-        max_length: in characters.
-        min_length: in characters.
-        seed: for `sample`.
+        max_length: largest length, in characters.
+        min_length: smallest length, in characters.
+        seed: seed of `sample`.
+
+    Raises:
+        ValueError: the lengths are negative, or ``min_length`` is the larger one.
     """
 
     def __init__(
@@ -65,25 +68,25 @@ class UnicodeText(Text):
 
     @property
     def character_set(self) -> frozenset[str]:
-        """The characters that masks are about, not those that are allowed."""
+        """Characters that the masks of `sample` are about; strings may hold any others."""
         return _CHARACTERS.character_set
 
     @property
     def character_list(self) -> tuple[str, ...]:
-        """The characters that masks are about, in order."""
+        """Characters that the masks of `sample` are about, in order."""
         return _CHARACTERS.character_list
 
     @property
     def characters(self) -> str:
-        """The characters that masks are about, as one string."""
+        """Characters that the masks of `sample` are about, as one string."""
         return _CHARACTERS.characters
 
     def character_index(self, char: str) -> np.int32:
-        """Place of ``char`` in a mask."""
+        """Return the position of ``char`` in a mask."""
         return _CHARACTERS.character_index(char)
 
     def sample(self, mask: Any = None, probability: Any = None) -> str:
-        """A thought followed by a search or an answer; with a mask, characters it allows."""
+        """Return a thought and a search or an answer; with a mask, characters that it allows."""
         if mask is not None or probability is not None:
             return super().sample(mask, probability)
         words = self.np_random.choice(_SAMPLE_WORDS, size=6)
@@ -92,15 +95,15 @@ class UnicodeText(Text):
         return text[: self.max_length].ljust(self.min_length)
 
     def contains(self, x: Any) -> bool:
-        """Whether ``x`` is a string of allowed length."""
+        """Return whether ``x`` is a string of allowed length."""
         return isinstance(x, str) and self.min_length <= len(x) <= self.max_length
 
     def __repr__(self) -> str:
-        """The lengths."""
+        """Return the name with both lengths."""
         return f"UnicodeText({self.min_length}, {self.max_length})"
 
     def __eq__(self, other: object) -> bool:
-        """Whether the lengths are the same."""
+        """Return whether the lengths are the same."""
         return (
             isinstance(other, UnicodeText)
             and self.min_length == other.min_length
@@ -108,6 +111,9 @@ class UnicodeText(Text):
         )
 
     __hash__ = None  # type: ignore[assignment]  # as for Text: compared by value, and mutable
+
+
+# UTF-32 holds one code point in each int32, lone surrogates included.
 
 
 def _encode(text: str) -> NDArray[np.int32]:
@@ -171,37 +177,37 @@ def _create_memory(space: UnicodeText, n: int = 1, ctx: ModuleType = multiproces
 
 @write_to_shared_memory.register(UnicodeText)
 def _write_memory(space: UnicodeText, index: int, value: str, shared_memory: Any) -> None:
-    row = _rows(space, shared_memory)[index]
-    row[0] = len(value)
-    row[1 : 1 + len(value)] = _encode(value)
+    entry = _entries(space, shared_memory)[index]
+    entry[0] = len(value)
+    entry[1 : 1 + len(value)] = _encode(value)
 
 
 @read_from_shared_memory.register(UnicodeText)
 def _read_memory(space: UnicodeText, shared_memory: Any, n: int = 1) -> tuple[str, ...]:
-    return _LiveTexts(_rows(space, shared_memory)[:n])
+    return _LiveTexts(_entries(space, shared_memory)[:n])
 
 
-def _rows(space: UnicodeText, shared_memory: Any) -> NDArray[np.int32]:
+def _entries(space: UnicodeText, shared_memory: Any) -> NDArray[np.int32]:
     flat = np.frombuffer(shared_memory.get_obj(), dtype=np.int32)
     return flat.reshape(-1, space.max_length + 1)
 
 
 class _LiveTexts(tuple[str, ...]):
-    """What shared memory holds at the moment it is looked at, as the views of arrays are.
+    """Current texts of shared memory, read at each access, as the views of arrays are.
 
-    `AsyncVectorEnv` reads the memory once, when it is made, and hands out deep copies: a copy of
-    this is a plain tuple of what the texts are now.
+    `AsyncVectorEnv` reads the memory once, when it is made, and returns deep copies: a copy of this
+    is a plain tuple of the current texts.
     """
 
-    _rows: NDArray[np.int32]
+    _entries: NDArray[np.int32]
 
-    def __new__(cls, rows: NDArray[np.int32]) -> _LiveTexts:
-        texts = super().__new__(cls, [""] * len(rows))
-        texts._rows = rows
+    def __new__(cls, entries: NDArray[np.int32]) -> _LiveTexts:
+        texts = super().__new__(cls, [""] * len(entries))  # only its length is used
+        texts._entries = entries
         return texts
 
     def __iter__(self) -> Iterator[str]:
-        return (_decode(row[1 : 1 + row[0]]) for row in self._rows)
+        return (_decode(entry[1 : 1 + entry[0]]) for entry in self._entries)
 
     def __getitem__(self, index: Any) -> Any:
         return tuple(self)[index]
@@ -210,11 +216,11 @@ class _LiveTexts(tuple[str, ...]):
         return text in tuple(self)
 
     def index(self, *args: Any) -> int:
-        """As of the tuple of what the texts are now."""
+        """Return the index in the tuple of the current texts."""
         return tuple(self).index(*args)
 
     def count(self, text: object) -> int:
-        """As of the tuple of what the texts are now."""
+        """Return the count in the tuple of the current texts."""
         return tuple(self).count(text)
 
     def __eq__(self, other: object) -> bool:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from gymnasium.error import ResetNeeded
+from typing_extensions import Unpack
 
-from zs_env.engines import checked_search
 from zs_env.envs.episode_env import EpisodeEnv
-from zs_env.envs.gym_interface import check_action, check_observation, observation_of
+from zs_env.envs.gym_interface import check_action, observation_of
 from zs_env.envs.spaces import UnicodeText
 from zs_env.episode import Episode
-from zs_env.factory import make_factory
+from zs_env.episodes import EpisodeSource, advance
+from zs_env.settings import TextArguments, TextSettings, documented, make_settings
 
 
+@documented(TextSettings)
 class ZeroSearchEnv(EpisodeEnv[str, str]):
-    """Answer a question by thinking, searching and answering, as in ZeroSearch.
+    """Question answering with a search engine, as in ZeroSearch.
 
     ## Description
     The agent (the *policy LLM*) reads a question and writes text. Each turn it thinks, and then
@@ -23,18 +25,18 @@ class ZeroSearchEnv(EpisodeEnv[str, str]):
     search engine is played by a *simulation LLM*, which can be told to write documents that do
     not help; a *curriculum* makes such noisy documents more frequent as training goes on.
 
-    By default nothing is needed but Python: questions and documents come from an embedded world of
-    made-up facts, and the search engine that writes about it is a program. Train and test
+    By default no model and no download are needed: questions and documents come from an embedded
+    world of made-up facts, and the search engine that writes about it is a program. Train and test
     questions are about different facts, so nothing can be answered from memory.
 
     ## Action Space
-    `UnicodeText(max_action_chars)`: what the policy writes in one turn, such as
+    `UnicodeText(max_action_chars)`: the text that the policy writes in one turn, such as
 
         <think>I need the birthplace first.</think><search>birthplace of Ada Blake</search>
         <think>It is Jarrow Corvale.</think><answer>Jarrow Corvale</answer>
 
     Closed `<think>` blocks are ignored. In what remains, the first complete `<search>` or
-    `<answer>` is the action; what stands after it is cut. An empty query, or no action, is
+    `<answer>` is the action; text after it is cut. An empty query, or no action, is
     *invalid*: it costs the turn and gets a short correction. Any string is accepted.
 
     ## Observation Space
@@ -43,24 +45,25 @@ class ZeroSearchEnv(EpisodeEnv[str, str]):
     | `observation`  | at reset   | after a step                                              |
     |----------------|------------|-----------------------------------------------------------|
     | `"transcript"` | the prompt | all text so far: prompt, turns, documents, corrections    |
-    | `"delta"`      | the prompt | what the environment just added; empty once it is over    |
+    | `"delta"`      | the prompt | what the environment just added; empty after the end      |
 
-    The documents of a search stand between `<information>` and `</information>`, one a line, and
-    can neither open nor close a tag. Where the context runs short they are shortened; the question
+    The documents of a search stand between `<information>` and `</information>`, one per line, and
+    can neither open nor close a tag. If the context runs short, they are shortened; the question
     never is.
 
     ## Starting State
     The prompt, with the next question of a random order that follows from the seed: each question
-    once, before any comes again. `reset(options=...)` takes
+    once, before any repeats. `reset(options=...)` takes
 
-    - `"progress"`: as `set_progress`, from this episode on;
-    - `"question"`: the id of the question to ask;
-    - `"key"`: an integer that fixes the noise labels and what the engine draws. Episodes that
-      share it and the question, such as a GRPO group, are treated alike.
+    - `"progress"`: progress of training, from this episode on, as `set_progress` does;
+    - `"noise_probability"`: noise probability of this episode alone;
+    - `"question"`: id of the question to ask;
+    - `"key"`: an integer in `[0, 2**64)` that fixes the noise labels and the engine's random
+      choices. Episodes with the same key and question, such as a GRPO group, share both.
 
     ## Rewards
-    0.0 until the episode ends; then the F1 of the answer (or `reward`), in [0, 1]. Without an
-    answer, 0.0.
+    0.0 until the episode ends; then the F1 of the answer, or the score that `reward` selects, in
+    [0, 1]. Without an answer, 0.0.
 
     ## Episode End
     - Termination: the policy answers.
@@ -68,7 +71,8 @@ class ZeroSearchEnv(EpisodeEnv[str, str]):
       cannot hold another turn, or the engine failed.
 
     ## Information
-    After reset: `question_id`, `progress` (of training, 0 to 1), `noise_probability`.
+    After reset: `question_id`, `key` (pass both to another reset to play the same episode again),
+    `progress` (of training, 0 to 1), `noise_probability`.
 
     After a step:
 
@@ -77,40 +81,23 @@ class ZeroSearchEnv(EpisodeEnv[str, str]):
     | `turn`                  | always  | turns taken                                             |
     | `num_searches`          | always  | searches sent to the engine                             |
     | `num_invalid`           | always  | turns without an action                                 |
-    | `query`                 | search  | what the engine was asked                               |
+    | `query`                 | search  | query sent to the engine                                |
     | `noisy`                 | search  | whether the engine was told to write noisy documents    |
     | `num_documents`         | search  | documents returned                                      |
-    | `invalid`               | invalid | why the turn was invalid                                |
+    | `invalid`               | invalid | reason why the turn was invalid                         |
     | `answer`                | end     | the answer, or None                                     |
     | `f1`, `exact_match`, `substring_match` | end | scores of the answer, whatever `reward` is   |
     | `search_failed`         | end     | the engine failed: leave this episode out of the loss   |
-    | `failure`               | end     | why it failed, or None                                  |
+    | `failure`               | end     | reason of the failure, or None                          |
     | `context_exceeded`      | end     | the context ran out                                     |
     | `golden_answer_seen`    | end     | a document that was shown contained a golden answer     |
     | `cut_chars`             | end     | characters of the policy's text that were cut           |
 
     ## Arguments
-    | argument            | default         | meaning                                              |
-    |---------------------|-----------------|------------------------------------------------------|
-    | `questions`         | `"world"`       | the embedded world, the path of a `.jsonl` or `.parquet` file with `question` and `answers` (or `golden_answers`), or `Question` objects |
-    | `split`             | `"train"`       | `"train"` or `"test"`, of the embedded world         |
-    | `engine`            | `"world"`       | `"world"`, `"bm25"`, `"simulated"`, `"retrieval"`, `"google"`, `"cached"`, the path of a `.jsonl` corpus, `"module:Class"`, or a `SearchEngine` |
-    | `engine_options`    | `{}`            | keyword arguments of an engine given by name         |
-    | `max_turns`         | `5`             | turns of an episode; the answer's turn counts        |
-    | `top_k`             | `5`             | documents for each search                            |
-    | `document_words`    | `30`            | about how many words a document has; one is cut at four times as many |
-    | `reward`            | `"f1"`          | `"f1"`, `"exact_match"`, `"substring_match"`, or a callable (prediction, golden_answers) -> float |
-    | `noise`             | `"exponential"` | schedule: also `"linear"`, `"constant"`, `"random"`, `"reverse"` |
-    | `noise_start`       | `0.0`           | noise probability at progress 0                      |
-    | `noise_end`         | `0.5`           | noise probability at progress 1                      |
-    | `noise_base`        | `4.0`           | how late the exponential schedule rises              |
-    | `world_seed`        | `0`             | seed of the embedded world                           |
-    | `world_size`        | `"small"`       | 2,000 entities; `"medium"` 20,000, `"large"` 100,000; `"tiny"` 144 people, 1-hop questions, few words (see `zs_env.world.sizes`) |
-    | `prompt_template`   | `prompts.PROMPT` | the first observation; holds `{question}`           |
-    | `max_action_chars`  | `4096`          | characters of one turn that are read                 |
-    | `max_context_chars` | `32768`         | characters that a transcript may have                |
-    | `observation`       | `"transcript"`  | or `"delta"`                                         |
-    | `render_mode`       | `None`          | `"ansi"`: the transcript in colour, as a string; `"human"`: printed as it grows |
+    `render_mode` (None; `"ansi"`: the transcript in colour, as a string; `"human"`: printed as it
+    grows), and
+
+    {arguments}
 
     ## Version History
     * v0: Initial version.
@@ -119,12 +106,13 @@ class ZeroSearchEnv(EpisodeEnv[str, str]):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["human", "ansi"], "render_fps": 4}  # type: ignore[misc]  # class-level in Gymnasium too
 
     def __init__(
-        self, *, observation: str = "transcript", render_mode: str | None = None, **arguments: Any
+        self, *, render_mode: str | None = None, **arguments: Unpack[TextArguments]
     ) -> None:
-        super().__init__(make_factory(arguments), render_mode)
-        self.observation = check_observation(observation)
-        self.action_space = UnicodeText(self.factory.max_action_chars)
-        self.observation_space = UnicodeText(self.factory.max_context_chars)
+        settings = make_settings(TextSettings, arguments)
+        super().__init__(EpisodeSource(settings, settings.limits), render_mode)
+        self.observation = settings.observation
+        self.action_space = UnicodeText(settings.max_action_chars)
+        self.observation_space = UnicodeText(settings.max_context_chars)
         self._episode: Episode | None = None
 
     @property
@@ -139,11 +127,10 @@ class ZeroSearchEnv(EpisodeEnv[str, str]):
         episode = self._episode
         if episode is None or episode.finished:
             raise ResetNeeded("Call reset() before step(): no episode is running.")
-        request = episode.act(check_action(action))
-        if request is not None:
-            self._episode = None  # if the engine raises, there is nothing to go on with
-            episode.observe(checked_search(self.factory.search_engine, [request])[0])
-            self._episode = episode
+        check_action(action)
+        self._episode = None  # if the engine raises, the episode cannot go on
+        advance(episode, self.source.engine, action)
+        self._episode = episode
         return self._result(episode.info())
 
     def _show_new(self, episode: Episode) -> None:

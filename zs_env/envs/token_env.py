@@ -7,25 +7,29 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
 from zs_env.envs.episode_env import EpisodeEnv
 from zs_env.envs.token_setup import TokenSetup
 from zs_env.episode import Episode
+from zs_env.settings import TokenArguments, TokenSettings, documented
 
 Observation = dict[str, NDArray[Any]]
 
 
+@documented(TokenSettings)
 class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
-    """Answer a question token by token: `ZeroSearchEnv` for agents that know nothing of text.
+    """Question answering token by token: `ZeroSearchEnv` for agents that know nothing of text.
 
     ## Description
-    The same episodes as those of `zs_env.envs.text_env.ZeroSearchEnv`: thoughts, searches, documents, an
-    answer. Here one step appends one token of the policy. When a token completes a search, the
-    tokens of the documents are appended in the same step: they are observations, never actions.
+    The same episodes as those of `zs_env.envs.text_env.ZeroSearchEnv`: thoughts, searches,
+    documents, an answer. Here one step appends one token of the policy. When a token completes a
+    search, the tokens of the documents are appended in the same step: they are observations, never
+    actions.
 
     ## Action Space
     `Discrete(V)`: the next token. `action_masks()`, and `info["action_mask"]` (int8, a copy), say
-    which tokens may be written; at least one always may.
+    which tokens may be written: always at least one.
 
     | `masking`      | allows                                                                     |
     |----------------|----------------------------------------------------------------------------|
@@ -33,10 +37,10 @@ class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
     | `"vocabulary"` | all but padding, other special tokens and the tags of documents            |
     | `"none"`       | all                                                                        |
 
-    A masked token is written all the same, and counted in `info["num_masked"]`; with
+    A masked token is written nevertheless, and counted in `info["num_masked"]`; with
     `masked_action="error"` it is an error. A turn ends at the token that completes a search or an
     answer (outside of an open thought), at end-of-text, or after `max_turn_tokens`. The tags are
-    recognised in the text, also where a tokenizer splits them.
+    recognised in the text, even where a tokenizer splits them.
 
     ## Observation Space
     `Dict`, where C is `context_length`:
@@ -44,41 +48,32 @@ class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
     | key      | space                          | meaning                                         |
     |----------|--------------------------------|-------------------------------------------------|
     | `tokens` | `Box(0, V - 1, (C,), int32)`   | the transcript so far, then padding             |
-    | `length` | `Box(0, C, (1,), int32)`       | its tokens                                      |
-    | `roles`  | `Box(0, 4, (C,), int8)`        | who wrote each: 0 padding, 1 prompt, 2 policy, 3 documents, 4 correction |
+    | `length` | `Box(0, C, (1,), int32)`       | number of its tokens                            |
+    | `roles`  | `Box(0, 4, (C,), int8)`        | author of each: 0 padding, 1 prompt, 2 policy, 3 documents, 4 correction |
 
     ## Starting State
-    As `ZeroSearchEnv`, options of `reset` included: the prompt and nothing else.
+    As in `ZeroSearchEnv`, with the same options of `reset`: the prompt and nothing else.
 
     ## Rewards
-    0.0 until the episode ends; then as `ZeroSearchEnv`. For a reward on the way see
+    As in `ZeroSearchEnv`: 0.0 until the episode ends. For intermediate rewards see
     `zs_env.envs.shaping.PotentialShaping`.
 
     ## Episode End
-    As `ZeroSearchEnv`. There is always room for a whole turn of `max_turn_tokens`: where there is
-    not, the episode is truncated after the turn before. An episode that is truncated has earned 0.0
-    for good: an algorithm that bootstraps there, as those of Stable-Baselines3 do, comes to value
-    never answering (`agents.sb3.TokenVecEnv` keeps them from it).
+    As in `ZeroSearchEnv`. An episode is truncated after a turn that leaves no room for a whole turn
+    of `max_turn_tokens`. A truncated episode has earned 0.0: an algorithm that bootstraps there, as
+    those of Stable-Baselines3 do, may learn never to answer (`agents.sb3.TokenVecEnv` prevents it).
 
     ## Information
-    `action_mask` always; what `ZeroSearchEnv` gives, in the step that ends a turn; `num_masked` at
-    the end: tokens that the mask forbade.
+    `action_mask`, always; the entries of `ZeroSearchEnv`, after reset and in the step that ends a
+    turn; `num_masked`, the number of tokens that the mask forbade, at the end.
 
     ## Arguments
-    | argument          | default   | meaning                                                      |
-    |-------------------|-----------|--------------------------------------------------------------|
-    | `tokenizer`       | `"world"` | `"world"`: the closed vocabulary of the embedded world (V = 1,036, or 123 with `world_size="tiny"`); name or folder of a tokenizer of Hugging Face; or an object |
-    | `context_length`  | `1024`    | C: tokens of an episode                                      |
-    | `max_turn_tokens` | `64`      | tokens of a turn                                             |
-    | `masking`         | `"tags"`  | see above                                                    |
-    | `answer_last`     | `False`   | whether `masking="tags"` allows only an answer in the last of `max_turns`, in which a search is never sent; where `context_length` ends an episode sooner, it does not |
-    | `masked_action`   | `"count"` | or `"error"`                                                 |
-    | `render_mode`     | `None`    | `"ansi"` or `"human"`: the transcript in colour              |
+    `render_mode` (None, `"ansi"` or `"human"`: the transcript in colour), and
 
-    and those of `ZeroSearchEnv`, but for `observation`. `max_context_chars` has no effect, and
-    `max_action_chars` no default: `max_turn_tokens` limits a turn. With
-    `tokenizer="world"` the default of `prompt_template` is the prompt whose words the vocabulary
-    has: `prompts.TINY_PROMPT` with `world_size="tiny"`.
+    {arguments}
+
+    With `tokenizer="world"` the default of `prompt_template` is the prompt whose words the
+    vocabulary has: `prompts.TINY_PROMPT` with `world_size="tiny"`.
 
     ## Version History
     * v0: Initial version.
@@ -89,25 +84,11 @@ class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
     def __init__(
         self,
         *,
-        tokenizer: Any = "world",
-        context_length: int = 1024,
-        max_turn_tokens: int = 64,
-        masking: str = "tags",
-        answer_last: bool = False,
-        masked_action: str = "count",
         render_mode: str | None = None,
-        **arguments: Any,
+        **arguments: Unpack[TokenArguments],
     ) -> None:
-        self.setup = TokenSetup(
-            tokenizer,
-            context_length,
-            max_turn_tokens,
-            masking,
-            answer_last,
-            masked_action,
-            arguments,
-        )
-        super().__init__(self.setup.factory, render_mode)
+        self.setup = TokenSetup(arguments)
+        super().__init__(self.setup.source, render_mode)
         self.action_space = self.setup.action_space
         self.observation_space = self.setup.observation_space
         self._tokens = self.setup.make_batch(1)
@@ -121,7 +102,7 @@ class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
         return episode
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which tokens may be written next, shape (V,), bool."""
+        """Return which tokens may be written next, shape (V,), bool."""
         masks: NDArray[np.bool_] = self._tokens.action_masks()[0].view(np.bool_)
         return masks
 
@@ -129,9 +110,9 @@ class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
         """Append one token; if it ends the turn, take the turn and answer its search."""
         if self._tokens.episodes[0] is None or self.episode.finished:
             raise ResetNeeded("Call reset() before step(): no episode is running.")
-        row = np.zeros(1, dtype=np.int64)
-        tokens = self.setup.check(self._tokens, np.asarray(action).reshape(-1), row)
-        ended = self._tokens.step(tokens, row, self.factory.search_engine)
+        slot = np.zeros(1, dtype=np.int64)  # the only one of the batch
+        tokens = self.setup.check(self._tokens, np.asarray(action).reshape(-1), slot)
+        ended = self._tokens.step(tokens, slot, self.source.engine)
         episode = self.episode
         info = episode.info() if ended else {}
         if episode.finished:

@@ -1,4 +1,4 @@
-"""Many token environments in one: arrays of tokens, and one engine call for all that search."""
+"""Token vector environment: arrays of tokens, and one engine call a step."""
 
 from __future__ import annotations
 
@@ -9,30 +9,27 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
 from zs_env.envs.episode_vector_env import Bools, EpisodeVectorEnv
 from zs_env.envs.token_env import Observation, ZeroSearchTokenEnv
 from zs_env.envs.token_setup import TokenSetup
+from zs_env.settings import TokenArguments
 
 StepResult = tuple[Observation, NDArray[np.float64], Bools, Bools, dict[str, Any]]
 
 
 class ZeroSearchTokenVectorEnv(EpisodeVectorEnv[Observation, NDArray[np.int64]]):
-    """``num_envs`` copies of `ZeroSearchTokenEnv` that ask the engine once a step.
+    """Vector environment of ``num_envs`` `ZeroSearchTokenEnv`, with one engine call a step.
 
-    Environment i, reset with seed s, is in all it returns the single environment of seed s + i.
-    Actions are integers of shape (num_envs,); observations and ``infos["action_mask"]`` have a
-    first axis of num_envs. Every environment has a mask, also where only some were reset.
+    Environment i of a vector reset with seed s returns what the single environment returns after
+    its reset with seed s + i. Actions are integers of shape (num_envs,); observations and
+    ``infos["action_mask"]`` have a first axis of num_envs. Every environment has a mask, even if
+    only some were reset.
 
     Args:
         num_envs: number of environments.
         autoreset_mode: as for `zs_env.envs.text_vector_env.ZeroSearchVectorEnv`.
-        tokenizer: as for `ZeroSearchTokenEnv`.
-        context_length: as for `ZeroSearchTokenEnv`.
-        max_turn_tokens: as for `ZeroSearchTokenEnv`.
-        masking: as for `ZeroSearchTokenEnv`.
-        answer_last: as for `ZeroSearchTokenEnv`.
-        masked_action: as for `ZeroSearchTokenEnv`.
         render_mode: None or ``ansi``.
         arguments: the other arguments of `ZeroSearchTokenEnv`.
 
@@ -45,26 +42,12 @@ class ZeroSearchTokenVectorEnv(EpisodeVectorEnv[Observation, NDArray[np.int64]])
         num_envs: int = 1,
         *,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
-        tokenizer: Any = "world",
-        context_length: int = 1024,
-        max_turn_tokens: int = 64,
-        masking: str = "tags",
-        answer_last: bool = False,
-        masked_action: str = "count",
         render_mode: str | None = None,
-        **arguments: Any,
+        **arguments: Unpack[TokenArguments],
     ) -> None:
-        self.setup = TokenSetup(
-            tokenizer,
-            context_length,
-            max_turn_tokens,
-            masking,
-            answer_last,
-            masked_action,
-            arguments,
-        )
+        self.setup = TokenSetup(arguments)
         metadata = ZeroSearchTokenEnv.metadata
-        super().__init__(num_envs, self.setup.factory, autoreset_mode, render_mode, metadata)
+        super().__init__(num_envs, self.setup.source, autoreset_mode, render_mode, metadata)
         self.single_action_space = self.setup.action_space
         self.single_observation_space = self.setup.observation_space
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -72,8 +55,8 @@ class ZeroSearchTokenVectorEnv(EpisodeVectorEnv[Observation, NDArray[np.int64]])
         self._tokens = self.setup.make_batch(num_envs)
 
     def action_masks(self) -> Bools:
-        """Which tokens may be written next, shape (num_envs, V), bool."""
-        masks: Bools = self._tokens.action_masks().view(np.bool_)
+        """Return which tokens may be written next, shape (num_envs, V), bool."""
+        masks: Bools = self._tokens.action_masks().view(np.bool_)  # int8 of 0 and 1, not copied
         return masks
 
     def step(self, actions: NDArray[np.int64]) -> StepResult:
@@ -82,8 +65,8 @@ class ZeroSearchTokenVectorEnv(EpisodeVectorEnv[Observation, NDArray[np.int64]])
         running = np.flatnonzero([not episode.finished for episode in self._episodes])
         tokens = self.setup.check(self._tokens, actions, running)
         begun = self._begin_finished()
-        episodes, self._episodes = self._episodes, []  # nothing to go on with if this raises
-        ended = self._tokens.step(tokens, running, self.factory.search_engine)
+        episodes, self._episodes = self._episodes, []  # if the engine raises, they cannot go on
+        ended = self._tokens.step(tokens, running, self.source.engine)
         self._episodes = episodes
         infos = begun | {i: self._info(i) for i in ended}
         return self._result(infos)
@@ -99,19 +82,19 @@ class ZeroSearchTokenVectorEnv(EpisodeVectorEnv[Observation, NDArray[np.int64]])
         self._tokens.begin(i, self._episodes[i])
 
     def _observations(self) -> Observation:
-        rows = self._tokens
+        batch = self._tokens
         return {
-            "tokens": rows.tokens.copy(),
-            "length": rows.lengths[:, None].copy(),
-            "roles": rows.roles.copy(),
+            "tokens": batch.tokens.copy(),
+            "length": batch.lengths[:, None].copy(),  # (num_envs, 1)
+            "roles": batch.roles.copy(),
         }
 
     def _observation(self, i: int) -> Observation:
-        rows = self._tokens
+        batch = self._tokens
         return {
-            "tokens": rows.tokens[i].copy(),
-            "length": rows.lengths[i : i + 1].copy(),
-            "roles": rows.roles[i].copy(),
+            "tokens": batch.tokens[i].copy(),
+            "length": batch.lengths[i : i + 1].copy(),  # (1,)
+            "roles": batch.roles[i].copy(),
         }
 
     def _batch(self, infos: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
@@ -122,5 +105,5 @@ class ZeroSearchTokenVectorEnv(EpisodeVectorEnv[Observation, NDArray[np.int64]])
     def _batch_final(self, infos: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
         over = np.zeros(self.num_envs, dtype=np.bool_)
         over[list(infos)] = True
-        masks = self._tokens.action_masks() * over[:, None]
+        masks = self._tokens.action_masks() * over[:, None]  # zeros for the other environments
         return super()._batch_final(infos) | {"action_mask": masks, "_action_mask": over}

@@ -1,4 +1,4 @@
-"""Wrappers that advance the curriculum, for trainers that know nothing of it."""
+"""Wrappers that advance the curriculum, for trainers that do not call `set_progress`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gymnasium.vector import SyncVectorEnv, VectorEnv, VectorWrapper
 
 
 class EpisodeProgress(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """Sets ``progress`` to the share of ``total_episodes`` that have finished.
+    """Wrapper that sets ``progress`` to the share of ``total_episodes`` that have finished.
 
     Args:
         env: an environment with ``set_progress``, such as `ZeroSearchEnv`, wrapped or not.
-        total_episodes: episodes after which progress is, and stays, 1.
+        total_episodes: number of episodes after which progress stays at 1.
 
     Raises:
         ValueError: ``total_episodes`` is less than 1.
@@ -37,12 +37,12 @@ class EpisodeProgress(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 
 
 class VectorEpisodeProgress(VectorWrapper[Any, Any, Any, Any, Any]):
-    """Sets ``progress`` to the share of ``total_episodes`` that have finished.
+    """Wrapper that sets ``progress`` to the share of ``total_episodes`` that have finished.
 
     Args:
         env: a vector environment with ``set_progress``, such as `ZeroSearchVectorEnv`, or a
             `SyncVectorEnv` of such environments; wrapped or not.
-        total_episodes: episodes, over all environments, after which progress is, and stays, 1.
+        total_episodes: number of episodes, over all environments, after which progress stays at 1.
 
     Raises:
         ValueError: ``total_episodes`` is less than 1.
@@ -61,7 +61,7 @@ class VectorEpisodeProgress(VectorWrapper[Any, Any, Any, Any, Any]):
 
 
 class _Counter:
-    """Counts finished episodes and passes the progress on."""
+    """Counter of finished episodes, which sets the progress."""
 
     def __init__(self, total_episodes: int, set_progress: Callable[[float], object]) -> None:
         if total_episodes < 1:

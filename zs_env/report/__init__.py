@@ -1,1 +1,1 @@
-"""Pages and plots: they take figures, and know no trainer."""
+"""Pages and plots of figures, independent of any trainer."""

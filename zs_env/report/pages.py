@@ -1,4 +1,4 @@
-"""Pages of Markdown that a run leaves in its folder."""
+"""Markdown pages that a run writes into its folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ def write_page(
     pictures: Sequence[Path | None],
     options: Mapping[str, Any],
 ) -> Path:
-    """Write ``folder/report.md``: ``lines``, the pictures that there are, the options."""
+    """Write ``folder/report.md`` and return its path.
+
+    Args:
+        folder: folder of the run, whose name becomes the title.
+        lines: lines of Markdown below the title.
+        pictures: pictures in ``folder``; None is skipped.
+        options: options of the run, shown as JSON.
+    """
     page = folder / "report.md"
     page.write_text(
         "\n".join(

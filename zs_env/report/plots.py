@@ -1,4 +1,4 @@
-"""Pictures of how figures change while a policy is trained."""
+"""Pictures of figures over something that grows, such as updates or tokens."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ Figures = Mapping[str, float]
 
 def draw(
     path: Path,
-    rows: Sequence[Figures],
+    figures: Sequence[Figures],
     title: str,
     series: Mapping[str, str],
     *,
+    x: str,
+    x_label: str,
     marker: str = "",
-    x: str = "update",
-    x_label: str = "update",
     levels: Mapping[str, float] | None = None,
 ) -> Path | None:
-    """Draw the figures of ``series`` that there are; None, and no picture, if there are none.
+    """Draw the figures of ``series`` that there are; return ``path``, or None if there are none.
 
     Args:
-        path: of the picture.
-        rows: figures by name; a row need not have all.
-        title: above the picture.
-        series: which figures, with their labels.
-        marker: at each point.
-        x: the figure that the horizontal axis shows.
-        x_label: what it is called there.
-        levels: horizontal lines to compare with, by label.
+        path: file of the picture.
+        figures: figures by name at each point; none but ``x`` need be there at all points.
+        title: title above the picture.
+        series: labels of the figures to draw, by name.
+        x: name of the figure on the horizontal axis.
+        x_label: label of the horizontal axis.
+        marker: marker of matplotlib at each point.
+        levels: heights of horizontal lines to compare with, by label.
     """
-    figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
-    drawn = [_plot(axes, rows, x, key, label, marker) for key, label in series.items()]
+    picture, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
+    drawn = [_plot(axes, figures, x, key, label, marker) for key, label in series.items()]
     for label, height in (levels or {}).items():
         axes.axhline(height, label=label, color="gray", linestyle="--")
     axes.set_title(title, fontsize=11)
@@ -48,13 +48,15 @@ def draw(
     if sum(drawn) + len(levels or {}) > 1:
         axes.legend(frameon=False)
     if any(drawn):
-        figure.savefig(path, dpi=110)
-    plt.close(figure)
+        picture.savefig(path, dpi=110)
+    plt.close(picture)
     return path if any(drawn) else None
 
 
-def _plot(axes: Axes, rows: Sequence[Figures], x: str, key: str, label: str, marker: str) -> bool:
-    points = [(row[x], row[key]) for row in rows if key in row]
+def _plot(
+    axes: Axes, figures: Sequence[Figures], x: str, key: str, label: str, marker: str
+) -> bool:
+    points = [(each[x], each[key]) for each in figures if key in each]
     if points:
         axes.plot(*zip(*points, strict=True), label=label, marker=marker or None)
     return bool(points)

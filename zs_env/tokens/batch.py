@@ -1,4 +1,4 @@
-"""Episodes as rows of tokens, which grow by one token of the policy at a time."""
+"""Episodes as arrays of tokens, which grow by one token of the policy at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from zs_env.actions import ends_turn
 from zs_env.documents import SearchRequest
 from zs_env.engines import SearchEngine, checked_search
 from zs_env.episode import Episode, Role
@@ -30,10 +29,10 @@ ROLES = {role: TokenRole[role.name] for role in Role}
 
 
 class TokenBatch:
-    """N episodes as tokens. C is the length of a row, V the size of the vocabulary.
+    """N episodes as tokens, one a slot. C is the length of a slot, V the size of the vocabulary.
 
     Args:
-        num_rows: N.
+        num_slots: N.
         context_length: C.
         max_turn_tokens: tokens after which a turn ends, whatever it holds.
         encoder: of the policy's tokenizer; it measures the episodes too.
@@ -48,34 +47,34 @@ class TokenBatch:
 
     def __init__(
         self,
-        num_rows: int,
+        num_slots: int,
         context_length: int,
         max_turn_tokens: int,
         encoder: TextEncoder,
         masks: TokenMasks,
     ) -> None:
         self.masks = masks
-        self.episodes: list[Episode | None] = [None] * num_rows
+        self.episodes: list[Episode | None] = [None] * num_slots
         padding = getattr(encoder.tokenizer, "pad_token_id", None)
         self._padding = encoder.end_of_text if padding is None else int(padding)
-        self.tokens = np.full((num_rows, context_length), self._padding, dtype=np.int32)
-        self.roles = np.zeros((num_rows, context_length), dtype=np.int8)
-        self.lengths = np.zeros(num_rows, dtype=np.int32)
-        self.num_masked = np.zeros(num_rows, dtype=np.int64)
-        self._starts = np.zeros(num_rows, dtype=np.int32)  # of the turns
-        self._states = np.zeros(num_rows, dtype=np.int64)
-        self._last_turn = np.zeros(num_rows, dtype=np.bool_)
+        self.tokens = np.full((num_slots, context_length), self._padding, dtype=np.int32)
+        self.roles = np.zeros((num_slots, context_length), dtype=np.int8)
+        self.lengths = np.zeros(num_slots, dtype=np.int32)
+        self.num_masked = np.zeros(num_slots, dtype=np.int64)
+        self._starts = np.zeros(num_slots, dtype=np.int32)  # of the turns
+        self._states = np.zeros(num_slots, dtype=np.int64)
+        self._last_turn = np.zeros(num_slots, dtype=np.bool_)
         self._max_turn_tokens = max_turn_tokens
         self._encoder = encoder
 
-    def begin(self, row: int, episode: Episode) -> None:
-        """Put a new episode into ``row``."""
-        self.episodes[row] = episode
-        self.tokens[row] = self._padding
-        self.roles[row] = TokenRole.PADDING
-        self.lengths[row] = 0
-        self.num_masked[row] = 0
-        self._append(row, Role.PROMPT, episode.delta)
+    def begin(self, slot: int, episode: Episode) -> None:
+        """Put a new episode into ``slot``."""
+        self.episodes[slot] = episode
+        self.tokens[slot] = self._padding
+        self.roles[slot] = TokenRole.PADDING
+        self.lengths[slot] = 0
+        self.num_masked[slot] = 0
+        self._append(slot, Role.PROMPT, episode.segments[0].text)
 
     def action_masks(self) -> NDArray[np.int8]:
         """What may be written next, a fresh array of shape (N, V), int8."""
@@ -83,89 +82,87 @@ class TokenBatch:
         return masks
 
     def masked(self, tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of ``tokens``, one a row, may not be written, shape (N,)."""
+        """Which of ``tokens``, one a slot, may not be written, shape (N,)."""
         forbidden: NDArray[np.bool_] = self.masks.table[self._classes(), tokens] == 0
         return forbidden
 
     def step(
-        self, tokens: NDArray[np.int64], rows: NDArray[np.int64], engine: SearchEngine
+        self, tokens: NDArray[np.int64], slots: NDArray[np.int64], engine: SearchEngine
     ) -> list[int]:
-        """Append a token to each of ``rows``; take the turns that end, with one engine call.
+        """Append a token to each of ``slots``; take the turns that end, with one engine call.
 
         Args:
-            tokens: one for each row of the batch; those of other rows do not count.
-            rows: whose episodes run.
+            tokens: one for each slot of the batch; those of other slots do not count.
+            slots: whose episodes run.
             engine: answers the searches.
 
         Returns:
-            The rows whose turn ended.
+            The slots whose turn ended.
         """
-        written = tokens[rows]
-        ends = self.lengths[rows]
-        self.num_masked[rows] += self.masked(tokens)[rows]
-        self.tokens[rows, ends] = written
-        self.roles[rows, ends] = TokenRole.POLICY
-        self.lengths[rows] = ends + 1
-        self._states[rows] = self.masks.after(self._states[rows], written)
-        full = self._tokens_left()[rows] == 0
-        candidates = rows[full | self.masks.may_end[written]].tolist()
-        ended = [row for row in candidates if self._is_over(row)]
+        written = tokens[slots]
+        ends = self.lengths[slots]
+        self.num_masked[slots] += self.masked(tokens)[slots]
+        self.tokens[slots, ends] = written
+        self.roles[slots, ends] = TokenRole.POLICY
+        self.lengths[slots] = ends + 1
+        self._states[slots] = self.masks.after(self._states[slots], written)
+        full = self._tokens_left()[slots] == 0
+        candidates = slots[full | self.masks.may_end[written]].tolist()
+        ended = [slot for slot in candidates if self._is_over(slot)]
         self._take_turns(ended, engine)
         return ended
 
-    def _take_turns(self, rows: Sequence[int], engine: SearchEngine) -> None:
+    def _take_turns(self, slots: Sequence[int], engine: SearchEngine) -> None:
         asking: list[int] = []
         requests: list[SearchRequest] = []
-        for row in rows:
-            ids = self._turn(row)
-            request = self._episode(row).act(self._encoder.decode(ids), len(ids))
+        for slot in slots:
+            ids = self._turn(slot)
+            request = self._episode(slot).act(self._encoder.decode(ids), len(ids))
             if request is None:
-                self._show(row)
+                self._show(slot)
             else:
-                asking.append(row)
+                asking.append(slot)
                 requests.append(request)
         if not requests:
             return
-        waiting = [self._episode(row) for row in asking]
-        for row in asking:
-            self.episodes[row] = None  # nothing to go on with if the engine raises
+        waiting = [self._episode(slot) for slot in asking]
+        for slot in asking:
+            self.episodes[slot] = None  # nothing to go on with if the engine raises
         results = checked_search(engine, requests)
-        for row, episode, result in zip(asking, waiting, results, strict=True):
-            self.episodes[row] = episode
+        for slot, episode, result in zip(asking, waiting, results, strict=True):
+            self.episodes[slot] = episode
             episode.observe(result)
-            self._show(row)
+            self._show(slot)
 
-    def _is_over(self, row: int) -> bool:
-        """Whether the turn of ``row`` is over, by the rules of `zs_env.tokens.rollout`."""
-        ids = self._turn(row)
-        over = ids[-1] == self._encoder.end_of_text or len(ids) == self._max_turn_tokens
-        return over or ends_turn(self._encoder.decode(ids))
+    def _is_over(self, slot: int) -> bool:
+        ids = self._turn(slot)
+        return self._encoder.turn_is_over(ids, self._max_turn_tokens, len(ids) - 1)
 
-    def _show(self, row: int) -> None:
+    def _show(self, slot: int) -> None:
         """Append what the environment has added, unless the episode is over."""
-        episode = self._episode(row)
+        episode = self._episode(slot)
         if not episode.finished:
             segment = episode.segments[-1]
-            self._append(row, segment.role, segment.text)
+            self._append(slot, segment.role, segment.text)
 
-    def _append(self, row: int, role: Role, text: str) -> None:
+    def _append(self, slot: int, role: Role, text: str) -> None:
         ids = self._encoder.encode(text)
-        start = int(self.lengths[row])
+        start = int(self.lengths[slot])
         stop = start + len(ids)
-        self.tokens[row, start:stop] = ids
-        self.roles[row, start:stop] = ROLES[role]
-        self.lengths[row] = self._starts[row] = stop
-        self._states[row] = TurnState.START
-        episode = self._episode(row)
-        self._last_turn[row] = episode.turn + 1 == episode.rules.max_turns
+        self.tokens[slot, start:stop] = ids
+        self.roles[slot, start:stop] = ROLES[role]
+        self.lengths[slot] = self._starts[slot] = stop
+        self._states[slot] = TurnState.START
+        episode = self._episode(slot)
+        self._last_turn[slot] = episode.turn + 1 == episode.rules.max_turns
 
-    def _episode(self, row: int) -> Episode:
-        episode = self.episodes[row]
-        assert episode is not None  # only rows with a running episode are stepped
+    def _episode(self, slot: int) -> Episode:
+        episode = self.episodes[slot]
+        assert episode is not None  # only slots with a running episode are stepped
         return episode
 
-    def _turn(self, row: int) -> list[int]:
-        ids: list[int] = self.tokens[row, self._starts[row] : self.lengths[row]].tolist()
+    def _turn(self, slot: int) -> list[int]:
+        ids: list[int] = self.tokens[slot, self._starts[slot] : self.lengths[slot]].tolist()
         return ids
 
     def _tokens_left(self) -> NDArray[np.int64]:

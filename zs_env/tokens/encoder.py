@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
-from zs_env.actions import TAG_NAMES
-from zs_env.errors import RolloutError
-from zs_env.prompts import INFORMATION_START
+from zs_env.actions import STOP, TAG_NAMES, ends_turn
+from zs_env.errors import TokenizerError
+from zs_env.tokens.quoting import QuotingEncoder
 
-TAG_STARTS = tuple(f"{start}{name}>" for name in TAG_NAMES for start in ("<", "</"))
+OTHER_TAGS = {f"{start}{name}>" for name in TAG_NAMES for start in ("<", "</")} - set(STOP)
+"""Tags that complete no action."""
+
 REMEMBERED_TEXTS = 16
 
 
@@ -21,7 +23,7 @@ class Tokenizer(Protocol):
     def eos_token_id(self) -> int | None:
         """The id of end-of-text."""
 
-    def encode(self, text: str, *, add_special_tokens: bool, **options: Any) -> list[int]:
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """The ids of a text."""
 
     def decode(self, token_ids: list[int]) -> str:
@@ -31,11 +33,18 @@ class Tokenizer(Protocol):
 class TextEncoder:
     """Encodes the environment's texts, each once: also the measure of an episode in tokens.
 
+    No text of a question or a document becomes a special token, an added token or a tag, see
+    `zs_env.tokens.quoting.QuotingEncoder`.
+
     Args:
         tokenizer: of the policy.
 
     Raises:
-        RolloutError: the tokenizer has no end-of-text.
+        TokenizerError: the tokenizer has no end-of-text.
+
+    Attributes:
+        tokenizer: the tokenizer.
+        end_of_text: its token that ends a turn.
 
     Example:
         >>> encoder = TextEncoder(tokenizer)  # doctest: +SKIP
@@ -44,16 +53,10 @@ class TextEncoder:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        if tokenizer.eos_token_id is None:
-            raise RolloutError(
-                "the tokenizer has no end-of-text token (`eos_token_id` is None): the policy could "
-                "not end a turn that holds no action."
-            )
         self.tokenizer = tokenizer
-        self.end_of_text = int(tokenizer.eos_token_id)
-        special_tokens = getattr(tokenizer, "all_special_tokens", ())
-        self._special_tokens = [t for t in special_tokens if not t.startswith(TAG_STARTS)]
-        self._encode = lru_cache(maxsize=REMEMBERED_TEXTS)(self._encode_anew)
+        self.end_of_text = end_of_text(tokenizer)
+        self._texts: dict[int, str] = {}
+        self._encode = lru_cache(maxsize=REMEMBERED_TEXTS)(QuotingEncoder(tokenizer).encode)
 
     def __reduce__(self) -> tuple[type, tuple[Tokenizer]]:
         """Pickle as the tokenizer, without the texts that are remembered."""
@@ -61,11 +64,15 @@ class TextEncoder:
 
     def __call__(self, text: str) -> int:
         """Number of tokens of ``text``."""
-        return len(self._encode(text))
+        return len(self.encode(text))
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """The token ids of ``text``, without special tokens around it."""
-        return self._encode(text)
+        """Return the token ids of ``text``, without special tokens around it.
+
+        Args:
+            text: what others wrote in it is marked if it is a `zs_env.prompts.QuotingText`.
+        """
+        return self._encode(str(text), getattr(text, "spans", ()))
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of a turn; end-of-text at its end is no part of it."""
@@ -74,9 +81,44 @@ class TextEncoder:
             ids.pop()
         return self.tokenizer.decode(ids)
 
-    def _encode_anew(self, text: str) -> tuple[int, ...]:
-        options = {}
-        if text.startswith(INFORMATION_START) and any(t in text for t in self._special_tokens):
-            # A document that spells a special token, such as end-of-text, must not become one.
-            options["split_special_tokens"] = True
-        return tuple(self.tokenizer.encode(text, add_special_tokens=False, **options))
+    def turn_is_over(self, token_ids: Sequence[int], max_tokens: int, since: int = 0) -> bool:
+        """Whether a turn ends with its last token: the rule of every driver and sampler.
+
+        A turn ends at end-of-text, after ``max_tokens`` tokens, and at the tag that completes a
+        search or an answer outside of an open thought.
+
+        Args:
+            token_ids: all ids of the turn, at least one.
+            max_tokens: most tokens of a turn.
+            since: how many of the ids are known to be no whole turn.
+        """
+        if token_ids[-1] == self.end_of_text or len(token_ids) >= max_tokens:
+            return True
+        if not any(map(self.may_close, token_ids[since:])):
+            return False
+        return ends_turn(self.decode(token_ids))
+
+    def may_close(self, token: int) -> bool:
+        """Whether ``token`` may complete an action: then it holds the last character of a tag."""
+        text = self.token_text(token)
+        return ">" in text and text.strip() not in OTHER_TAGS
+
+    def token_text(self, token: int) -> str:
+        """Return the text of ``token`` by itself."""
+        if token not in self._texts:
+            self._texts[token] = self.tokenizer.decode([token])
+        return self._texts[token]
+
+
+def end_of_text(tokenizer: Tokenizer) -> int:
+    """Return the token that ends a turn which holds no action.
+
+    Raises:
+        TokenizerError: there is none.
+    """
+    if tokenizer.eos_token_id is None:
+        raise TokenizerError(
+            "the tokenizer has no end-of-text token (`eos_token_id` is None), so a policy could "
+            "not end a turn that holds no action: set `eos_token` in its tokenizer_config.json."
+        )
+    return int(tokenizer.eos_token_id)

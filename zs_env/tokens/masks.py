@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from zs_env.actions import ANSWER, INFORMATION, POLICY_TAGS, SEARCH, STOP, THINK
+from zs_env.actions import ANSWER, INFORMATION, POLICY_TAGS, SEARCH, THINK
 from zs_env.documents import clean_text
 from zs_env.tokens.encoder import TextEncoder
 
@@ -84,11 +84,9 @@ class TokenMasks:
         self._encoder = encoder
         self._by_state = masking == "tags"
         self.size = len(encoder.tokenizer)  # type: ignore[arg-type]
-        texts = [encoder.tokenizer.decode([token]) for token in range(self.size)]
+        texts = [encoder.token_text(token) for token in range(self.size)]
         self._tags = self._find_tags()
-        # Only ">" completes an action; a token may reach past it.
-        self.may_end = np.array([">" in text for text in texts])
-        self.may_end[[token for text, token in self._tags.items() if text not in STOP]] = False
+        self.may_end = np.array([encoder.may_close(token) for token in range(self.size)])
         self.may_end[encoder.end_of_text] = True
         self._next = np.tile(np.arange(NUM_STATES, dtype=np.int64)[:, None], self.size)
         self.table = self._make_table(masking, texts)

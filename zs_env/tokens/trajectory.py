@@ -29,11 +29,38 @@ class TokenSegment(NamedTuple):
 
 
 class SearchRecord(NamedTuple):
-    """One search: what was asked, whether noise was asked for, and what the engine returned."""
+    """One search.
+
+    Attributes:
+        query: what was asked.
+        noisy: whether noise was asked for.
+        documents: what the engine returned.
+        turn: index of the turn that searched, from 0.
+    """
 
     query: str
     noisy: bool
     documents: tuple[Document, ...]
+    turn: int
+
+
+class TrajectorySplit(NamedTuple):
+    """A trajectory as trainers take it: P tokens of prompt, R of response.
+
+    Attributes:
+        prompt_ids: the tokens that the policy read first, shape (P,), int32.
+        response_ids: all tokens behind them, documents included, shape (R,), int32. The last is
+            the policy's.
+        response_mask: True where the policy wrote the token, which therefore contributes to the
+            loss, shape (R,), bool.
+        log_probs: log-probability of each policy token when it was sampled, 0.0 elsewhere, shape
+            (R,), float32.
+    """
+
+    prompt_ids: NDArray[np.int32]
+    response_ids: NDArray[np.int32]
+    response_mask: NDArray[np.bool_]
+    log_probs: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -86,10 +113,55 @@ class Trajectory:
         """Turns that the policy took."""
         return sum(segment.role is Role.POLICY for segment in self.segments)
 
+    def split(
+        self, *, max_prompt_tokens: int | None = None, max_response_tokens: int | None = None
+    ) -> TrajectorySplit:
+        """Divide the tokens into prompt and response.
+
+        Nothing is cut: without its end, a response lacks the answer that its reward is for. For a
+        trainer with limits of its own, let the episodes keep them in the first place::
+
+            rules = Rules(
+                max_context=max_prompt_tokens + max_response_tokens,
+                max_response=max_response_tokens,
+                turn_reserve=max_turn_tokens,
+                max_action_chars=sys.maxsize,
+            )
+
+        Args:
+            max_prompt_tokens: most tokens of the prompt; None allows any number.
+            max_response_tokens: most tokens of the response; None allows any number.
+
+        Returns:
+            The parts; they share the memory of the trajectory.
+
+        Raises:
+            TrajectoryError: a part is longer than allowed; the message says what to change.
+        """
+        stop = self.segments[0].stop if self.segments else 0
+        if max_prompt_tokens is not None and stop > max_prompt_tokens:
+            raise self._error(
+                f"the prompt has {stop} tokens, and {max_prompt_tokens} are allowed. A question is "
+                "never cut: raise the limit, or leave the question out"
+            )
+        length = len(self) - stop
+        if max_response_tokens is not None and length > max_response_tokens:
+            raise self._error(
+                f"the response has {length} tokens, and {max_response_tokens} are allowed: set "
+                f"`max_response` of the episode's rules to at most {max_response_tokens}, counted "
+                "in tokens"
+            )
+        return TrajectorySplit(
+            self.token_ids[:stop],
+            self.token_ids[stop:],
+            self.response_mask[stop:],
+            self.log_probs[stop:],
+        )
+
     def verify(
         self, log_probs: NDArray[np.float32] | None = None, tolerance: float = 1e-3
     ) -> Trajectory:
-        """Check that ids, masks, segments, log-probabilities and reward fit together.
+        """Check that ids, masks, segments, log-probabilities, searches and reward fit together.
 
         Args:
             log_probs: log-probabilities of the same tokens by the model that is trained, shape
@@ -155,6 +227,12 @@ class Trajectory:
             raise self._error(
                 f"the reward is {self.reward} without an answer ({self.termination.value})"
             )
+        answered = self.termination is Termination.ANSWERED
+        if "answer" in self.info and (self.info["answer"] is not None) != answered:
+            raise self._error(
+                f"the answer in `info` is {self.info['answer']!r}, and the episode ended as "
+                f"{self.termination.value}"
+            )
         shown = [s.noisy for s in self.segments if s.role is Role.INFORMATION]
         asked = [search.noisy for search in self.searches]
         # The documents of the last search are missing if it failed, or if they did not fit.
@@ -168,6 +246,9 @@ class Trajectory:
                 f"{len(asked)} searches and {len(shown)} blocks of documents do not match "
                 f"({self.termination.value})"
             )
+        turns = [search.turn for search in self.searches]
+        if turns != sorted({*turns} & {*range(self.num_turns)}):
+            raise self._error(f"searches in turns {turns} of {self.num_turns}")
 
     def _verify_agreement(self, log_probs: NDArray[np.float32], tolerance: float) -> None:
         if log_probs.shape != self.log_probs.shape:

@@ -1,0 +1,53 @@
+"""Whether a checkpoint belongs to a run with the options of today."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any
+
+from agents.training.config import Config
+from agents.training.errors import CheckpointError
+
+MAY_CHANGE = ("folder", "resume", "device", "save_every", "keep_checkpoints")
+"""Options that a resumed run may change without becoming another run."""
+
+
+def check_options(config: Config, saved: Mapping[str, Any]) -> list[str]:
+    """Compare the options of a resumed run with those that it began with.
+
+    Options that were added since count as their defaults.
+
+    Args:
+        config: options now.
+        saved: options then, as JSON.
+
+    Returns:
+        Options of the checkpoint that no longer exist, as ``name=value``.
+
+    Raises:
+        CheckpointError: they differ; the message says in what.
+    """
+    now = config.to_json()
+    before = {**default_options(type(config)), **saved}
+    changed = [n for n in now if n not in MAY_CHANGE and now[n] != before.get(n)]
+    if changed:
+        differences = ", ".join(
+            f"{n} was {before.get(n)!r}{'' if n in saved else ' (the default; it is new)'}, "
+            f"is {now[n]!r}"
+            for n in changed
+        )
+        raise CheckpointError(
+            f"{config.folder} was begun with other options: {differences}. Resume with the same, "
+            "or choose another --folder."
+        )
+    return [f"{name}={value!r}" for name, value in saved.items() if name not in now]
+
+
+def default_options(kind: type[Config]) -> dict[str, Any]:
+    """Return the defaults of a class of options as JSON knows them."""
+    defaults = {f.name: f.default for f in fields(kind) if f.default is not MISSING}
+    made = {f.name: f.default_factory() for f in fields(kind) if f.default_factory is not MISSING}
+    as_json: dict[str, Any] = json.loads(json.dumps(defaults | made, default=str))
+    return as_json

@@ -1,0 +1,111 @@
+"""Played episodes: whose log-probabilities are the old ones, and how far they are apart."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from agents.ppo import PPOConfig
+from agents.training.batch import make_batch
+from agents.training.config import Config
+from agents.training.metrics import read_metrics
+from agents.training.run import Run
+from tests.algorithms import ALGORITHMS
+
+SMALL = {
+    "updates": 1,
+    "questions_per_update": 4,
+    "test_engines": (),
+    "minibatches": 2,
+    "max_turns": 2,
+    "max_turn_tokens": 40,
+    "max_context": 400,
+}
+
+
+class Scripted:
+    """Samples the same tokens, whatever it reads; says that each had a log-probability of -1."""
+
+    def __init__(self, ids):
+        self.ids = ids
+
+    async def __call__(self, token_ids, stop, max_tokens):
+        return self.ids[:max_tokens], [-1.0] * len(self.ids[:max_tokens])
+
+    def close(self):
+        pass
+
+
+def play(config, **options):
+    """What a run plays in its first update with a scripted sampler; batch, scores and metrics."""
+    with Run(config, **options) as run:
+        query = "<think></think><search>the rival of Ada Blake</search>"
+        ids = run.policy.tokenizer.encode(query, add_special_tokens=False)
+        run.collector.player.sampler.session = lambda key: Scripted(ids)
+        for update in run.updates():
+            batch = run.play(update)
+            return batch, run.learner.score(batch), dict(run.metrics)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_old_log_probs_are_the_learners_by_default_in_every_algorithm(name, tmp_path):
+    _, config = ALGORITHMS[name]
+    batch, scores, metrics = play(config(folder=tmp_path / "run", **SMALL))
+    assert torch.equal(batch.old_log_probs, scores.log_probs)
+    assert (batch.sampled_log_probs[batch.response_mask] == -1.0).all()
+    gaps = (scores.log_probs + 1.0).abs()[batch.response_mask]
+    assert gaps.max() > 0.1
+    assert metrics["sampler_gap"] == pytest.approx(gaps.max().item())
+    assert metrics["sampler_gap_mean"] == pytest.approx(gaps.mean().item())
+    assert metrics["kl"] == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_old_log_probs_of_the_sampler_are_those_it_drew(name, tmp_path):
+    _, config = ALGORITHMS[name]
+    options = {**SMALL, "old_log_probs": "sampler"}
+    batch, scores, metrics = play(config(folder=tmp_path / "run", **options))
+    assert torch.equal(batch.old_log_probs, batch.sampled_log_probs)
+    gaps = (scores.log_probs + 1.0).abs()[batch.response_mask]
+    assert metrics["sampler_gap"] == pytest.approx(gaps.max().item())
+    assert metrics["kl"] > 0.01
+
+
+def test_values_are_zero_without_a_value_head(tmp_path):
+    batch, _, _ = play(Config(folder=tmp_path / "run", **SMALL))
+    assert not batch.values.any()
+
+
+@pytest.mark.parametrize(
+    ("source", "approx_kl"), [("learner", 0.0), ("sampler", math.exp(-0.5) - 1.0 + 0.5)]
+)
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_first_step_of_an_update_is_compared_with_the_source(
+    name, source, approx_kl, tmp_path, monkeypatch
+):
+    """GRPO once compared with the sampler's log-probabilities, and PPO with the learner's."""
+
+    def shifted(*args, **options):
+        batch = make_batch(*args, **options)
+        moved = batch.sampled_log_probs + 0.5 * batch.response_mask
+        return replace(batch, sampled_log_probs=moved)
+
+    monkeypatch.setattr("agents.training.collect.make_batch", shifted)
+    train, config = ALGORITHMS[name]
+    options = {**SMALL, "questions_per_update": 8, "minibatches": 1, "old_log_probs": source}
+    train(config(folder=tmp_path / "run", **options))
+    metrics = read_metrics(tmp_path / "run")[1]
+    assert metrics["sampler_gap"] == pytest.approx(0.5, abs=1e-4)
+    assert metrics["sampler_gap_mean"] == pytest.approx(0.5, abs=1e-4)
+    assert metrics["approx_kl"] == pytest.approx(approx_kl, abs=1e-5)
+
+
+def test_without_a_mask_on_documents_the_sampler_has_no_old_log_probs():
+    with pytest.raises(ValueError, match="`mask_documents` False needs `old_log_probs` 'learner'"):
+        PPOConfig(mask_documents=False, old_log_probs="sampler")
