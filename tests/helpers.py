@@ -65,12 +65,6 @@ def end_while_waiting(program: str, number: int, is_waiting: Callable[[], bool])
     return errors
 
 
-def all_facts(world: World) -> Iterator[Fact]:
-    """Return every fact of ``world``, by subject."""
-    for entity in range(world.num_entities):
-        yield from world.facts_of(entity)
-
-
 def free_port() -> int:
     """Return a port that nothing listens on, and that is given only to a program that names it.
 
@@ -83,6 +77,12 @@ def free_port() -> int:
         except OSError:
             continue
         return port
+
+
+def all_facts(world: World) -> Iterator[Fact]:
+    """Return every fact of ``world``, by subject."""
+    for entity in range(world.num_entities):
+        yield from world.facts_of(entity)
 
 
 class ByteTokenizer:

@@ -22,6 +22,7 @@ from tests.helpers import (
 )
 from zs_env import Document, Question, Rules, SearchEngine, SearchFailure, SearchResult
 from zs_env.concurrency.event_loop import engine_loop, run_to_end
+from zs_env.engines import load_engine
 from zs_env.episode import Assignment, Episode, Termination
 from zs_env.errors import EngineContractError, RolloutError
 from zs_env.tokens.encoder import TextEncoder
@@ -288,6 +289,22 @@ def test_play_slow_search_does_not_hold_up_other_episodes():
     found = play(tasks, engine, search_twice_then_answer, ENCODER, RULES, max_episodes=3)
     assert [len(trajectory.searches) for trajectory in found] == [2] * 6
     assert all(trajectory.termination is Termination.ANSWERED for trajectory in found)
+
+
+def test_play_is_the_same_each_time_with_an_engine_that_computes():
+    """To the batches that are sampled: a training run resumes to the very same metrics."""
+    batches = []
+
+    def noting(requests):
+        batches[-1].append([(request.episode, len(request.token_ids)) for request in requests])
+        return one_at_a_time()(requests)
+
+    for _ in range(5):
+        batches.append([])
+        play(assignments(60), load_engine("world"), noting, ENCODER, RULES, max_episodes=20)
+    assert all(batch == batches[0] for batch in batches)
+    searches = play(assignments(60), load_engine("world"), sample, ENCODER, RULES)
+    assert sum(len(trajectory.searches) for trajectory in searches) > 50
 
 
 def test_play_failed_search_ends_its_episode_alone():

@@ -23,8 +23,6 @@ def run_main(function: Callable[[T], object], options: type[T]) -> None:
     """
     try:
         function(parse(options))
-    except SyntaxError as error:  # in a module that an option names
-        raise SystemExit(f"error: {error.filename}:{error.lineno}: {error.msg}") from error
     except (ZeroSearchError, ValueError, TypeError, OSError) as error:
         raise SystemExit(f"error: {' '.join(str(error).split())}") from error
 

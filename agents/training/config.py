@@ -12,6 +12,7 @@ import tyro
 
 from agents.sampling.policy import Policy
 from agents.tiny import NAME
+from zs_env.checks import check_choice
 from zs_env.episodes import EpisodeSource
 from zs_env.rules import Limits
 from zs_env.settings import Score, Settings, Split
@@ -60,15 +61,15 @@ class Config(Settings):
     test_engines: tuple[str, ...] = ("world", "bm25")
     """Engines to evaluate with, each as `engine`, options included."""
     num_test_questions: int = 500
-    """Held-out questions that are evaluated, at most."""
+    """Largest number of held-out questions that are evaluated."""
     top_k: int = 2
     document_words: int = 12
     reward: Score = "f1"
     noise_end: float = 0.25
     max_context: int = 640
-    """Tokens of an episode, at most."""
+    """Largest length of an episode, in tokens."""
     max_turn_tokens: int = 64
-    """Tokens of a turn, at most."""
+    """Largest length of a turn, in tokens."""
 
     updates: int = 36
     """Updates of the run; in each, episodes are played and learned from."""
@@ -197,7 +198,5 @@ def check_folder_name(folder: Path) -> None:
 def check_choices(options: object) -> None:
     """Raise ValueError if a field of the dataclass ``options`` is none of its Literal's values."""
     for name, kind in get_type_hints(type(options)).items():
-        value = getattr(options, name)
-        if get_origin(kind) is Literal and value not in get_args(kind):
-            choices = ", ".join(map(repr, get_args(kind)))
-            raise ValueError(f"`{name}` must be one of {choices}, got {value!r}.")
+        if get_origin(kind) is Literal:
+            check_choice(name, getattr(options, name), get_args(kind))

@@ -60,10 +60,10 @@ def run(options: argparse.Namespace) -> None:
         SearchFailure: the engine gave up.
         ValueError: the query is empty.
     """
-    sys.path.append("")  # module:Class may be in the current folder
     query = clean_text(options.query)
     if not query:
         raise ValueError(f"the query must hold at least one word, got {options.query!r}.")
+    sys.path.append("")  # module:Class may be in the current folder
     engine = load_engine(options.engine)
     request = SearchRequest(
         query=query,

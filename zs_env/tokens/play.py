@@ -10,7 +10,7 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from functools import partial
 from queue import SimpleQueue
 from typing import NamedTuple, Protocol
 
@@ -26,6 +26,11 @@ from zs_env.tokens.trajectory import Trajectory
 
 TOKEN_RULES = Rules(max_action_chars=sys.maxsize)
 """Rules for lengths in tokens: the characters of a turn are not limited apart."""
+
+PATIENT_TICKS = 8
+"""Turns of the loop in which an engine that computes, and waits for nothing, has answered."""
+
+Outcome = tuple[SearchResult | None, BaseException | None]
 
 Sampled = tuple[Sequence[int], Sequence[float]]
 """Token ids and their log-probabilities."""
@@ -197,25 +202,33 @@ class _Searches:
 
     def __init__(self, engine: SearchEngine) -> None:
         self._engine = engine
-        self._futures: dict[int, Future[tuple[SearchResult | None, BaseException | None]]] = {}
-        self._done: SimpleQueue[int] = SimpleQueue()
+        self._loop = engine_loop()
+        self._unsent: list[tuple[int, SearchRequest]] = []
+        self._done: SimpleQueue[tuple[int, asyncio.Task[Outcome]]] = SimpleQueue()
+        # Touched on the loop alone.
+        self._tasks: set[asyncio.Task[Outcome]] = set()
+        self._cancelled = False
 
     def send(self, place: int, request: SearchRequest) -> None:
-        """Send ``request`` without waiting for its result."""
-        search = caught(checked_asearch(self._engine, request))
-        future = asyncio.run_coroutine_threadsafe(search, engine_loop())
-        self._futures[place] = future
-        future.add_done_callback(lambda _: self._done.put(place))
+        """Have ``request`` sent before the next results are taken."""
+        self._unsent.append((place, request))
 
     def arrived(self, *, wait: bool) -> Iterator[tuple[int, SearchResult]]:
         """Yield places and results that have come; with ``wait``, at least one.
 
+        What an engine answers without waiting for anything has come at once, so that a play with
+        such an engine is the same each time, to the order of its episodes in a batch.
+
         Whatever a search raised is raised.
         """
+        if self._unsent:
+            start = self._start([*self._unsent])
+            self._unsent.clear()
+            asyncio.run_coroutine_threadsafe(start, self._loop).result()
         while wait or not self._done.empty():
             wait = False
-            place = self._done.get()
-            result, error = self._futures.pop(place).result()
+            place, task = self._done.get()
+            result, error = task.result()
             if error is not None:
                 raise error
             assert result is not None  # there is one where there is no error
@@ -223,5 +236,21 @@ class _Searches:
 
     def cancel(self) -> None:
         """Give up what is under way."""
-        for future in self._futures.values():
-            future.cancel()
+        self._loop.call_soon_threadsafe(self._cancel_tasks)
+
+    async def _start(self, searches: Sequence[tuple[int, SearchRequest]]) -> None:
+        for place, request in () if self._cancelled else searches:
+            task = asyncio.create_task(caught(checked_asearch(self._engine, request)))
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._finish, place))
+        for _ in range(PATIENT_TICKS):
+            await asyncio.sleep(0)
+
+    def _finish(self, place: int, task: asyncio.Task[Outcome]) -> None:
+        self._tasks.discard(task)
+        self._done.put((place, task))
+
+    def _cancel_tasks(self) -> None:
+        self._cancelled = True
+        for task in self._tasks:
+            task.cancel()
