@@ -80,7 +80,7 @@ def free_port() -> int:
 
 
 def all_facts(world: World) -> Iterator[Fact]:
-    """Every fact of ``world``, by subject."""
+    """Return every fact of ``world``, by subject."""
     for entity in range(world.num_entities):
         yield from world.facts_of(entity)
 

@@ -100,7 +100,7 @@ def test_bm25_folder_is_no_corpus(tmp_path):
 def test_bm25_what_is_no_path_is_refused(options):
     [(name, value)] = options.items()
     with pytest.raises(TypeError, match=f"`{name}` must be a path, got ") as error:
-        load_engine("bm25", options)
+        load_engine({"name": "bm25", **options})
     assert repr(value) in str(error.value)
 
 

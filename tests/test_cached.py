@@ -216,7 +216,7 @@ def test_replay_of_a_folder_without_records_is_one_error_and_makes_nothing(folde
     if exists:
         folder.mkdir()
     with pytest.raises(ServiceError, match="cache holds no records: there is no cache.db. Record"):
-        load_engine("cached", {"engine": "world", "folder": str(folder), "mode": "replay"})
+        load_engine(f"cached,engine=world,folder={folder},mode=replay")
     assert not folder.exists() or not contents(folder)
 
 
@@ -373,7 +373,7 @@ def test_key_of_a_record_stays_what_it_was(name, tmp_path, monkeypatch):
         "retrieval": {"url": f"{address}/r?key=1"},
         "google": {},
     }[name]
-    engine = CachedEngine(load_engine(name, options, check=False), tmp_path / "records")
+    engine = CachedEngine(load_engine({"name": name, **options}, check=False), tmp_path / "records")
     assert engine._key(RECORDED) == KEYS[name]
 
 

@@ -202,7 +202,7 @@ def test_missing_key_is_one_clear_error_at_the_start(provider, monkeypatch):
 def test_key_that_cannot_be_sent_is_one_clear_error_at_the_start(provider, monkeypatch):
     monkeypatch.setenv(VARIABLES[provider], "k3y-one\nk3y-two")
     with pytest.raises(ServiceError, match=f"variable {VARIABLES[provider]} must hold") as error:
-        load_engine("google", {"provider": provider})
+        load_engine(f"google,provider={provider}")
     assert "k3y" not in str(error.value)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from zs_env.actions import ends_turn, find_action
+from zs_env.actions import ANY_TAG, close_turn, ends_turn, find_action
 from zs_env.documents import Document, clean_documents, clean_text, cut_words
 from zs_env.engines.corpus import split_contents
 from zs_env.engines.simulated import parse_documents
@@ -33,6 +33,8 @@ READERS: dict[str, Callable[[str], object]] = {
     "cut_words": lambda text: cut_words(text, 120),
     "find_action": find_action,
     "ends_turn": ends_turn,
+    "close_turn": close_turn,
+    "ANY_TAG": ANY_TAG.findall,
     "parse_documents": lambda text: parse_documents(text, 5),
     "split_contents": split_contents,
     "all_scores": lambda text: all_scores(text, ["the Pale Sea", "a a a b"]),

@@ -12,8 +12,7 @@ from zs_env.errors import SearchFailure
 
 MAX_WORD_CHARS = 24
 
-# White space before and behind the slash is told apart by the slash alone: with an optional slash
-# between two `\s*`, n blanks could be split in n ways, and time would be quadratic.
+# `\s*/?\s*` would match n blanks in n ways, and take quadratic time where no tag follows.
 _TAG = re.compile(rf"<(\s*(?:/\s*)?(?:{'|'.join(TAG_NAMES)})\s*)>", re.IGNORECASE)
 _PRINTABLE = bytes(range(0x20, 0x7F))
 _UNSAFE = re.compile("[\x00-\x08\x0e-\x1b\x7f\ud800-\udfff]")

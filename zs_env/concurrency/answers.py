@@ -1,4 +1,4 @@
-"""What an HTTP server may answer, so that nothing else is taken for an answer."""
+"""Reading of HTTP answers: size, compression, status, JSON, and what connection errors mean."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TRANSIENT = (408, 409, 425, 429)
 """Client errors that another attempt may not meet; so may any server error."""
 
 ENCODINGS = "gzip"
-"""What a server is told that it may compress an answer by: the value of Accept-Encoding."""
+"""Value of Accept-Encoding: the compression that `read_body` can undo."""
 
 MAX_BODY_BYTES = 16 * 2**20
 MAX_ERROR_BYTES = 2**16

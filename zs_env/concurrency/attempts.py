@@ -1,4 +1,4 @@
-"""How an attempt at asking a server can fail, and what of it is shown."""
+"""Errors of one attempt at asking a server, and the text of them that is shown."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from zs_env.concurrency.keys import hide
 
 DETAIL_CHARS = 200
-"""Characters that are shown of what a server sent."""
+"""Characters of a server's text that are shown."""
 
 READ_CHARS = 10_000
-"""Characters of it that are looked at."""
+"""Characters of a server's text in which secrets are looked for, before it is cut."""
 
 
 class AttemptError(Exception):

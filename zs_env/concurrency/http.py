@@ -1,7 +1,7 @@
 """Asks HTTP servers in JSON, so that nothing they do is taken for an answer.
 
-A server is asked where it was said to be and nowhere else: redirections are refused, for prompts
-and keys would go elsewhere. What it sends is bounded, also after it was decompressed.
+Redirections are refused, because they would carry prompts and keys to another server. The size of
+an answer is bounded, also after it was decompressed.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class JsonServers:
             headers={"Accept-Encoding": ENCODINGS, **access.headers},
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=None),  # `Servers` keeps the time
-            auto_decompress=False,  # by itself it has no bound
+            auto_decompress=False,  # `read_body` does it, within a bound
         )
         secrets = [*access.secrets]
         for url, proxy in targets:
@@ -154,14 +154,14 @@ class JsonServers:
 
 
 class _Target(NamedTuple):
-    """Where a server is, and the proxy on the way."""
+    """URL of a server, and the proxy to reach it by, if any."""
 
     url: str
     proxy: str | None
 
 
 class _Client(NamedTuple):
-    """What belongs to one event loop."""
+    """Session and servers of one event loop."""
 
     session: aiohttp.ClientSession
     servers: Servers[_Target]

@@ -1,4 +1,4 @@
-"""Keys of servers: where they are read, and how they are kept out of what is shown."""
+"""Keys of servers: reading them from the environment, and hiding them in messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zs_env.errors import ServiceError
 HIDDEN = "[secret]"
 
 PLACEHOLDER = "none"
-"""A key that is none, for clients that insist on one: a word that may well be said."""
+"""Text that users set where a client insists on a key; an ordinary word, so it is not hidden."""
 
 
 def read_key(variable: str) -> str:

@@ -1,4 +1,4 @@
-"""URLs of servers: which can be asked, how they are shown, and what lies on the way."""
+"""URLs of servers: checks, the form that may be shown, and proxies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def check_urls(urls: str | Sequence[str]) -> list[str]:
-    """Return ``urls`` as a list, if all are of HTTP, and hold no password: a spec would show it.
+    """Return ``urls`` as a list, if all are of HTTP and none holds a password.
+
+    An environment's specification shows its URLs, and would show the password.
 
     Raises:
         ServiceError: one is not, or there is none.

@@ -1,4 +1,4 @@
-"""What the retrieval server is asked, read and checked."""
+"""Requests to the retrieval server: reading and checking them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ MAX_QUERY_CHARS = 4096
 
 
 class RetrievalRequest(NamedTuple):
-    """What was asked, checked.
+    """A request that has been checked.
 
     Attributes:
-        queries: what to search for, each cut at `MAX_QUERY_CHARS` characters.
+        queries: texts to search for, each cut at `MAX_QUERY_CHARS` characters.
         top_k: number of documents for each query.
         return_scores: whether each document comes with its score.
     """

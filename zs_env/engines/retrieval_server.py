@@ -57,7 +57,7 @@ STOP_S = 0.5
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# Of what clients do wrong and aiohttp would log with a traceback: they are told, nobody else.
+# aiohttp logs broken requests and dropped clients with tracebacks; the client's answer is enough.
 _SILENT = logging.Logger("silent", logging.CRITICAL + 1)
 _logger = logging.getLogger(__name__)
 

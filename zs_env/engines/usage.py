@@ -1,4 +1,4 @@
-"""What searches have used, and what they cost or would have cost elsewhere."""
+"""Counts of what searches have used, and what they cost."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ SEARCH_API_PRICE = 275 / 30_000
 
 @dataclass
 class Usage:
-    """What an engine has used so far.
+    """Counts of what an engine has used so far.
 
     Attributes:
-        searches: answered or failed, those that shared an answer included.
-        failed_searches: those of them that failed.
-        api_searches: queries that were sent to a search API, each once however often it was tried;
-            searches for the same that are under way at the same time share one.
-        completions: messages that the language model wrote.
-        prompt_tokens: tokens that it read.
-        completion_tokens: tokens that it wrote.
-        seconds: waited for results, summed over searches that may have waited at the same time.
+        searches: number of searches, answered or failed, those that shared an answer included.
+        failed_searches: number of searches that failed.
+        api_searches: number of queries sent to a search API. Searches for the same query that are
+            under way at the same time share one, and one that is tried again counts once.
+        completions: number of messages that the language model wrote.
+        prompt_tokens: number of tokens that it read.
+        completion_tokens: number of tokens that it wrote.
+        seconds: time waited for results, summed over searches that may have waited at the same
+            time.
     """
 
     searches: int = 0

@@ -52,7 +52,7 @@ class ChatRequest:
 
 
 class _Number(NamedTuple):
-    """What a number may be."""
+    """Type and range of a number."""
 
     expected: str
     type: type | UnionType
