@@ -23,6 +23,13 @@ ROOT = Path(__file__).parent.parent
 PPO, EVALUATE = (train, PPOConfig), (evaluate, EvaluateConfig)
 
 
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    """Where a run would write, and where there is a file called ``file``."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+
+
 def run(*command):
     return subprocess.run(
         [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True
@@ -60,7 +67,7 @@ def test_command_line_of_bad_options_is_one_line(arguments, message, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--folder", "setup.cfg"], "`folder` setup.cfg cannot be used: "),
+        (["--folder", "file"], "`folder` file cannot be used: "),
         (["--folder", ""], "`folder` must be a folder of the run's own, got '' or '.'."),
         (["--seed", "-1"], "`seed` must be from 0 to 2**32 - 1, got -1."),
         (["--num-envs", "0"], "`num_envs` must be at least 1, got 0."),
@@ -71,7 +78,6 @@ def test_command_line_of_sb3_with_bad_options_is_one_line(arguments, message, mo
     from agents.sb3.__main__ import Options
     from agents.sb3.__main__ import train as train_sb3
 
-    monkeypatch.chdir(ROOT)
     assert call((train_sb3, Options), arguments, monkeypatch).startswith(f"error: {message}")
 
 

@@ -29,34 +29,30 @@ SMALL = {
 }
 
 
-class Scripted:
-    """Samples the same tokens, whatever it reads; says that each had a log-probability of -1."""
+def change_samples(monkeypatch, change):
+    """Let the sampler have drawn with the log-probabilities ``change(log_probs)``."""
 
-    def __init__(self, ids):
-        self.ids = ids
+    def changed(*args, **options):
+        batch = make_batch(*args, **options)
+        log_probs = change(batch.sampled_log_probs).where(batch.response_mask, 0.0)
+        return replace(batch, sampled_log_probs=log_probs)
 
-    async def __call__(self, token_ids, stop, max_tokens):
-        return self.ids[:max_tokens], [-1.0] * len(self.ids[:max_tokens])
-
-    def close(self):
-        pass
+    monkeypatch.setattr("agents.training.collect.make_batch", changed)
 
 
-def play(config, **options):
-    """What a run plays in its first update with a scripted sampler; batch, scores and metrics."""
-    with Run(config, **options) as run:
-        query = "<think></think><search>the rival of Ada Blake</search>"
-        ids = run.policy.tokenizer.encode(query, add_special_tokens=False)
-        run.collector.player.sampler.session = lambda key: Scripted(ids)
+def play(config, monkeypatch):
+    """What a run plays in its first update; all was drawn with a log-probability of -1."""
+    change_samples(monkeypatch, lambda log_probs: torch.full_like(log_probs, -1.0))
+    with Run(config) as run:
         for update in run.updates():
             batch = run.play(update)
             return batch, run.learner.score(batch), dict(run.metrics)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_old_log_probs_are_the_learners_by_default_in_every_algorithm(name, tmp_path):
+def test_old_log_probs_are_the_learners_by_default_in_every_algorithm(name, tmp_path, monkeypatch):
     _, config = ALGORITHMS[name]
-    batch, scores, metrics = play(config(folder=tmp_path / "run", **SMALL))
+    batch, scores, metrics = play(config(folder=tmp_path / "run", **SMALL), monkeypatch)
     assert torch.equal(batch.old_log_probs, scores.log_probs)
     assert (batch.sampled_log_probs[batch.response_mask] == -1.0).all()
     gaps = (scores.log_probs + 1.0).abs()[batch.response_mask]
@@ -67,18 +63,18 @@ def test_old_log_probs_are_the_learners_by_default_in_every_algorithm(name, tmp_
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_old_log_probs_of_the_sampler_are_those_it_drew(name, tmp_path):
+def test_old_log_probs_of_the_sampler_are_those_it_drew(name, tmp_path, monkeypatch):
     _, config = ALGORITHMS[name]
     options = {**SMALL, "old_log_probs": "sampler"}
-    batch, scores, metrics = play(config(folder=tmp_path / "run", **options))
+    batch, scores, metrics = play(config(folder=tmp_path / "run", **options), monkeypatch)
     assert torch.equal(batch.old_log_probs, batch.sampled_log_probs)
     gaps = (scores.log_probs + 1.0).abs()[batch.response_mask]
     assert metrics["sampler_gap"] == pytest.approx(gaps.max().item())
     assert metrics["kl"] > 0.01
 
 
-def test_values_are_zero_without_a_value_head(tmp_path):
-    batch, _, _ = play(Config(folder=tmp_path / "run", **SMALL))
+def test_values_are_zero_without_a_value_head(tmp_path, monkeypatch):
+    batch, _, _ = play(Config(folder=tmp_path / "run", **SMALL), monkeypatch)
     assert not batch.values.any()
 
 
@@ -90,13 +86,7 @@ def test_first_step_of_an_update_is_compared_with_the_source(
     name, source, approx_kl, tmp_path, monkeypatch
 ):
     """GRPO once compared with the sampler's log-probabilities, and PPO with the learner's."""
-
-    def shifted(*args, **options):
-        batch = make_batch(*args, **options)
-        moved = batch.sampled_log_probs + 0.5 * batch.response_mask
-        return replace(batch, sampled_log_probs=moved)
-
-    monkeypatch.setattr("agents.training.collect.make_batch", shifted)
+    change_samples(monkeypatch, lambda log_probs: log_probs + 0.5)
     train, config = ALGORITHMS[name]
     options = {**SMALL, "questions_per_update": 8, "minibatches": 1, "old_log_probs": source}
     train(config(folder=tmp_path / "run", **options))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -131,13 +132,17 @@ def test_run_of_another_number_of_processes_is_refused(begun):
         resume(begun)
 
 
-def test_run_whose_checkpoint_is_damaged_says_so_before_any_work(begun):
-    checkpoint = last_checkpoint(begun.folder / "checkpoints")
-    content = (checkpoint / "optimizer.safetensors").read_bytes()
-    (checkpoint / "optimizer.safetensors").write_bytes(content[:1000])
-    with pytest.raises(CheckpointError, match=r"000001/optimizer\.safetensors is damaged"):
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "critic.safetensors", "optimizer.safetensors", "tokenizer.json"]
+)
+def test_run_whose_checkpoint_is_damaged_says_so(begun, name):
+    file = last_checkpoint(begun.folder / "checkpoints") / name
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=rf"000001/{re.escape(name)} is damaged"):
         resume(begun)
-    (checkpoint / "optimizer.safetensors").write_bytes(content)
+
+
+def test_run_whose_checkpoint_lacks_an_entry_says_so(begun):
     change_state(begun, lambda state: state.pop("memory"))
     with pytest.raises(CheckpointError, match=r"000001 cannot be read: KeyError: 'memory'"):
         resume(begun)

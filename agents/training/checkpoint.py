@@ -19,7 +19,7 @@ from torch import Tensor
 from agents.sampling.policy import ADAPTERS, Policy
 from agents.tiny import MODEL, NAME
 from agents.training.errors import CheckpointError
-from zs_env.errors import ZeroSearchError
+from zs_env.errors import MissingDependencyError
 
 STATE, CRITIC, OPTIMIZER = "trainer.json", "critic.safetensors", "optimizer.safetensors"
 CHECKPOINT_NAME = re.compile("[0-9]{6}|[1-9][0-9]{6,}")
@@ -95,7 +95,7 @@ def reading(checkpoint: Path) -> Iterator[None]:
     """
     try:
         yield
-    except ZeroSearchError:
+    except (CheckpointError, MissingDependencyError):
         raise
     except Exception as error:  # the libraries raise errors of many kinds for broken files
         reason = _damage(checkpoint) or f"{type(error).__name__}: {error}"
