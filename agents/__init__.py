@@ -1,1 +1,1 @@
-"""Reinforcement learning on `zs_env`: PPO, GRPO and REINFORCE, to be read and copied."""
+"""Reinforcement learning on `zs_env`: PPO, GRPO and REINFORCE, written to be read and copied."""

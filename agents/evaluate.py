@@ -2,8 +2,8 @@
 
     python -m agents.evaluate --checkpoint runs/ppo/checkpoints/000036 --engine bm25
 
-prints F1, exact match, searches an episode and invalid turns, with 95 % bootstrap intervals, by
-number of hops. Half a minute for 500 questions and the small policy on two cores.
+Prints F1, exact match, searches an episode and invalid turns, with 95 % bootstrap intervals, by
+number of hops. Takes half a minute for 500 questions and the small policy on two cores.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ class EvaluateConfig:
     """Options of an evaluation."""
 
     checkpoint: str
-    """Checkpoint or model: tiny, the bundled one; or folder or hub name of a language model."""
+    """Checkpoint of a run, or a model: tiny (the bundled one), a folder or a hub name."""
     engine: str = "world"
-    """Engine to evaluate with, options included, as in training."""
+    """Search engine, with its options, written as in training."""
     noise: float = 0.0
-    """Share of searches that get noisy documents."""
+    """Noise probability: the chance that a search gets noisy documents."""
     questions: str | None = None
-    """world, or a file; by default what the run was tested on."""
+    """Questions: world, or a file; by default those that the run was tested on."""
     num_questions: int = 500
     """Largest number of questions."""
     sample: bool = False
-    """Whether tokens are sampled; by default the likeliest is taken."""
+    """Whether tokens are sampled; by default the most likely one is taken."""
     top_k: int | None = None
     """Documents for each search; by default as in training."""
     document_words: int | None = None
-    """About how many words a document has; by default as in training."""
+    """Words of a document, approximately; by default as in training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to compute on. auto: a GPU if there is one."""
 
@@ -68,7 +68,15 @@ class EvaluateConfig:
 
 
 def interval(records: Sequence[Record], name: str) -> tuple[float, float, float]:
-    """Return the mean of a figure, and its 95 % bootstrap interval over episodes (percentiles)."""
+    """Return the mean of a figure, and its 95 % bootstrap interval over episodes (percentiles).
+
+    Args:
+        records: figures of the episodes.
+        name: name of the figure; ``invalid_share`` is a share of turns, the others are means.
+
+    Returns:
+        Mean, lower end and upper end.
+    """
     if name == "invalid_share":
         numerator = np.array([record["invalid"] for record in records])
         denominator = np.array([record["turns"] for record in records])
@@ -84,7 +92,7 @@ def interval(records: Sequence[Record], name: str) -> tuple[float, float, float]
 
 
 def table_of(records: Sequence[Record], title: str) -> Table:
-    """Return a table of figures with intervals, by number of hops and for all."""
+    """Return a table of figures with intervals, by number of hops and for all questions."""
     table = Table("hops", "questions", *COLUMNS.values(), title=title)
     hops = sorted({record["hops"] for record in records})
     for hop in [*(hops if len(hops) > 1 else []), None]:
@@ -98,7 +106,11 @@ def table_of(records: Sequence[Record], title: str) -> Table:
 def load(checkpoint: str) -> tuple[Config, Policy]:
     """Return the options that a checkpoint was trained with, and its policy.
 
-    Options that no longer exist are left out. Any other model gets the defaults.
+    Options that no longer exist are left out. A model without options gets the defaults.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged.
+        ValueError: there is no such model.
     """
     folder = Path(checkpoint)
     if not (folder / STATE).is_file():
@@ -117,7 +129,7 @@ def load(checkpoint: str) -> tuple[Config, Policy]:
 
 
 def main(options: EvaluateConfig) -> None:
-    """Evaluate and print."""
+    """Evaluate a policy and print the table."""
     config, policy = load(options.checkpoint)
     chosen: dict[str, Any] = {
         "test_questions": options.questions,

@@ -7,11 +7,11 @@ the same queries. An episode's advantage is its reward compared with those of it
 critic.
 
 Departures from the paper (arXiv 2505.04588, section 3.4) and from Shao et al. 2024:
-- The loss is a mean over the tokens of a minibatch, not over episodes of means over their tokens,
-  so that long answers are not favoured when they are wrong.
-- The probability ratio compares with log-probabilities that the learner computes before the update;
+- The loss is a mean over all tokens of a minibatch. A mean over episodes of the means over their
+  tokens would favour long answers when they are wrong.
+- The old log-probabilities of the probability ratio are computed by the learner before the update;
   see `old_log_probs`.
-- Groups without variance have no advantages: they are left out of the loss, and counted.
+- Groups whose rewards are all equal are left out of the loss; their share is logged.
 - An episode whose search failed is left out of its group.
 """
 
@@ -38,11 +38,11 @@ class GRPOConfig(Config):
     folder: Path = Path("runs/grpo")
     """Folder of the run: config, metrics, checkpoints, report."""
     questions_per_update: int = 52
-    """Questions that are played in an update."""
+    """Questions of an update."""
     group_size: int = 5
     """Episodes for each question."""
     clip_coef: float = 0.2
-    """Largest relative change of a token's probability that an update gains from."""
+    """Clipping range of the probability ratio: [1 - clip_coef, 1 + clip_coef]."""
     divide_by_std: bool = True
     """Whether advantages are divided by the group's standard deviation; False is "Dr. GRPO"."""
 
@@ -56,7 +56,7 @@ class GRPOConfig(Config):
 
 
 def train(config: GRPOConfig) -> None:
-    """Train by GRPO."""
+    """Train a policy by GRPO."""
 
     def loss_function(now: PolicyOutput, batch: TrainingBatch) -> tuple[Tensor, dict[str, Tensor]]:
         mask = batch.loss_mask
@@ -77,11 +77,12 @@ def train(config: GRPOConfig) -> None:
         for update in run.updates():
             batch = run.play(update)
             useful = has_variance(batch.rewards, batch.groups)
+            # max: the batch is empty if the search of every episode failed.
             run.note("zero_variance_share", float((~useful).sum()) / max(len(batch), 1))
             advantages = group_relative(
                 batch.rewards, batch.groups, divide_by_std=config.divide_by_std
             )
-            targets = batch.with_targets(advantages[:, None] * batch.loss_mask)
+            targets = batch.with_targets(advantages[:, None] * batch.loss_mask)  # (B, T)
             run.learn(targets.select(useful), loss_function)
 
 

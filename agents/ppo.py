@@ -2,19 +2,20 @@
 
     python -m agents.ppo --help
 
-A value head predicts the return before each policy token; GAE makes advantages of rewards and
-predictions; the clipped surrogate loss keeps each update near the policy that played. Document
-tokens are part of the environment: they have no advantage, no value and no loss.
+A value head predicts the return before each policy token. Generalised advantage estimation (GAE)
+computes advantages from rewards and values. The clipped surrogate loss keeps the policy near the
+one that played. Document tokens are part of the environment: they have no advantage, no value and
+no loss.
 
 Departures from the paper (arXiv 2505.04588, section 3.4) and its code:
 - The critic is a head on the policy's trunk, not a second model.
-- Advantages and values are those of policy tokens only; the public code has them of documents too.
-- The probability ratio compares with log-probabilities that the learner computes before the update;
+- Only policy tokens have advantages and values; in the public code document tokens have them too.
+- The old log-probabilities of the probability ratio are computed by the learner before the update;
   see `old_log_probs`.
-- The loss is a mean over the tokens of a minibatch, whatever the length of their episodes.
+- The loss is a mean over all tokens of a minibatch, whatever the length of their episodes.
 - An episode whose search failed is left out of the loss.
-- Learning rates and batch are those of a small model; the paper's are 1e-6, 1e-5 and 64 x 5.
-  The rates fall linearly; the paper's stay.
+- Learning rates and batch size suit a small model; the paper's are 1e-6, 1e-5 and 64 x 5.
+  The rates fall linearly; the paper's are constant.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ class PPOConfig(Config):
     folder: Path = Path("runs/ppo")
     """Folder of the run: config, metrics, checkpoints, report."""
     gamma: float = 1.0
-    """Discount of rewards for each policy token until they come."""
+    """Discount factor of rewards, for each policy token."""
     gae_lambda: float = 0.98
     """Weight of later rewards in GAE: 0 uses the next value only, 1 the rewards only."""
     clip_coef: float = 0.2
-    """Largest relative change of a token's probability that an update gains from."""
+    """Clipping range of the probability ratio: [1 - clip_coef, 1 + clip_coef]."""
     value_clip: float = 0.2
-    """Largest change of a value that an update gains from."""
+    """Clipping range of a value's change in an update: [-value_clip, value_clip]."""
     value_coef: float = 0.1
     """Weight of the value loss."""
 
@@ -62,7 +63,7 @@ class PPOConfig(Config):
 
 
 def train(config: PPOConfig) -> None:
-    """Train by PPO."""
+    """Train a policy by PPO."""
 
     def loss_function(now: PolicyOutput, batch: TrainingBatch) -> tuple[Tensor, dict[str, Tensor]]:
         mask = batch.loss_mask
@@ -86,11 +87,13 @@ def train(config: PPOConfig) -> None:
             batch = run.play(update)
             rewards = rewards_at_end(batch.rewards, batch.loss_mask)
             if batch.reference_log_probs is not None:
+                # A penalty in the rewards, not in the loss: see `kl_k1`.
                 drift = kl_k1(batch.old_log_probs, batch.reference_log_probs, batch.loss_mask)
                 rewards = rewards - config.kl_coef * drift
             advantages, returns = gae(
                 rewards, batch.values, batch.loss_mask, config.gamma, config.gae_lambda
             )
+            # Each process holds a part of the batch; the moments are those of all of it.
             moments = run.processes.moments(advantages, batch.loss_mask)
             advantages = normalize(advantages, batch.loss_mask, *moments)
             run.learn(batch.with_targets(advantages, returns), loss_function)

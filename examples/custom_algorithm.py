@@ -2,10 +2,10 @@
 
     python -m examples.custom_algorithm
 
-Each update plays, keeps the policy tokens of the episodes that did better than the median, and
-makes them likelier: "filtered behaviour cloning", or expert iteration. All that an algorithm has to
-say is how advantages follow from rewards, and which loss they enter. About two minutes on two
-cores; prints a line an update, the F1 before and after, and where the report is.
+Each update plays episodes and raises the probability of the policy tokens of those whose reward is
+at least the median: "filtered behaviour cloning", or expert iteration. An algorithm only defines
+how advantages follow from rewards, and the loss. Takes about two minutes on two cores; prints a
+line for each update, the F1 before and after, and the path of the report.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class BetterHalfConfig(Config):
     folder: Path = Path("runs/better_half")
     """Folder of the run: config, metrics, checkpoints, report."""
     updates: int = 12
-    """Updates of the run; in each, episodes are played and learned from."""
+    """Updates of the run; each plays episodes and learns from them."""
     kl_coef: float = 0.0
     """Weight of the KL divergence; with 0 there is no reference policy."""
     smallest_reward: float = 0.1
@@ -38,7 +38,7 @@ class BetterHalfConfig(Config):
 
 
 def loss_function(now: PolicyOutput, batch: TrainingBatch) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the loss of each token, and figures to log; (B, T) each, 0 off the loss mask."""
+    """Return the loss of each token, and figures to log; (B, T) each, 0 outside the loss mask."""
     loss = policy_gradient_loss(now.log_probs, batch.advantages, batch.loss_mask)
     return loss, {
         "entropy": now.entropy,
@@ -47,10 +47,11 @@ def loss_function(now: PolicyOutput, batch: TrainingBatch) -> tuple[Tensor, dict
 
 
 def train(config: BetterHalfConfig) -> None:
-    """Train, evaluate, write checkpoints and a report."""
+    """Train a policy, evaluate it, write checkpoints and a report."""
     with Run(config) as run:
         for update in run.updates():
             batch = run.play(update)
+            # The bound keeps episodes without a reward out, even if most are so.
             worth = batch.rewards >= batch.rewards.median().clamp_min(config.smallest_reward)
             run.note("imitated_share", float(worth.float().mean()))
             advantages = worth.float()[:, None] * batch.loss_mask

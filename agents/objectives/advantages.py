@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 SMALLEST_DEVIATION = 1e-5
-"""Rewards of a group that differ by less are equal."""
+"""Standard deviation up to which the rewards of a group count as equal."""
 
 
 def rewards_at_end(rewards: Tensor, loss_mask: Tensor) -> Tensor:
@@ -23,6 +23,7 @@ def rewards_at_end(rewards: Tensor, loss_mask: Tensor) -> Tensor:
     Returns:
         Rewards of the tokens, (B, T), float32.
     """
+    # Counted from the end, the last policy token is number 1.
     is_last = loss_mask & (loss_mask.flip(1).cumsum(1).flip(1) == 1)
     return is_last * rewards[:, None].float()
 
@@ -34,7 +35,7 @@ def gae(
 
     The token after a policy token is the next *policy* token: documents between them are part of
     the environment, so neither their values nor their number matter. The value after the last
-    token is 0, also where an episode was truncated: the limits are part of the task.
+    token is 0, even if the episode was truncated: the limits are part of the task.
 
     Args:
         rewards: rewards of the tokens, (B, T).
@@ -45,7 +46,7 @@ def gae(
             rewards only.
 
     Returns:
-        Advantages and returns (advantages + values), (B, T) each, 0 off the loss mask.
+        Advantages and returns (advantages + values), (B, T) each, 0 outside the loss mask.
     """
     advantages = torch.zeros_like(values)
     next_value = torch.zeros_like(values[:, 0])
@@ -54,6 +55,7 @@ def gae(
         delta = rewards[:, t] + gamma * next_value - values[:, t]
         advantage = delta + gamma * gae_lambda * next_advantage
         advantages[:, t] = advantage
+        # Other tokens leave both unchanged.
         next_value = torch.where(loss_mask[:, t], values[:, t], next_value)
         next_advantage = torch.where(loss_mask[:, t], advantage, next_advantage)
     advantages = advantages.where(loss_mask, 0.0)
@@ -83,30 +85,31 @@ def has_variance(rewards: Tensor, groups: Tensor) -> Tensor:
 
 
 def leave_one_out(rewards: Tensor, groups: Tensor) -> Tensor:
-    """Return the reward less the mean of the group's others: RLOO (Ahmadian et al. 2024).
+    """Return the reward minus the mean of the others in its group: RLOO (Ahmadian et al. 2024).
 
     Args:
         rewards: rewards of the episodes, (B,).
-        groups: number of each episode's group, (B,), int64. An episode that is alone in its group
-            has an advantage of 0.
+        groups: number of each episode's group, from 0, (B,), int64. An episode that is alone in its
+            group has an advantage of 0.
 
     Returns:
         Advantages of the episodes, (B,).
     """
+    # reward - mean of the n - 1 others = (reward - mean of all n) * n / (n - 1)
     sizes = torch.bincount(groups)[groups]
     return _centred(rewards, groups)[0] * sizes / (sizes - 1).clamp_min(1)
 
 
 def normalize(values: Tensor, loss_mask: Tensor, mean: float, variance: float) -> Tensor:
-    """Return ``values`` shifted and scaled by the moments given, 0 off the loss mask."""
+    """Return ``values`` normalised with ``mean`` and ``variance``; 0 outside the loss mask."""
     return ((values - mean) / (variance + 1e-8) ** 0.5).where(loss_mask, 0.0)
 
 
 def _centred(rewards: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
-    """Return rewards less their group's mean, and its deviation; both 0 without variance."""
+    """Return rewards minus their group's mean, and its deviation; both 0 without variance."""
     centred = rewards - _group_mean(rewards, groups)[groups]
     deviation = _group_mean(centred.square(), groups).sqrt()[groups]
-    # Rounding leaves a trace of variance where there is none.
+    # Equal rewards may show a small variance, from rounding.
     varies = deviation > SMALLEST_DEVIATION
     return centred.where(varies, 0.0), deviation.where(varies, 0.0)
 

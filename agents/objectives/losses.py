@@ -25,15 +25,16 @@ def clipped_policy_loss(
     """Return PPO's clipped surrogate loss (Schulman et al. 2017, eq. 7).
 
     Args:
-        log_probs: log-probabilities by the policy that is trained.
+        log_probs: log-probabilities by the policy being trained.
         old_log_probs: log-probabilities before the update.
         advantages: advantages of the tokens.
         loss_mask: True for tokens that contribute, bool.
-        clip_coef: the probability ratio counts within [1 - clip_coef, 1 + clip_coef].
+        clip_coef: clipping range of the probability ratio, [1 - clip_coef, 1 + clip_coef].
 
     Returns:
-        The loss, and where the clipping took effect (bool).
+        The loss, and where clipping took effect (bool).
     """
+    # Masked before `exp`, so that nothing overflows where the mask is False.
     ratio = (log_probs - old_log_probs).where(loss_mask, 0.0).exp()
     unclipped = -advantages * ratio
     clipped = -advantages * ratio.clamp(1.0 - clip_coef, 1.0 + clip_coef)
@@ -44,9 +45,10 @@ def clipped_policy_loss(
 def clipped_value_loss(
     values: Tensor, old_values: Tensor, returns: Tensor, loss_mask: Tensor, clip_coef: float = 0.2
 ) -> Tensor:
-    """Return half the squared error of the values; moving one beyond ``clip_coef`` gains nothing.
+    """Return half the squared error of the values, clipped as in implementations of PPO.
 
-    As in PPO's implementations (Huang et al. 2022, detail 9).
+    A change of a value by more than ``clip_coef`` does not lower the loss (Huang et al. 2022,
+    detail 9).
     """
     near = old_values + (values - old_values).clamp(-clip_coef, clip_coef)
     error = torch.maximum((values - returns).square(), (near - returns).square())
@@ -56,7 +58,7 @@ def clipped_value_loss(
 def kl_k1(log_probs: Tensor, reference_log_probs: Tensor, loss_mask: Tensor) -> Tensor:
     """Return log(p / q) at the sampled tokens: unbiased for KL(p || q), and often negative.
 
-    As a *loss* its gradient is wrong: its mean is 0. It belongs into the rewards.
+    Use it in the rewards, not as a *loss*: there the expectation of its gradient is 0.
     """
     return (log_probs - reference_log_probs).where(loss_mask, 0.0)
 
@@ -64,7 +66,7 @@ def kl_k1(log_probs: Tensor, reference_log_probs: Tensor, loss_mask: Tensor) -> 
 def kl_k3(log_probs: Tensor, reference_log_probs: Tensor, loss_mask: Tensor) -> Tensor:
     """Return q / p - 1 - log(q / p) at the sampled tokens: unbiased, and never negative.
 
-    Schulman 2020, "Approximating KL divergence"; GRPO's penalty.
+    See Schulman 2020, "Approximating KL divergence". It is the penalty of GRPO.
     """
     log_ratio = (reference_log_probs - log_probs).where(loss_mask, 0.0)
     return log_ratio.exp() - 1.0 - log_ratio

@@ -1,1 +1,1 @@
-"""The policy, and what plays episodes with it."""
+"""The policy, its sampler, and the player of episodes."""

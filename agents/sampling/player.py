@@ -1,4 +1,4 @@
-"""Plays many episodes at once with the bundled policy."""
+"""The player of many episodes at once with a `Policy`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from zs_env.tokens.trajectory import Trajectory
 
 
 class Player:
-    """Plays episodes with ``policy`` against ``engine``, in the thread of the caller.
+    """Player of episodes with ``policy`` against ``engine``, in the thread of the caller.
 
     Args:
-        policy: writes the turns.
-        engine: answers the searches.
-        rules: limits in tokens, as those of an `zs_env.episodes.EpisodeSource`.
-        num_slots: episodes at a time.
-        greedy: take the likeliest token instead of sampling.
+        policy: policy that writes the turns.
+        engine: search engine.
+        rules: rules with limits in tokens, such as those of an `zs_env.episodes.EpisodeSource`.
+        num_slots: largest number of episodes at a time.
+        greedy: whether to take the most likely token instead of sampling.
 
     Attributes:
-        sampler: samples the tokens.
+        sampler: sampler of the tokens.
     """
 
     def __init__(
@@ -53,4 +53,4 @@ class Player:
                 max_episodes=self._num_slots,
             )
         finally:
-            self.sampler.clear()
+            self.sampler.clear()  # the weights may change before the next call

@@ -1,4 +1,4 @@
-"""A causal language model with a value head: what is sampled from, and what is trained."""
+"""The policy: a causal language model with a value head, for sampling and training."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ ADAPTERS = "adapter_config.json"
 
 
 class PolicyOutput(NamedTuple):
-    """What the model says of each token that is marked, and 0 elsewhere; all (B, T), float32.
+    """Scores of the marked tokens, 0 for the others; all (B, T), float32.
 
     Attributes:
-        log_probs: log-probability of the token, given all before it.
-        entropy: of the distribution it was drawn from, in nats.
+        log_probs: log-probability of the token, given all tokens before it.
+        entropy: entropy of the distribution that the token is drawn from, in nats.
         values: expected return in the state before the token, or 0 without a value head.
     """
 
@@ -40,13 +40,13 @@ class Policy(nn.Module):
     """Any causal language model of transformers, with or without a value head.
 
     Args:
-        model: the language model, or a peft model around one.
-        tokenizer: its tokenizer.
-        with_values: add a value head, which starts at 0.
-        temperature: logits are divided by it, in sampling and in training.
+        model: language model, or a peft model around one.
+        tokenizer: tokenizer of the model.
+        with_values: whether to add a value head, which starts at 0.
+        temperature: divisor of the logits, in sampling and in training.
 
     Attributes:
-        encoder: turns the environment's texts into tokens, and counts them.
+        encoder: encoder of the environment's texts, which also counts their tokens.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class Policy(nn.Module):
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
-        # One sequence decodes to one text, which its types do not say.
+        # The types of transformers do not say that one sequence decodes to one text.
         self.encoder = TextEncoder(tokenizer)  # type: ignore[arg-type]
         self.temperature = temperature
         self.value_head = ValueHead(model.config.hidden_size) if with_values else None
         self._plain_head = _has_plain_head(model)
 
     def begin_prompt(self, template: str) -> str:
-        """Return ``template``, begun by the token that texts of the model begin with, if any."""
+        """Return ``template`` with the model's begin-of-text token before it, if it uses one."""
         start, start_id = self.tokenizer.bos_token, self.tokenizer.bos_token_id
         begins = start is not None and self.tokenizer.encode("")[:1] == [start_id]
         if not begins or template.startswith(start):
@@ -76,16 +76,17 @@ class Policy(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.parameters()).device
 
     def forward(self, token_ids: Tensor, mask: Tensor) -> PolicyOutput:
-        """Score the tokens that ``mask`` marks; the others cost no logits and get no gradient.
+        """Score the tokens that ``mask`` marks; no logits are computed for the others.
 
         Args:
-            token_ids: padded on the right with any id, (B, T), int64.
+            token_ids: token ids, padded on the right with any id, (B, T), int64.
             mask: True for the tokens to score, (B, T), bool. The first column is never scored.
         """
+        # The output at a position is for the next token, so the mask shifts by one.
         chosen = mask[:, 1:]
         hidden, logits = self.at(token_ids[:, :-1], chosen)
         logits = logits.float() / self.temperature
@@ -98,12 +99,15 @@ class Policy(nn.Module):
         return PolicyOutput(*(_spread(x, chosen) for x in (log_probs, entropy, values)))
 
     def at(self, token_ids: Tensor, chosen: Tensor, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Last hidden states (N, hidden size) and raw logits (N, V) at the N ``chosen`` positions.
+        """Return last hidden states and raw logits at the N positions of ``chosen``.
 
         Args:
-            token_ids: (B, T), int64.
-            chosen: (B, T), bool.
+            token_ids: token ids, (B, T), int64.
+            chosen: True for the positions to return, (B, T), bool.
             kwargs: further arguments of the model, such as its cache.
+
+        Returns:
+            Hidden states (N, hidden size), and logits (N, V).
         """
         kwargs.setdefault("use_cache", False)
         model = _unwrapped(self.model)
@@ -115,7 +119,7 @@ class Policy(nn.Module):
 
 
 class ValueHead(nn.Module):
-    """Hidden state (..., H) to expected return (...,), float32; 0 before any training."""
+    """Network from hidden states (..., H) to expected returns (...,), float32; 0 at first."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
@@ -125,16 +129,16 @@ class ValueHead(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """The values."""
+        """Return the expected returns."""
         values: Tensor = self.output(torch.tanh(self.hidden(hidden.float())))[..., 0].float()
         return values
 
 
 def load_model(path: str | Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """The causal language model of a model folder or hub name, or ``tiny``, the bundled one.
+    """Load the causal language model of a model folder or hub name, or ``tiny``, the bundled one.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no such model.
     """
     path = find_model(path)
     try:
@@ -150,18 +154,18 @@ def load_model(path: str | Path, dtype: torch.dtype = torch.float32) -> PreTrain
 
 
 def load_policy(path: str | Path, *, with_values: bool = False, temperature: float = 1.0) -> Policy:
-    """The policy in a model folder, a checkpoint, or of a hub name.
+    """Load the policy of a model folder, a checkpoint or a hub name.
 
     Raises:
-        ValueError: there is none.
-        TokenizerError: it has no tokenizer, or one without end-of-text.
+        ValueError: there is no such model.
+        TokenizerError: the model has no tokenizer, or one without end-of-text.
     """
     tokenizer = read_tokenizer(find_model(path))
     return Policy(load_model(path), tokenizer, with_values=with_values, temperature=temperature)
 
 
 def add_adapters(model: PreTrainedModel, rank: int) -> PreTrainedModel:
-    """``model`` with low-rank adapters (LoRA) of ``rank``, which alone are trained.
+    """Return ``model`` with low-rank adapters (LoRA) of ``rank``; only the adapters are trained.
 
     Raises:
         MissingDependencyError: peft is not installed.
@@ -175,7 +179,7 @@ def add_adapters(model: PreTrainedModel, rank: int) -> PreTrainedModel:
 
 
 def _load_adapters(path: str | Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The model whose adapters are in the folder, which names it; they can be trained further."""
+    """Load adapters, which can be trained further, and the base model that their folder names."""
     peft = _import_peft()
     config = peft.PeftConfig.from_pretrained(path)
     config.base_model_name_or_path = str(find_model(config.base_model_name_or_path))
@@ -193,17 +197,19 @@ def _import_peft() -> Any:
 
 
 def _unwrapped(model: Any) -> PreTrainedModel:
-    """The model inside a peft model, whose adapters stay in place."""
+    """Return the model inside a peft model; its adapters stay in place."""
     unwrapped: PreTrainedModel = model.get_base_model() if hasattr(model, "peft_config") else model
     return unwrapped
 
 
 @torch.no_grad()
 def _has_plain_head(model: PreTrainedModel) -> bool:
-    """Whether the logits are nothing but the output embedding of the last hidden states.
+    """Return whether the logits are just the output embedding of the last hidden states.
 
-    Then they can be had for some positions only. Models that scale or cap their logits differ.
+    If so, they can be computed for the chosen positions only (for the benchmark training: documents
+    need no logits). Models that scale or cap their logits differ.
     """
+    # Tried on a few tokens: configurations have no common field for it.
     model = _unwrapped(model)
     token_ids = torch.arange(PROBE_TOKENS, device=next(model.parameters()).device)[None]
     hidden = model.base_model(token_ids, use_cache=False).last_hidden_state
@@ -213,6 +219,9 @@ def _has_plain_head(model: PreTrainedModel) -> bool:
 
 
 def _spread(values: Tensor, chosen: Tensor) -> Tensor:
-    """``values`` (N,) at the N chosen places of (B, T - 1), and zeros before: (B, T)."""
+    """Return ``values`` (N,) put at the N chosen places of (B, T - 1), as (B, T).
+
+    All other places, and the first column, are 0.
+    """
     placed = values.new_zeros(chosen.shape).masked_scatter(chosen, values)
     return torch.nn.functional.pad(placed, (1, 0))

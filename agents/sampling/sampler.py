@@ -1,7 +1,7 @@
-"""Batched sampling for episodes that come and go: one key-value cache, a slot for each episode.
+"""Batched sampling for episodes that begin and end at any time: one cache, a slot for each episode.
 
-Whatever episodes are ready are sampled together; one that waits for documents holds up no other.
-What an episode draws follows from its own key, not from what is sampled with it.
+All episodes that are ready are sampled together; an episode that waits for documents delays no
+other. The random draws of an episode follow from its own key, and do not depend on the batch.
 """
 
 from __future__ import annotations
@@ -20,30 +20,34 @@ from zs_env.tokens.encoder import TextEncoder
 from zs_env.tokens.token_episode import SampleRequest
 
 PREFILL_TOKENS = 16384
-"""Tokens of context, padding included, that are read in one call of the model."""
+"""Largest number of context tokens, padding included, that one call of the model reads."""
 
 PATIENCE = 8
-"""New context is read when one episode waits for each so many that are being sampled."""
+"""Largest ratio of episodes being sampled to waiting ones at which new context is read.
+
+Reading delays the episodes being sampled, so waiting ones are gathered into one call.
+"""
 
 
 class Sampler:
-    """Samples from ``policy`` for up to ``num_slots`` episodes at a time.
+    """Sampler from ``policy`` for up to ``num_slots`` episodes at a time.
 
-    A `zs_env.tokens.play.Sample`: a call returns as soon as a turn is over, and goes on with the
-    others when it is made again. A turn is over where `TextEncoder.turn_is_over` says so. The slot
-    of an episode is its place in the batch, where its context stays in the cache from turn to turn;
-    another episode at that place begins anew.
+    It is a `zs_env.tokens.play.Sample`: a call returns as soon as a turn has ended, and the next
+    call goes on with the others. `TextEncoder.turn_is_over` decides where a turn ends. The slot of
+    an episode is its place in the batch. Its context stays in the cache from turn to turn; another
+    episode at the same place starts with an empty slot.
 
     Args:
-        policy: what to sample from. `clear` must be called before its weights change.
-        num_slots: most episodes at a time.
-        max_length: most tokens of an episode.
-        greedy: take the likeliest token; log-probabilities are those of sampling all the same.
+        policy: policy to sample from. Call `clear` before its weights change.
+        num_slots: largest number of episodes at a time.
+        max_length: largest number of tokens of an episode.
+        greedy: whether to take the most likely token; log-probabilities are the same as in
+            sampling.
 
     Attributes:
-        encoder: of the policy's tokenizer.
-        seconds: time spent in the model and in drawing tokens.
-        num_sampled: tokens sampled.
+        encoder: encoder with the policy's tokenizer.
+        seconds: time spent in the model and in drawing tokens, in seconds.
+        num_sampled: number of tokens sampled.
     """
 
     def __init__(
@@ -51,7 +55,6 @@ class Sampler:
     ) -> None:
         self.policy = policy
         self.greedy = greedy
-        # One sequence decodes to one text, which its types do not say.
         self.encoder = policy.encoder
         self.seconds = 0.0
         self.num_sampled = 0
@@ -64,7 +67,13 @@ class Sampler:
     def __call__(
         self, requests: Sequence[SampleRequest]
     ) -> list[tuple[list[int], list[float]] | None]:
-        """Sample until a turn is over; None for the turns that are not.
+        """Sample until at least one turn has ended.
+
+        Args:
+            requests: turns to sample; a turn that has not ended comes as the same object again.
+
+        Returns:
+            Token ids and log-probabilities of each turn that has ended, None for the others.
 
         Raises:
             RolloutError: a place is not in [0, ``num_slots``), or a context did not grow.
@@ -83,7 +92,7 @@ class Sampler:
         self._sampling.clear()
 
     def _find(self, request: SampleRequest) -> _Slot:
-        """The slot of the episode, whose turn has begun."""
+        """Return the slot of the episode, and begin the turn if it is a new one."""
         place = request.place
         if not 0 <= place < self._num_slots:
             raise RolloutError(
@@ -93,13 +102,14 @@ class Sampler:
         slot = self._slots.get(place)
         if slot is None or slot.episode != request.episode:
             slot = self._slots[place] = _Slot(request)
+        # A turn still being sampled is asked for with the same object.
         if slot.request is not request:
             slot.begin(request)
             self._waiting.append(slot)
         return slot
 
     def _step(self) -> None:
-        """Read new context, or sample a token for all whose context is read."""
+        """Read the context of waiting slots, or sample a token for all slots that have read it."""
         if self._waiting and PATIENCE * len(self._waiting) >= len(self._sampling):
             slots = self._next_to_read()
             self._sampling += slots
@@ -109,10 +119,11 @@ class Sampler:
         self._sampling = [slot for slot in self._sampling if not slot.finished]
 
     def _next_to_read(self) -> list[_Slot]:
-        """Waiting slots with little to read first, as many as one call of the model takes."""
+        """Return the waiting slots for one call of the model, those with least to read first."""
         self._waiting.sort(key=lambda slot: len(slot.unread))
         count = 0
         for slot in self._waiting:
+            # Sorted, so this slot is the longest, to which the others are padded.
             if count and len(slot.unread) * (count + 1) > PREFILL_TOKENS:
                 break
             count += 1
@@ -121,7 +132,7 @@ class Sampler:
 
     @torch.inference_mode()
     def _advance(self, slots: Sequence[_Slot]) -> None:
-        """Feed what has not yet been read of each slot, and sample a token for it."""
+        """Feed the unread tokens of each slot to the model, and sample a token for each slot."""
         counts = torch.tensor([len(slot.unread) for slot in slots])
         token_ids = torch.zeros(len(slots), int(counts.max()), dtype=torch.long)
         for number, slot in enumerate(slots):
@@ -134,15 +145,26 @@ class Sampler:
         self.num_sampled += len(slots)
 
     def _forward(self, token_ids: Tensor, places: Tensor, starts: Tensor, counts: Tensor) -> Tensor:
-        """Logits after the last token of each slot, (B, V), float32."""
+        """Return the logits after the last token of each slot.
+
+        Args:
+            token_ids: unread tokens, padded on the right, (B, T), int64.
+            places: numbers of the slots, (B,).
+            starts: numbers of tokens in the cache, (B,).
+            counts: numbers of unread tokens, (B,).
+
+        Returns:
+            Logits divided by the temperature, (B, V), float32.
+        """
         device = self.policy.device
         width = token_ids.shape[1]
         offsets = torch.arange(width)
-        positions = starts[:, None] + offsets
+        positions = starts[:, None] + offsets  # (B, T)
         length = int((starts + counts).max())
-        real = offsets < counts[:, None]
+        real = offsets < counts[:, None]  # False for padding, (B, T)
         self._cache.select(places, positions.where(real, self._cache.spare), length, device)
         visible = torch.arange(length) <= positions[:, :, None]  # (B, T, length)
+        # Slots differ in length, so attention needs an explicit additive mask.
         dtype = next(self.policy.model.parameters()).dtype
         bias = torch.zeros(visible.shape, dtype=dtype).masked_fill_(
             ~visible, torch.finfo(dtype).min
@@ -163,25 +185,26 @@ class Sampler:
         if self.greedy:
             tokens = log_probs.argmax(-1, keepdim=True)
         else:
-            # By inversion, with a number of the episode's own: batching does not change the draw.
+            # Inverse transform sampling with a random number of the episode's own: what else is in
+            # the batch does not change the draw.
             draws = torch.tensor([[slot.uniform()] for slot in slots], dtype=torch.float64)
             cumulative = log_probs.double().exp().cumsum(-1)
             target = draws.to(cumulative.device) * cumulative[:, -1:]
             tokens = torch.searchsorted(cumulative, target, right=True)
-            tokens.clamp_(max=logits.shape[-1] - 1)
+            tokens.clamp_(max=logits.shape[-1] - 1)  # rounding may exceed the last sum
         return tokens[:, 0].tolist(), log_probs.gather(-1, tokens)[:, 0].tolist()
 
 
 class _Slot:
-    """What is known of the episode in a slot, and the turn that is being sampled.
+    """State of the episode in a slot, and of the turn that is being sampled.
 
     Attributes:
         place: number of the slot.
         episode: number of the episode.
-        request: the turn that was asked for last.
-        num_cached: tokens whose keys and values are in the cache.
+        request: the latest request, for the turn being sampled.
+        num_cached: number of tokens whose keys and values are in the cache.
         unread: tokens that must be read before the next is sampled.
-        finished: whether the turn is over, and not yet taken.
+        finished: whether the turn has ended, and has not been taken yet.
     """
 
     def __init__(self, request: SampleRequest) -> None:
@@ -197,33 +220,41 @@ class _Slot:
         self._log_probs: list[float] = []
 
     def begin(self, request: SampleRequest) -> None:
-        """Begin a turn: what was read before is not read again."""
+        """Begin a turn; context that is in the cache is not read again.
+
+        Raises:
+            RolloutError: the context has nothing new.
+        """
         ids = list(request.token_ids)
+        # The cache fits only if the context continues the one that was read.
         if ids[: self.num_cached] != self._ids[: self.num_cached]:
             self.num_cached = 0
         self.request = request
         self.unread = ids[self.num_cached :]
         if not self.unread:
-            raise RolloutError("a context must grow from call to call, and this one did not.")
+            raise RolloutError(
+                f"a context must grow from turn to turn, and this one still has {len(ids)} tokens: "
+                "add the last turn and what the environment wrote after it."
+            )
         self._ids = ids
         self._turn, self._log_probs = [], []
 
     def uniform(self) -> float:
-        """The next random number of the episode, in [0, 1)."""
+        """Return the next random number of the episode, in [0, 1)."""
         return float(self._random.random())
 
     def append(self, token: int, log_prob: float, encoder: TextEncoder) -> None:
-        """Take a token that was sampled after all that was unread."""
-        assert self.request is not None
+        """Add a token that was sampled after the unread tokens; they are in the cache now."""
+        assert self.request is not None  # set by `begin`
         self.num_cached += len(self.unread)
         self.unread = [token]
         self._ids.append(token)
         self._turn.append(token)
         self._log_probs.append(log_prob)
-        known = len(self._turn) - 1
+        known = len(self._turn) - 1  # the turn had not ended before this token
         self.finished = encoder.turn_is_over(self._turn, self.request.max_tokens, known)
 
     def take(self) -> tuple[list[int], list[float]]:
-        """Give away the turn that is over."""
+        """Return the token ids and log-probabilities of the turn that has ended."""
         self.finished = False
         return self._turn, self._log_probs

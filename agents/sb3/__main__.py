@@ -1,14 +1,14 @@
-r"""Trains MaskablePPO on the 1-hop questions of the tiny world, token by token.
+r"""Train MaskablePPO on the 1-hop questions of the tiny world, token by token.
 
     python -m agents.sb3
     python -m agents.sb3 --cloning-steps 600 --steps 100000 --noise-end 0.2
 
-PPO starts from scratch, and is rewarded at the end of an episode, by the F1 of its answer. The
-first weights prefer to copy and to be brief. With ``--cloning-steps`` it starts from a clone of the
-scripted solver, which is evaluated by itself. Prints the F1 on questions about facts that training
-never sees beside what the best policy earns that never searches. Leaves a folder with ``report.md``
-and its curves, ``progress.csv``, TensorBoard's files and the model; Ctrl-C ends it early and keeps
-what was learned. Takes about two minutes on two cores.
+PPO starts from scratch; the reward, the F1 of the answer, comes at the end of an episode. The
+initial weights favour copying and short turns. With ``--cloning-steps``, training starts from a
+clone of the scripted solver, which is evaluated too. Prints the F1 on questions about facts that
+training never sees, and that of the best policy that never searches. Writes a folder with
+``report.md`` and its curves, ``progress.csv``, TensorBoard files and the model. Ctrl-C ends
+training early and keeps what was learned. Takes about two minutes on two cores.
 """
 
 from __future__ import annotations
@@ -42,13 +42,16 @@ TASK: dict[str, Any] = {
     "max_turns": 2,
     "answer_last": True,
 }
-"""A search and an answer. If the last turn may search, for nothing, PPO learns not to search."""
+"""Arguments of the environments: one search, then the answer.
+
+If the last turn could hold a search, which is never sent, PPO would learn not to search.
+"""
 
 MAX_SEED = 2**32 - 1
 """Largest seed of Stable-Baselines3."""
 
 SHORT = {"</think>": 7.0, "</search>": 3.5, "</answer>": 5.0}
-"""How much closing tags are preferred at first, in logits: what is written begins short."""
+"""Initial biases of the closing tags, in logits, which keep turns short at first."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,11 @@ class Options:
     ent_coef: float = 0.02
     """Weight of the policy's entropy."""
     noise_end: float = 0.0
-    """Share of noisy searches at the end of training."""
+    """Noise probability at the end of training."""
     width: int = 32
     """Width of the network."""
     seed: int = 0
-    """Seed of questions, weights and draws."""
+    """Seed of questions, weights and sampling."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -88,7 +91,7 @@ class Options:
 
 
 def make_model(options: Options, env: TokenVecEnv) -> MaskablePPO:
-    """PPO with a policy that is yet to learn, and begins by copying and with short turns."""
+    """Make PPO with an untrained policy, which copies and writes short turns at first."""
     token_id = env.envs.setup.tokenizer.token_id
     model = MaskablePPO(
         TokenPolicy,
@@ -110,7 +113,7 @@ def make_model(options: Options, env: TokenVecEnv) -> MaskablePPO:
 
 
 def clone_solver(options: Options, model: MaskablePPO, env: TokenVecEnv) -> None:
-    """Let the model imitate the scripted solver on train questions."""
+    """Train the model to imitate the scripted solver on train questions."""
     shown = demonstrate(env, options.cloning_steps)
     losses = clone(
         model.policy,
@@ -135,6 +138,7 @@ def _train(options: Options) -> Evaluation:
     env = TokenVecEnv(options.num_envs, noise_end=options.noise_end, **TASK)
     env.seed(options.seed)
     test = make_test_env(**TASK)
+    # What guessing without documents earns: a policy below it has not learned to search.
     blind_f1, fitted = mean_score(blind_scores(load_world(0, "tiny"), "test").values())
     print(f"never searching earns at most {blind_f1:.3f} ({fitted:.3f} if fitted to the answers)")
     model = make_model(options, env)

@@ -11,7 +11,7 @@ from agents.sb3.vec_env import TokenVecEnv
 
 
 class ProgressCallback(BaseCallback):
-    """Tells the environments how far training is, so that documents get noisier."""
+    """Callback that tells the environments the progress of training, for the curriculum."""
 
     def _on_rollout_start(self) -> None:
         self.training_env.env_method("set_progress", min(self._share(), 1.0))
@@ -24,16 +24,16 @@ class ProgressCallback(BaseCallback):
 
 
 class EvaluationCallback(BaseCallback):
-    """Plays the test questions before training, now and then, and after it.
+    """Callback that plays the test questions before training, at intervals, and after it.
 
     The figures go into the model's logger, as ``eval/f1`` and ``eval/searches``.
 
     Args:
-        test: of `agents.sb3.evaluation.make_test_env`.
+        test: environments from `agents.sb3.evaluation.make_test_env`.
         every: tokens between evaluations.
 
     Attributes:
-        newest: the last evaluation; there is one as soon as training begins.
+        newest: last evaluation; it exists as soon as training begins.
     """
 
     newest: Evaluation
@@ -59,7 +59,7 @@ class EvaluationCallback(BaseCallback):
         self.evaluate()
 
     def evaluate(self) -> None:
-        """Play the test questions, record and print."""
+        """Play the test questions; log and print the figures."""
         f1, searches = self.newest = evaluate(self.model, self._test)
         self.logger.record("eval/f1", f1)
         self.logger.record("eval/searches", searches)

@@ -1,4 +1,4 @@
-"""Behaviour cloning from the scripted solver, as a start for algorithms of Stable-Baselines3."""
+"""Behaviour cloning of the scripted solver, to start algorithms of Stable-Baselines3 from."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from zs_env.world.solver import HopByHopSolver
 
 
 class Demonstrations(NamedTuple):
-    """What an expert saw and wrote. S is the number of tokens it wrote, V that of the vocabulary.
+    """Observations and actions of an expert: S tokens from a vocabulary of V.
 
     Attributes:
-        observations: arrays with a first axis of S.
-        actions: shape (S,), int64.
-        masks: what it might have written, shape (S, V), bool.
-        reward: mean of its episodes.
+        observations: arrays of the observations, with a first axis of S.
+        actions: tokens written, shape (S,), int64.
+        masks: tokens that were allowed, shape (S, V), bool.
+        reward: mean reward of the finished episodes.
     """
 
     observations: dict[str, NDArray[Any]]
@@ -35,10 +35,10 @@ class Demonstrations(NamedTuple):
 
 
 def demonstrate(env: TokenVecEnv, num_steps: int) -> Demonstrations:
-    """Let the scripted solver play ``num_steps`` steps of ``env``, without its thoughts.
+    """Record ``num_steps`` steps of ``env`` by the scripted solver, without its thoughts.
 
     Raises:
-        ValueError: a turn of the solver does not fit, or no episode ends in so few steps.
+        ValueError: a turn of the solver is too long, or no episode ends in so few steps.
     """
     settings = env.envs.setup.settings
     world = load_world(settings.world_seed, settings.world_size)
@@ -50,18 +50,18 @@ def demonstrate(env: TokenVecEnv, num_steps: int) -> Demonstrations:
     rewards: list[float] = []
     for _ in range(num_steps):
         for i, episode in enumerate(env.envs.episodes):
-            if not written[i]:
+            if not written[i]:  # the turn has ended; the next is stored last token first
                 written[i] = [*reversed(encode(without_thought(solver(episode.transcript))))]
         actions = np.array([tokens.pop() for tokens in written])
         steps.append((observation, actions, get_action_masks(env)))
-        observation, _, over, infos = env.step(actions)
+        observation, _, ended, infos = env.step(actions)
         for unwritten, info in zip(written, infos, strict=True):
-            if unwritten and "turn" in info:
+            if unwritten and "turn" in info:  # an info with a turn says that the turn has ended
                 raise ValueError(
-                    f"`max_turn_tokens` is too small to demonstrate in: a turn of the solver needs "
-                    f"{len(unwritten)} tokens more."
+                    f"`max_turn_tokens` is too small for the scripted solver: its turn needs "
+                    f"{len(unwritten)} more tokens."
                 )
-        rewards += [infos[i]["episode"]["r"] for i in np.flatnonzero(over)]
+        rewards += [infos[i]["episode"]["r"] for i in np.flatnonzero(ended)]
     if not rewards:
         raise ValueError(f"no episode ended in {num_steps} steps: demonstrate more.")
     observations, taken, masks = zip(*steps, strict=True)
@@ -74,7 +74,7 @@ def demonstrate(env: TokenVecEnv, num_steps: int) -> Demonstrations:
 
 
 def without_thought(turn: str) -> str:
-    """``turn`` with an empty thought: what has to be written to act."""
+    """Return the action of ``turn`` after an empty thought, which the template requires."""
     action = parse_action(turn)
     if isinstance(action, Search):
         return tagged(THINK, "") + tagged(SEARCH, action.query)
@@ -90,14 +90,14 @@ def clone(
     batch_size: int = 512,
     learning_rate: float = 1e-3,
 ) -> list[float]:
-    """Raise the probability of what was demonstrated.
+    """Train ``policy`` to raise the probability of the demonstrated tokens.
 
     Args:
-        policy: changed in place.
-        demonstrations: of the expert.
-        epochs: passes over all of them.
-        batch_size: tokens of a step.
-        learning_rate: of AdamW.
+        policy: policy, changed in place.
+        demonstrations: demonstrations of the expert.
+        epochs: passes over the demonstrations.
+        batch_size: tokens of a gradient step, approximately.
+        learning_rate: learning rate of AdamW.
 
     Returns:
         The mean loss of each epoch, in nats a token.

@@ -13,21 +13,21 @@ from torch import Tensor, nn
 from zs_env.tokens.batch import TokenRole
 
 NEIGHBOURS = 4
-"""A position is read together with the tokens before it, this many in all."""
+"""Number of tokens that a position stands for: its own and those just before it."""
 
 
 class TokenFeatures(BaseFeaturesExtractor):
-    """What the last token needs to know of the tokens before it.
+    """Features of the last token, given the tokens before it.
 
-    A causal transformer of which only the last position is computed: each position is its token
-    and the three before it; the last one attends to all, twice. Which tokens it looks at in the
-    end, and which tokens have followed the last one before, are features too, V of each: what is
-    copied, and how a copy goes on.
+    A causal transformer of which only the last position is computed. A position stands for its
+    token and the three before it; the last position attends to all, twice. Further features, V of
+    each, are the weights of the second attention by token, which say what to copy, and the tokens
+    that followed earlier occurrences of the last token, which say how a copy goes on.
 
     Args:
-        observation_space: of the token environment.
-        width: of the vectors.
-        num_heads: of each look.
+        observation_space: observation space of the token environment.
+        width: size of the vectors.
+        num_heads: number of heads of each attention.
 
     Raises:
         ValueError: ``width`` is not a multiple of ``num_heads``.
@@ -45,7 +45,8 @@ class TokenFeatures(BaseFeaturesExtractor):
         self.second = Look(2 * width, width, num_heads)
 
     def forward(self, observations: dict[str, Tensor]) -> Tensor:
-        """Features of the last token, shape (B, 3 * width + 2 * V)."""
+        """Return the features of the last token, shape (B, 3 * width + 2 * V)."""
+        # Cut to the longest episode: the space pads to the context length.
         longest = int(observations["length"].max())
         tokens = observations["tokens"][:, :longest].long()  # (B, T)
         roles = observations["roles"][:, :longest].long()  # (B, T)
@@ -74,18 +75,18 @@ class TokenFeatures(BaseFeaturesExtractor):
         )
 
     def _by_token(self, tokens: Tensor, weights: Tensor) -> Tensor:
-        """``weights`` (B, T) of ``tokens`` (B, T), summed by token, (B, V)."""
+        """Return ``weights`` (B, T) of ``tokens`` (B, T), summed by token, (B, V)."""
         sums = torch.zeros(len(tokens), self.vocabulary_size, device=tokens.device)
         return sums.scatter_add(1, tokens, weights)
 
 
 class Look(nn.Module):
-    """One position attends to all.
+    """Attention of one position to all.
 
     Args:
-        query_width: of what asks.
-        width: of the positions, and of what is found.
-        num_heads: heads.
+        query_width: size of the position that attends.
+        width: size of the positions, and of the result.
+        num_heads: number of heads.
     """
 
     def __init__(self, query_width: int, width: int, num_heads: int) -> None:
@@ -96,7 +97,13 @@ class Look(nn.Module):
         self.value = nn.Linear(width, width)
 
     def forward(self, here: Tensor, positions: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """What is found, shape (B, D), and the mean weights over heads, shape (B, T)."""
+        """Return the result of the attention, (B, D), and its mean weights over heads, (B, T).
+
+        Args:
+            here: position that attends, (B, query_width).
+            positions: positions to attend to, (B, T, D).
+            seen: False for padding, (B, T), bool.
+        """
         size = positions.shape[-1] // self.num_heads
         query = self.query(here).unflatten(-1, (self.num_heads, size))  # (B, H, S)
         keys = self.key(positions).unflatten(-1, (self.num_heads, size))  # (B, T, H, S)
@@ -108,19 +115,19 @@ class Look(nn.Module):
 
 
 class TokenPolicy(MaskableMultiInputActorCriticPolicy):
-    """An actor and a critic on `TokenFeatures`; at first it mostly copies what it sees.
+    """Actor and critic on `TokenFeatures`; at first it mostly copies what it has read.
 
     Args:
-        args: as for SB3's policies.
-        copy_scale: how much the tokens it looks at are preferred at first, in logits.
-        follow_scale: how much the tokens are preferred at first that followed the last one before.
-        first_bias: how much tokens are preferred at first, in logits, such as closing tags: turns
-            begin short.
-        kwargs: as for SB3's policies. What it copies goes straight to the logits, so the features
-            extractor is `TokenFeatures` or one derived from it, and ``net_arch["pi"]`` is empty.
+        args: arguments of SB3's policies.
+        copy_scale: initial weight of the tokens attended to, in logits.
+        follow_scale: initial weight of the tokens that followed the last token before, in logits.
+        first_bias: initial bias of tokens, in logits, such as closing tags for short turns.
+        kwargs: keyword arguments of SB3's policies. The features of copying go straight to the
+            logits, so ``features_extractor_class`` must be `TokenFeatures` or derived from it, and
+            ``net_arch["pi"]`` must be empty.
 
     Raises:
-        ValueError: they are not.
+        ValueError: ``net_arch`` or ``features_extractor_class`` is another.
     """
 
     def __init__(
@@ -153,7 +160,8 @@ class TokenPolicy(MaskableMultiInputActorCriticPolicy):
         action_net: Any = self.action_net
         with torch.no_grad():
             for look in (features.first, features.second):
-                look.query.weight.mul_(0.1)  # at first it looks everywhere
+                look.query.weight.mul_(0.1)  # nearly equal attention to all positions at first
+            # The last 2 V features are by token, so each goes to the logit of its token.
             weight, bias = action_net.weight, action_net.bias
             weight.mul_(0.1)
             size = len(bias)

@@ -1,4 +1,4 @@
-"""The page of a run of Stable-Baselines3: its evaluations and curves."""
+"""Report of a run of Stable-Baselines3: its evaluations and curves."""
 
 from __future__ import annotations
 

@@ -16,25 +16,26 @@ Indices = None | int | Iterable[int]
 Observations = dict[str, NDArray[Any]]
 
 BY_ENVIRONMENT = {"episode": "episodes", "progress": "progress"}
-"""What an environment has of its own, and what all of it is called in the vector environment."""
+"""Attributes of each environment, and their names in the vector environment, which lists them."""
 
 
 class TokenVecEnv(VecEnv):
     """``num_envs`` token environments, stepped natively, for the algorithms of SB3.
 
-    A step that ends an episode begins the next; what ended is in ``terminal_observation``. Each
-    finished episode leaves its reward and length in ``info["episode"]``, as SB3's monitors do. The
-    other infos are those of the single environment, but for ``action_mask``: the masks of all come
-    from one call, ``env_method("action_masks")``. What else is called or set, is so for all.
+    A step that ends an episode begins the next; the last observation is in
+    ``terminal_observation``. The info of a finished episode holds reward and length in
+    ``info["episode"]``, as SB3's monitors do. The other infos are those of the single environment,
+    without ``action_mask``: ``env_method("action_masks")`` returns the masks of all environments.
+    Other methods are called, and attributes set, for all environments together.
 
-    Where ``TimeLimit.truncated`` is True, SB3 adds the value of the last state to the reward. An
-    episode whose turns are spent has earned 0.0 for good: if it were valued, never answering would
-    pay. So it is False unless ``bootstraps``; that an episode was cut off is in ``truncated``.
+    Where ``TimeLimit.truncated`` is True, SB3 adds the value of the last state to the reward. The
+    reward of an episode whose turns are spent is 0.0 and final: with a value added, never answering
+    would pay. So it is False unless ``bootstraps``; ``truncated`` tells of truncation.
 
     Args:
         num_envs: number of environments.
-        bootstraps: whether SB3 is to value the last state of an episode that was cut off.
-        arguments: of `zs_env.envs.token_env.ZeroSearchTokenEnv`.
+        bootstraps: whether SB3 adds the value of the last state of a truncated episode.
+        arguments: arguments of `zs_env.envs.token_env.ZeroSearchTokenEnv`.
     """
 
     def __init__(self, num_envs: int, *, bootstraps: bool = False, **arguments: Any) -> None:
@@ -48,11 +49,11 @@ class TokenVecEnv(VecEnv):
         self._masks = self.envs.action_masks()
 
     def reset(self) -> Observations:
-        """Begin an episode everywhere, by what `seed` and `set_options` were given."""
+        """Begin an episode in each environment, with the seeds and options set before."""
         seeds = None if self._seeds[0] is None else list(self._seeds)
         observations, infos = self.envs.reset(seed=seeds, options=_joined(self._options))
         self.reset_infos = [_one(infos, i) for i in range(self.num_envs)]
-        self._masks = infos["action_mask"].view(np.bool_)
+        self._masks = infos["action_mask"].view(np.bool_)  # int8 of 0 and 1, not copied
         self._lengths[:] = 0
         self._reset_seeds()
         self._reset_options()
@@ -65,11 +66,12 @@ class TokenVecEnv(VecEnv):
     def step_wait(
         self,
     ) -> tuple[Observations, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
-        """Take the step."""
+        """Step all environments with the actions of `step_async`."""
         observations, rewards, terminated, truncated, infos = self.envs.step(self._actions)
         ended = terminated | truncated
         self._masks = infos["action_mask"].view(np.bool_)
         self._lengths += 1
+        # For the benchmark env_overhead: only the few environments with an info are visited.
         listed: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for i in np.flatnonzero(infos.get("_turn", [])).tolist():
             listed[i] = _one(infos, i)
@@ -90,7 +92,7 @@ class TokenVecEnv(VecEnv):
         self.envs.close()
 
     def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
-        """What each of ``indices`` has by this name, or what all of them share."""
+        """Return an attribute for each of ``indices``; most are shared by all environments."""
         if attr_name in BY_ENVIRONMENT:
             values = getattr(self.envs, BY_ENVIRONMENT[attr_name])
             return [values[i] for i in self._get_indices(indices)]
@@ -100,17 +102,22 @@ class TokenVecEnv(VecEnv):
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
-        """Set an attribute, which all environments share; ValueError if not all are meant."""
+        """Set an attribute of all environments.
+
+        Raises:
+            ValueError: ``indices`` leaves an environment out.
+        """
         self._check_all(f"{attr_name!r} is set", indices)
         setattr(self.envs, attr_name, value)
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """``action_masks`` of each of ``indices``; or call any other method, once for all.
+        """Return ``action_masks`` of each of ``indices``, or call another method once for all.
 
         Raises:
-            ValueError: ``reset`` or ``step``, or another method, and not all are meant.
+            ValueError: the method is ``reset`` or ``step``, or ``indices`` leaves an environment
+                out.
         """
         if method_name == "action_masks":
             return [self._masks[i] for i in self._get_indices(indices)]
@@ -127,17 +134,17 @@ class TokenVecEnv(VecEnv):
     def env_is_wrapped(
         self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: Indices = None
     ) -> list[bool]:
-        """No environment is wrapped; episodes are monitored all the same."""
+        """Return True for SB3's Monitor, whose entries infos have; no environment is wrapped."""
         from stable_baselines3.common.monitor import Monitor
 
         return [wrapper_class is Monitor for _ in self._get_indices(indices)]
 
 
 def _joined(options: list[dict[str, Any]]) -> dict[str, Any]:
-    """Options of single environments as those of the vector environment: a list for each name.
+    """Return options of single environments as those of the vector environment, lists by name.
 
     Raises:
-        ValueError: they differ in ``progress``, which all share.
+        ValueError: they differ in ``progress``, which all environments share.
     """
     joined: dict[str, Any] = {
         name: [one.get(name) for one in options] for name in {n for one in options for n in one}
@@ -151,7 +158,7 @@ def _joined(options: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _one(infos: dict[str, Any], i: int) -> dict[str, Any]:
-    """The info of environment i."""
+    """Return the info of environment i."""
     return {
         key: value[i]
         for key, value in infos.items()

@@ -1,9 +1,9 @@
-"""The small base policy: a million parameters that know the embedded world's words."""
+"""The small base policy: a million parameters, trained on the words of the embedded world."""
 
 from pathlib import Path
 
 NAME = "tiny"
-"""Name of the base policy, which stands for its folder wherever a model is asked for."""
+"""Name of the base policy, which can be given wherever a model is expected."""
 
 MODEL = Path(__file__).parent / "model"
 """Folder of the base policy, in the format of transformers."""

@@ -1,10 +1,10 @@
-"""Episodes to imitate: a crowd that mostly fails, in worlds that nothing else uses.
+"""Episodes to imitate: those of a crowd that mostly fails, in worlds that nothing else uses.
 
-The base policy learns words, tags and copying from them, and how often people do what. Sooner or
-later somebody answers from nothing, stops too early, asks for the wrong thing or writes no action.
-Who does what is drawn anew each turn, so no stretch of text gives a diligent author away. Before
-some turns the crowd is told what to search for. From those the policy learns to read and to ask;
-that a fact is lacking, and so whether to ask, it does not learn there.
+The base policy learns words, tags and copying from them, and how frequent each behaviour is. The
+crowd is a set of scripted behaviours: guessing, stopping too early, searching for the wrong thing,
+writing no action, and searching well. A behaviour is drawn anew each turn, so earlier turns do not
+predict a good one. Before some turns the crowd is told to search. From these turns the policy
+learns to read and to query, but not to decide that a fact is lacking.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from zs_env.world import World, load_world
 from zs_env.world.solver import FOUND, NOT_UNDERSTOOD, HopByHopSolver, Lookup
 from zs_env.world.text import corpus, statements
 
-# How often, in percent, somebody does what: in the first turn, later where a fact is missing, and
-# where the answer is known.
+# Shares of the behaviours, in percent: in the first turn, in later turns that lack a fact, and in
+# turns that know the answer.
 FIRST = {"guess": 56, "search": 34, "ask anything": 5, "stray": 5}
 MISSING = {"search": 62, "stop": 20, "guess": 5, "ask anything": 8, "stray": 5}
 KNOWN = {"stop": 82, "guess": 5, "ask anything": 8, "stray": 5}
@@ -36,24 +36,24 @@ NOT_READ = "Nothing new."
 LACKING = "I lack a fact."
 
 TOLD_SHARE = 0.5
-"""Share of turns that lack a fact in which somebody is told to search for it."""
+"""Share of turns lacking a fact in which the crowd is told to search for it."""
 
 MAX_NOISE = 0.5
 OTHER_WORDS_SHARE = 0.15
-"""Share of searches that do not take over the question's words."""
+"""Share of searches that are worded otherwise than the question."""
 PAGES_SHARE = 0.45
-"""Share of episodes with passages of an encyclopaedia for documents: longer, and with titles."""
+"""Share of episodes whose documents are passages of the corpus: longer, and with titles."""
 
 
 class Demonstration(NamedTuple):
-    """A finished episode, and the turns, from 0, in which somebody was told to search."""
+    """A finished episode, and the turns, from 0, in which the crowd was told to search."""
 
     episode: Episode
     told: frozenset[int]
 
 
 def demonstrations(world_seed: int, first: int, count: int) -> Iterator[Demonstration]:
-    """Episodes ``first`` and following about a small world, most of them about hard questions."""
+    """Yield ``count`` episodes about a small world from number ``first`` on, most of them hard."""
     world = load_world(world_seed)
     crowd = _Crowd(world)
     for number in range(first, first + count):
@@ -67,14 +67,14 @@ def demonstrations(world_seed: int, first: int, count: int) -> Iterator[Demonstr
 
 
 def harder_question(world: World, draw: Stream) -> Question:
-    """The one of two train questions that takes more hops."""
+    """Return the one of two random train questions that takes more hops."""
     questions = world.questions("train")
     pair = [questions[draw.integer(len(questions))] for _ in range(2)]
     return max(pair, key=lambda question: int(question.metadata["hops"]))
 
 
 def namesake(world: World, entity: int, draw: Stream) -> int:
-    """Another entity of the same type, with a word of the same name if there is one."""
+    """Return another entity of the same type, which shares a word of its name if one does."""
     span = world.spans[world.types[entity]]
     words = world.names[entity].lower().split()
     similar = [e for word in words for e in world.by_word[word] if e in span and e != entity]
@@ -84,13 +84,13 @@ def namesake(world: World, entity: int, draw: Stream) -> int:
 
 
 def finding(world: World, lookup: Lookup, entity: int) -> str:
-    """A thought: what ``lookup`` asked for is ``entity``."""
+    """Return a thought which says that ``entity`` is what ``lookup`` asked for."""
     what = lookup.phrase(world)
     return READ.format(what=what[0].upper() + what[1:], name=world.names[entity])
 
 
 class _Crowd:
-    """Plays episodes about ``world``."""
+    """Scripted author of episodes about ``world``, whose behaviour changes from turn to turn."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -101,7 +101,7 @@ class _Crowd:
             self.pages[passage.title].append(Document(passage.text, passage.title))
 
     def play(self, episode: Episode, draw: Stream) -> frozenset[int]:
-        """Play ``episode`` to its end; the turns in which somebody was told to search."""
+        """Play ``episode`` to its end; return the turns in which the crowd was told to search."""
         told = set()
         reads_pages = draw.integer(100) < 100 * PAGES_SHARE
         asked = None
@@ -114,8 +114,8 @@ class _Crowd:
                 shares = MISSING if episode.turn else FIRST
             else:
                 shares = KNOWN
-            deed = draw.choice([deed for deed, share in shares.items() for _ in range(share)])
-            text, asked = self.turn(episode, step, asked, deed, draw)
+            behaviour = draw.choice([name for name, share in shares.items() for _ in range(share)])
+            text, asked = self.turn(episode, step, asked, behaviour, draw)
             request = episode.act(text)
             if request is None:
                 continue
@@ -131,45 +131,53 @@ class _Crowd:
         episode: Episode,
         step: int | Lookup | None,
         asked: Lookup | None,
-        deed: str,
+        behaviour: str,
         draw: Stream,
     ) -> tuple[str, Lookup | None]:
-        """What somebody writes who does ``deed``, and what it asks for.
+        """Write a turn.
 
-        ``step`` would be right, and ``asked`` was asked for last.
+        Args:
+            episode: episode to continue.
+            step: correct next step, by the solver.
+            asked: last lookup that was searched for, if any.
+            behaviour: key of `FIRST`, `MISSING` or `KNOWN`.
+            draw: source of random numbers.
+
+        Returns:
+            The turn, and what it searches for, if anything.
         """
         read = None if asked is None else self.solver.read(asked, episode.transcript)
         seen = NOT_READ + " " if episode.turn else ""
         if asked is not None and read is not None:
             seen = finding(self.world, asked, read) + " "
-        if deed == "stop" and read is not None:
+        if behaviour == "stop" and read is not None:
             return self.answer(seen, step if isinstance(step, int) else read), None
-        if deed == "search" and isinstance(step, Lookup):
-            again = step == asked
+        if behaviour == "search" and isinstance(step, Lookup):
+            again = step == asked  # the last search did not find it, so other words are needed
             other = again or draw.integer(100) < 100 * OTHER_WORDS_SHARE
             return self.search(seen, step, draw if other else None), step
-        if deed == "ask anything":
+        if behaviour == "ask anything":
             entity = draw.choice(self.mentioned(episode))
             if relations := self.world.relations_of(entity):
                 lookup = Lookup(draw.choice(relations), entity)
                 return self.search(seen, lookup, draw), lookup
-        if deed in ("guess", "stop"):
+        if behaviour in ("guess", "stop"):
             return self.answer("", self.guess(episode, draw)), None
         stray = draw.choice(("", f"<{SEARCH}>", tagged(SEARCH, "")))
         return tagged(THINK, NOT_UNDERSTOOD) + stray, None
 
     def answer(self, seen: str, entity: int) -> str:
-        """A turn that answers ``entity``."""
+        """Write a turn that answers ``entity``."""
         return tagged(THINK, seen + FOUND) + tagged(ANSWER, self.world.names[entity])
 
     def search(self, seen: str, lookup: Lookup, draw: Stream | None) -> str:
-        """A turn that searches, in the question's words or in any."""
+        """Write a turn that searches, in the question's words; with ``draw``, in random ones."""
         wordings = lookup.wordings(self.world)
         query = wordings[0] if draw is None else draw.choice(wordings)
         return tagged(THINK, seen + LACKING) + tagged(SEARCH, query)
 
     def guess(self, episode: Episode, draw: Stream) -> int:
-        """Something that was mentioned, or anything of the type that is asked for."""
+        """Return an entity that was mentioned, or any entity of the answer's type."""
         if episode.turn and draw.integer(2):
             return draw.choice(self.mentioned(episode))
         answer = self.world.find(episode.question.golden_answers[0])
@@ -178,7 +186,7 @@ class _Crowd:
         return span.start + draw.integer(len(span))
 
     def mentioned(self, episode: Episode) -> list[int]:
-        """The entities that the question and the documents name."""
+        """Return the entities that the question and the documents name."""
         texts = [s.text for s in episode.segments if s.role is Role.INFORMATION]
         text = " ".join([episode.question.text, *texts])
         words = text.translate(str.maketrans("", "", "?.,:()")).split()
@@ -191,9 +199,9 @@ class _Crowd:
         return [entity for entity in found if entity is not None]
 
     def read_pages(self, lookup: Lookup, draw: Stream) -> SearchResult:
-        """The passage that states ``lookup``, mostly first, and another.
+        """Return the passage that states ``lookup``, usually first, and another passage.
 
-        The other is of the same page, or states the same of a namesake.
+        The other one is of the same page, or states the same relation of a namesake.
         """
         right = self.passage(lookup.subject, lookup)
         others = [d for d in self.pages[right.title] if d is not right]
@@ -203,7 +211,7 @@ class _Crowd:
         return SearchResult(found if draw.integer(3) else found[::-1])
 
     def passage(self, subject: int, lookup: Lookup) -> Document:
-        """The passage that states of ``subject`` what ``lookup`` asks for."""
+        """Return the passage that states the relation of ``lookup`` for ``subject``."""
         said = statements(self.world, self.world.fact(subject, lookup.relation))
         page = self.pages[self.world.names[subject]]
         return next(d for d in page if any(sentence in d.text for sentence in said))

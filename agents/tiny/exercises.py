@@ -1,9 +1,11 @@
-"""Exercises: what the base policy knows of language, apart from how to search.
+"""Exercises that teach the base policy language, but not searching.
 
-Repeating: sentences, and the same again in another order. Reading: documents, and what they say
-about this and that. Rewriting: what is left of a question once somebody says who or what a
-description in it means. There is no prompt in them, no decision and nothing to find: they teach
-what words mean, to tell who is meant, and to copy names.
+- Repeating: sentences, and the same sentences again in other orders.
+- Reading: documents, and what they state about given facts.
+- Rewriting: a question whose descriptions are replaced, one after another, by made-up entities.
+
+Exercises hold no prompt, no decision and no answer to find. They teach what words mean, which
+entity is meant, and copying of names.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from zs_env.world.solver import Comparison, Lookup, Plan, parse_question
 from zs_env.world.text import state
 
 Exercise = list[tuple[str, bool]]
-"""Pieces of text, and whether they are learned. Documents and queries to read are not."""
+"""Pieces of text, each with whether it is learned. Documents and queries to read are not."""
 
 MAX_FACTS = 4
 MAX_OTHERS = 3
@@ -28,7 +30,7 @@ NUM_QUESTIONS = 6
 
 
 def repeating_exercise(world: World, draw: Stream) -> Exercise:
-    """Sentences about entities that are easily mixed up, and the same in other orders."""
+    """Make sentences about entities that are easily mixed up, and repeat them in other orders."""
     pages = _similar_pages(world, 1 + draw.integer(2), 1 + draw.integer(MAX_OTHERS), draw)
     sentences = [_state(world, fact, draw) for facts in pages for fact in facts]
     document = Document(" ".join(draw.shuffled(sentences)))
@@ -37,7 +39,10 @@ def repeating_exercise(world: World, draw: Stream) -> Exercise:
 
 
 def reading_exercise(world: World, draw: Stream) -> Exercise:
-    """Documents, and questions with what the documents say: one before them, the rest after."""
+    """Make documents, and queries with what the documents state.
+
+    The first query comes before the documents, the others after them.
+    """
     num_others = draw.integer(1 + MAX_OTHERS)
     num_facts = 1 + draw.integer(MAX_FACTS if num_others < 2 else 2)
     pages = _similar_pages(world, num_facts, num_others, draw)
@@ -50,7 +55,7 @@ def reading_exercise(world: World, draw: Stream) -> Exercise:
     told = [fact for facts in pages for fact in facts]
     exercise = []
     for number, fact in enumerate(draw.shuffled(told)[:NUM_QUESTIONS]):
-        if draw.integer(6) == 0:
+        if draw.integer(6) == 0:  # any fact of the entity, which the documents may not state
             fact = draw.choice(world.facts_of(fact.subject))
         lookup = Lookup(fact.relation, fact.subject)
         query = tagged(SEARCH, draw.choice(lookup.wordings(world)))
@@ -60,7 +65,7 @@ def reading_exercise(world: World, draw: Stream) -> Exercise:
 
 
 def rewriting_exercise(world: World, draw: Stream) -> Exercise:
-    """A question, taken apart from the inside out; who is who is made up."""
+    """Take a question apart from the inside out, with made-up entities for its descriptions."""
     question = harder_question(world, draw).text
     plan = parse_question(world, question)
     assert plan is not None
@@ -70,7 +75,7 @@ def rewriting_exercise(world: World, draw: Stream) -> Exercise:
 
 
 def _take_apart(world: World, plan: Plan, draw: Stream, lines: list[str]) -> int:
-    """Add a line for each part of ``plan``; the entity that it is said to be."""
+    """Add a line for each part of ``plan``; return the entity made up for the whole."""
     if isinstance(plan, int):
         return plan
     if isinstance(plan, Comparison):
@@ -90,7 +95,7 @@ def _make_up(world: World, lookup: Lookup, draw: Stream, lines: list[str]) -> in
 
 
 def _similar_pages(world: World, num_facts: int, num_others: int, draw: Stream) -> list[list[Fact]]:
-    """Facts of an entity, and the same of others of its type, most of them namesakes."""
+    """Return facts of an entity, and the same relations of others of its type, often namesakes."""
     subject = draw.integer(world.num_entities)
     facts = draw.shuffled(world.facts_of(subject))[:num_facts]
     span = world.spans[world.types[subject]]

@@ -10,7 +10,7 @@ from zs_env.world.tokenizer import END_OF_TEXT, PADDING, UNKNOWN, token_list
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """The ids of `zs_env.world.tokenizer.WorldTokenizer`, for what expects transformers."""
+    """Make a tokenizer of transformers with the ids of `zs_env.world.tokenizer.WorldTokenizer`."""
     numbered = {token: number for number, token in enumerate(token_list())}
     tokenizer = Tokenizer(models.WordLevel(numbered, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Lowercase()

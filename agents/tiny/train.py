@@ -1,13 +1,14 @@
-"""Make the small base policy.
+"""Train the small base policy.
 
     python -m agents.tiny.train
 
-First does exercises (`agents.tiny.exercises`), then imitates the crowd of
-`agents.tiny.behaviours`, in embedded worlds of other seeds than any run uses. About twenty
-minutes on two cores. Writes weights and tokenizer to agents/tiny/model.
+Trains on exercises (`agents.tiny.exercises`), then also on episodes of the crowd of
+`agents.tiny.behaviours`, in embedded worlds whose seeds no run uses. Takes about twenty minutes on
+two cores. Writes weights and tokenizer to agents/tiny/model.
 
-To tell who is meant is learned by repeating, long before reading teaches it. The optimizer is
-Muon for matrices, AdamW for the rest: it takes less than half the steps of AdamW alone.
+Repeating comes first because it teaches to tell entities apart long before reading does. The
+optimizer is Muon for matrices and AdamW for the rest, which takes less than half the steps of AdamW
+alone.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ from zs_env.world import load_world
 from zs_env.world.tokenizer import END_OF_TEXT
 
 FIRST_WORLD_SEED = 1_000_000
-"""Worlds are numbered from here: far from the seeds that environments are given."""
+"""First seed of the worlds to train on, far from the seeds that environments are given."""
 
 EXAMPLES_PER_WORLD = 3072
 EXAMPLES_AT_ONCE = 768
 NO_LABEL = -100
 LABEL_SHARES = {"repeating": 0.6, "reading": 0.25, "rewriting": 0.9, "episodes": 0.2}
-"""About what share of a batch's tokens is learned."""
+"""Share of a batch's tokens that is learned, approximately, by kind of example."""
 
 EXERCISES = {
     "repeating": repeating_exercise,
@@ -58,7 +59,7 @@ EXERCISES = {
 }
 
 Example = tuple[list[int], list[int]]
-"""Token ids, and labels: the ids of what is learned, `NO_LABEL` elsewhere."""
+"""Token ids, and labels: the ids of the tokens to learn, `NO_LABEL` elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Config:
     batch_tokens: int = 3072
     """Tokens of a step, padding included."""
     learning_rate: float = 6e-3
-    """Highest learning rate of AdamW; it rises for 100 steps, then falls as a cosine."""
+    """Highest learning rate of AdamW, which rises for 100 steps and then falls as a cosine."""
     muon_learning_rate: float = 1e-2
     """Highest learning rate of Muon."""
     weight_decay: float = 0.05
@@ -92,7 +93,7 @@ class Config:
 
 
 def make_model(config: Config, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """About a million parameters, random."""
+    """Make a model with random weights, about a million of them by default."""
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
@@ -112,7 +113,7 @@ def make_model(config: Config, tokenizer: PreTrainedTokenizerFast) -> LlamaForCa
 
 
 def encode_episode(demonstration: Demonstration, tokenizer: PreTrainedTokenizerFast) -> Example:
-    """An episode, of which what the policy wrote is learned, less the decisions of told turns."""
+    """Encode an episode, of which the turns are learned, but no decision that was told."""
     ids: list[int] = []
     labels: list[int] = []
     turn = 0
@@ -126,6 +127,7 @@ def encode_episode(demonstration: Demonstration, tokenizer: PreTrainedTokenizerF
         ids += new
         labels += new if by_policy else [NO_LABEL] * len(new)
         if by_policy and turn in demonstration.told:
+            # The policy must not learn to lack a fact from turns that were told so.
             end = len(labels) - len(new) + new.index(end_of_thought)
             labels[end - len(decision) : end] = [NO_LABEL] * len(decision)
         turn += by_policy
@@ -133,7 +135,7 @@ def encode_episode(demonstration: Demonstration, tokenizer: PreTrainedTokenizerF
 
 
 def encode_exercise(exercise: Exercise, tokenizer: PreTrainedTokenizerFast) -> Example:
-    """An exercise, of which the pieces are learned that are meant to be."""
+    """Encode an exercise, of which only the pieces to learn have labels."""
     ids: list[int] = []
     labels: list[int] = []
     for text, is_learned in exercise:
@@ -144,7 +146,7 @@ def encode_exercise(exercise: Exercise, tokenizer: PreTrainedTokenizerFast) -> E
 
 
 def make_optimizers(model: LlamaForCausalLM, config: Config) -> list[Optimizer]:
-    """Muon (Jordan et al., 2024) for the matrices between the embeddings, AdamW for the rest."""
+    """Make Muon (Jordan et al. 2024) for matrices other than embeddings, AdamW for the rest."""
     matrices: list[Parameter] = []
     rest: list[Parameter] = []
     for name, parameter in model.named_parameters():
@@ -163,7 +165,7 @@ def make_optimizers(model: LlamaForCausalLM, config: Config) -> list[Optimizer]:
 def examples(
     kind: str, config: Config, tokenizer: PreTrainedTokenizerFast
 ) -> Iterator[list[Example]]:
-    """Endless batches of one kind. Examples of similar length share a batch: little is padded."""
+    """Yield batches of one kind without end, each of examples of similar length."""
     seed = FIRST_WORLD_SEED + 1_000_000 * config.seed
     while True:
         world = load_world(seed)
@@ -182,7 +184,7 @@ def examples(
 
 
 def batched(made: list[Example], batch_tokens: int) -> Iterator[list[Example]]:
-    """Examples of similar length, as many as fit into ``batch_tokens``."""
+    """Yield batches of examples of similar length, as many as fit into ``batch_tokens``."""
     batch: list[Example] = []
     for example in sorted(made, key=lambda example: len(example[0])):
         if batch and padded_length([*batch, example]) * (len(batch) + 1) > batch_tokens:
@@ -193,13 +195,14 @@ def batched(made: list[Example], batch_tokens: int) -> Iterator[list[Example]]:
 
 
 def padded_length(batch: list[Example]) -> int:
-    """Tokens of each padded example: few lengths, for which kernels are made once."""
+    """Return the length of each padded example, in tokens."""
     length = max(len(ids) for ids, _ in batch)
+    # Multiples of 16: kernels are prepared anew for each length, so there should be few.
     return length + -length % 16
 
 
 def collate(batch: list[Example]) -> tuple[Tensor, Tensor]:
-    """Ids and labels, (B, T) each, padded on the right."""
+    """Return ids and labels, (B, T) each, int64, padded on the right."""
     length = padded_length(batch)
     ids = torch.zeros(len(batch), length, dtype=torch.long)
     labels = torch.full((len(batch), length), NO_LABEL)
@@ -210,9 +213,10 @@ def collate(batch: list[Example]) -> tuple[Tensor, Tensor]:
 
 
 def loss_of(model: LlamaForCausalLM, ids: Tensor, labels: Tensor, usual_labels: float) -> Tensor:
-    """Cross-entropy of the labelled tokens, summed, over what such a batch usually has of them.
+    """Return the summed cross-entropy of the labelled tokens, divided by ``usual_labels``.
 
-    A batch of short episodes has few, and must not count for more because of it.
+    The divisor is the usual number of labels in such a batch. The actual number would give the
+    tokens of a batch with few labels, as of short episodes, a greater weight.
     """
     with torch.autocast("cpu", torch.bfloat16):
         hidden = model.model(ids, use_cache=False).last_hidden_state[:, :-1]
@@ -224,13 +228,13 @@ def loss_of(model: LlamaForCausalLM, ids: Tensor, labels: Tensor, usual_labels: 
 
 
 def rate(step: int, config: Config) -> float:
-    """Factor on the learning rate at ``step``."""
+    """Return the factor on the learning rates at ``step``."""
     falling = 0.5 * (1 + math.cos(math.pi * step / config.steps))
     return min(1.0, (step + 1) / 100) * (0.03 + 0.97 * falling)
 
 
 def kind_of(step: int, config: Config) -> str:
-    """What is learned at ``step``."""
+    """Return the kind of examples at ``step``, a key of `LABEL_SHARES`."""
     if step < config.repeating_steps:
         return "repeating"
     draw = Stream("kind", config.seed, step)
@@ -242,7 +246,7 @@ def kind_of(step: int, config: Config) -> str:
 
 
 def main(config: Config) -> None:
-    """Train and save."""
+    """Train the base policy and save it."""
     torch.manual_seed(config.seed)
     tokenizer = make_tokenizer()
     model = make_model(config, tokenizer)

@@ -1,1 +1,1 @@
-"""What all algorithms share: options, batches, gradient steps, checkpoints, figures."""
+"""What all algorithms share: options, batches, gradient steps, checkpoints, metrics."""

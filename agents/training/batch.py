@@ -1,7 +1,7 @@
-"""Trajectories as padded tensors, and their division by token count.
+"""Trajectories as padded tensors, and their division into micro-batches by token count.
 
-A batch is completed in three steps, each a type of its own: `PlayedBatch` (what the environment
-and the sampler gave), `Batch` (with the scores of the policy), `TrainingBatch` (with advantages).
+A batch is completed in three steps, each with its own type: `PlayedBatch` (from the environment and
+the sampler), `Batch` (with the scores of the policy), `TrainingBatch` (with advantages).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from zs_env.tokens.trajectory import Trajectory
 
 @dataclass(frozen=True)
 class PlayedBatch:
-    """B episodes of up to T tokens, padded on the right, as they were played.
+    """Played episodes: B of them, of up to T tokens, padded on the right.
 
     Attributes:
         token_ids: token ids, (B, T), int64.
         response_mask: True for tokens that the policy wrote, (B, T), bool.
         loss_mask: True for tokens that contribute to the loss, (B, T), bool: `response_mask`,
             or with ``mask_documents=False`` all tokens after the prompt.
-        sampled_log_probs: log-probabilities as they were sampled, (B, T); 0 if not sampled.
-        rewards: rewards of the episodes, (B,).
+        sampled_log_probs: log-probabilities by the sampler, (B, T), float32; 0 if not sampled.
+        rewards: rewards of the episodes, (B,), float32.
         groups: number of the question of each episode, from 0, (B,), int64.
-        lengths: tokens of each episode, (B,), int64.
+        lengths: number of tokens of each episode, (B,), int64.
     """
 
     token_ids: Tensor
@@ -41,11 +41,11 @@ class PlayedBatch:
     lengths: Tensor
 
     def __len__(self) -> int:
-        """Number of episodes, B."""
+        """Return the number of episodes, B."""
         return len(self.token_ids)
 
     def select(self, index: Tensor) -> Self:
-        """Return the episodes at ``index``, int64 or bool, cut to the longest of them."""
+        """Return the episodes at ``index``, int64 or bool, padded to the longest of them."""
         lengths = self.lengths[index]
         width = int(lengths.max()) if len(lengths) else 1
         return self._map(
@@ -53,20 +53,20 @@ class PlayedBatch:
         )
 
     def padding(self) -> Self:
-        """Return one episode of two tokens, with the same columns and nothing in the loss."""
+        """Return a batch of one episode of two tokens, none of which is in the loss."""
         empty = self._map(lambda column: column.new_zeros((1, 2)[: column.ndim]))
         return replace(empty, lengths=torch.full_like(empty.lengths, 2))
 
     def to(self, device: torch.device) -> Self:
-        """Return the same batch on another device."""
+        """Return the batch on ``device``."""
         return self._map(lambda column: column.to(device))
 
     def micro_batches(self, max_tokens: int) -> Iterator[Tensor]:
         """Yield indices of episodes with at most ``max_tokens`` tokens in all, padding included.
 
-        A longer episode has a micro-batch of its own. Episodes of similar length share one, so
-        that there is little padding.
+        A longer episode has a micro-batch of its own.
         """
+        # For the benchmark training: episodes of similar length share one, with little padding.
         order = torch.argsort(self.lengths, stable=True)
         first = 0
         for last in range(len(order)):
@@ -79,7 +79,7 @@ class PlayedBatch:
     def with_scores(
         self, old_log_probs: Tensor, values: Tensor, reference_log_probs: Tensor | None = None
     ) -> Batch:
-        """Return a `Batch` of these episodes; for the arguments see there."""
+        """Return a `Batch` of these episodes; it documents the arguments."""
         return Batch(
             **vars(self),
             old_log_probs=old_log_probs,
@@ -88,20 +88,21 @@ class PlayedBatch:
         )
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """Return a batch of ``function(column)`` for each column that there is."""
+        """Return a batch of ``function(column)`` for each column that is not None."""
         columns = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{n: function(c) for n, c in columns.items() if c is not None})
 
 
 @dataclass(frozen=True)
 class Batch(PlayedBatch):
-    """Episodes as they were played, and what the policy said of them before the update.
+    """Played episodes with the scores of the policy before the update.
 
     Attributes:
-        old_log_probs: log-probabilities that the ratio and the KL divergence of the update compare
-            with, see ``Config.old_log_probs``, (B, T); 0 off the loss mask.
-        values: expected returns by the value head, (B, T); 0 without one, and off the loss mask.
-        reference_log_probs: log-probabilities by the reference policy, (B, T), if there is one.
+        old_log_probs: log-probabilities before the update, (B, T), see ``Config.old_log_probs``;
+            0 outside the loss mask.
+        values: expected returns by the value head, (B, T); 0 without a value head, and outside the
+            loss mask.
+        reference_log_probs: log-probabilities by the reference policy, (B, T); None without one.
     """
 
     old_log_probs: Tensor
@@ -113,8 +114,8 @@ class Batch(PlayedBatch):
 
         Args:
             advantages: advantages of the tokens, (B, T).
-            returns: targets of the values, (B, T); by default ``advantages + values``, which holds
-                unless the advantages were normalised.
+            returns: targets of the values, (B, T); by default ``advantages + values``, which is
+                wrong for normalised advantages.
         """
         returns = advantages + self.values if returns is None else returns
         return TrainingBatch(**{**vars(self), "advantages": advantages, "returns": returns})
@@ -122,7 +123,7 @@ class Batch(PlayedBatch):
 
 @dataclass(frozen=True)
 class TrainingBatch(Batch):
-    """Episodes that a loss function can be computed of.
+    """Episodes with all that a loss function needs.
 
     Attributes:
         advantages: advantages of the tokens, (B, T).
@@ -136,11 +137,11 @@ class TrainingBatch(Batch):
 def make_batch(
     trajectories: Sequence[Trajectory], groups: Sequence[int], *, mask_documents: bool = True
 ) -> PlayedBatch:
-    """Pad ``trajectories``, which may be none.
+    """Make a batch of ``trajectories``, padded on the right.
 
     Args:
-        trajectories: episodes of any lengths.
-        groups: number of each one's question.
+        trajectories: episodes of any lengths; there may be none.
+        groups: number of the question of each episode, from 0.
         mask_documents: False puts all tokens after the prompt into the loss, to study the effect.
     """
     width = max((len(t) for t in trajectories), default=1)

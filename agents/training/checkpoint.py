@@ -1,4 +1,4 @@
-"""Checkpoints that are there whole or not at all, as safetensors and JSON."""
+"""Checkpoints, which are written completely or not at all, as safetensors and JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from zs_env.errors import MissingDependencyError
 
 STATE, CRITIC, OPTIMIZER = "trainer.json", "critic.safetensors", "optimizer.safetensors"
 CHECKPOINT_NAME = re.compile("[0-9]{6}|[1-9][0-9]{6,}")
-"""Names of checkpoints, which no copy that a user makes beside them should have."""
+"""Names of checkpoints: six digits, or more from 1000000 on; copies have other names."""
 
 
 def save_checkpoint(
@@ -35,19 +35,24 @@ def save_checkpoint(
 ) -> Path:
     """Write ``folder/<update>``: model, tokenizer, value head, optimizer, ``state``.
 
-    It is written under another name, forced to the disk, and renamed: whatever happens, a folder
-    of the right name is whole. Older checkpoints beyond the last ``keep`` are removed.
+    Older checkpoints beyond the last ``keep`` are removed.
 
     Args:
-        folder: where checkpoints are.
-        policy: what to save.
-        optimizer: its moments and step counts.
+        folder: folder of the checkpoints.
+        policy: policy to save, with its tokenizer and value head.
+        optimizer: optimizer to save, with its moments and step counts.
         state: everything else, JSON-able; ``state["update"]`` names the checkpoint.
-        keep: how many checkpoints to keep.
+        keep: number of checkpoints to keep.
+
+    Returns:
+        Folder of the checkpoint.
 
     Raises:
-        CheckpointError: it cannot be written, as on a full disk; nothing of it is left behind.
+        CheckpointError: the checkpoint cannot be written, for instance on a full disk; nothing of
+            it is left behind.
     """
+    # Written under another name, synced, and renamed: a folder of the right name is complete, even
+    # if the process or the machine stops at any time.
     target = folder / f"{state['update']:06d}"
     temporary = folder / f".{target.name}.partial"
     try:
@@ -79,17 +84,17 @@ def save_checkpoint(
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint in ``folder``, or None.
+    """Return the newest complete checkpoint in ``folder``, or None.
 
-    Only names of six digits, or of more from 1000000 on, are checkpoints: a copy or a renamed one
-    is neither resumed from nor removed.
+    Only folders named by `CHECKPOINT_NAME` are checkpoints: a copy or a renamed one is neither
+    resumed from nor removed.
     """
     return next(reversed(_checkpoints(folder)), None)
 
 
 @contextmanager
 def reading(checkpoint: Path) -> Iterator[None]:
-    """Raise a CheckpointError for whatever goes wrong while ``checkpoint`` is read.
+    """Turn any error from reading ``checkpoint`` into a CheckpointError.
 
     Its message names the damaged file, and an older checkpoint that is intact, if there is one.
     """
@@ -97,7 +102,7 @@ def reading(checkpoint: Path) -> Iterator[None]:
         yield
     except (CheckpointError, MissingDependencyError):
         raise
-    except Exception as error:  # the libraries raise errors of many kinds for broken files
+    except Exception as error:  # libraries raise errors of many types for damaged files
         reason = _damage(checkpoint) or f"{type(error).__name__}: {error}"
         message = f"checkpoint {checkpoint} cannot be read: {reason}."
         intact = next((each for each in _older(checkpoint) if _damage(each) is None), None)
@@ -107,7 +112,7 @@ def reading(checkpoint: Path) -> Iterator[None]:
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
-    """Return the ``state`` that `save_checkpoint` was given.
+    """Return the ``state`` that was given to `save_checkpoint`.
 
     Raises:
         CheckpointError: the folder is no checkpoint of a training run, or is damaged.
@@ -120,7 +125,7 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
 
 
 def load_critic(checkpoint: Path, policy: Policy) -> None:
-    """Give the value head of ``policy`` the saved weights."""
+    """Load the saved weights of the value head into ``policy``, if it has one."""
     if policy.value_head is not None:
         policy.value_head.load_state_dict(load_file(checkpoint / CRITIC))
 
@@ -128,9 +133,12 @@ def load_critic(checkpoint: Path, policy: Policy) -> None:
 def load_optimizer(
     checkpoint: Path, optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]
 ) -> None:
-    """Give ``optimizer`` the saved moments and step counts, and ``groups``, its settings.
+    """Load the saved moments and step counts into ``optimizer``.
 
-    The settings are those of the checkpoint's state, ``load_state(checkpoint)["optimizer"]``.
+    Args:
+        checkpoint: folder of the checkpoint.
+        optimizer: optimizer to restore.
+        groups: settings of the optimizer, ``load_state(checkpoint)["optimizer"]``.
     """
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in load_file(checkpoint / OPTIMIZER).items():
@@ -140,7 +148,7 @@ def load_optimizer(
 
 
 def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """Return the tensors of an optimizer by name, and its settings."""
+    """Return the tensors of an optimizer, by parameter number and key, and its settings."""
     saved = optimizer.state_dict()
     tensors = {
         f"{number}.{key}": value.contiguous()
@@ -151,7 +159,7 @@ def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[
 
 
 def _name_bundled_base(config: Path) -> None:
-    """Let adapters refer to the bundled model by name, so that they can move with the checkout."""
+    """Make adapters refer to the bundled model by name, so that the checkout can be moved."""
     if not config.is_file():
         return
     options = json.loads(config.read_text())
@@ -177,7 +185,7 @@ def _damage(checkpoint: Path) -> str | None:
 
 
 def _older(checkpoint: Path) -> list[Path]:
-    """Return the checkpoints beside ``checkpoint`` that are older, the newest first."""
+    """Return the checkpoints in the same folder that are older, the newest first."""
     found = _checkpoints(checkpoint.parent)
     return found[: found.index(checkpoint)][::-1] if checkpoint in found else []
 

@@ -1,4 +1,4 @@
-"""The command line of a program that takes one dataclass of options."""
+"""Command lines of programs that take one dataclass of options."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ T = TypeVar("T")
 def run_main(function: Callable[[T], object], options: type[T]) -> None:
     """Call ``function`` with the options of the command line.
 
-    What the user can mend is printed as one line, and ends the program with status 1. Options that
-    cannot be parsed are explained by tyro, with status 2.
+    An error that the user can correct is printed as one line, and ends the program with status 1.
+    For options that cannot be parsed, tyro explains the error and ends it with status 2.
     """
     try:
         function(parse(options))
@@ -28,10 +28,10 @@ def run_main(function: Callable[[T], object], options: type[T]) -> None:
 
 
 def parse(options: type[T]) -> T:
-    """Return the options of the command line.
+    """Parse the options of the command line.
 
     Raises:
-        ValueError: the dataclass refuses them.
+        ValueError: the dataclass refuses the options.
         SystemExit: they cannot be parsed, or help was asked for.
     """
     main = sys.modules["__main__"]
@@ -41,7 +41,7 @@ def parse(options: type[T]) -> T:
         try:
             return tyro.cli(options, prog=prog, description=main.__doc__)
         except SystemExit as end:
-            # tyro has put the message of the dataclass into a box, broken into lines.
+            # tyro prints an error of the dataclass in a box of broken lines: raise it instead.
             if isinstance(end.__context__, ValueError):
                 raise end.__context__ from None
             stderr.write(shown.getvalue())

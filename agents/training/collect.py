@@ -1,4 +1,4 @@
-"""Plays the episodes of an update, and scores their tokens."""
+"""Collection of an update's episodes: they are played, and their tokens scored."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from zs_env.tokens.trajectory import Trajectory
 
 
 class Collector:
-    """Plays with the policy that ``learner`` trains.
+    """Collector of episodes played with the policy that ``learner`` trains.
 
     Args:
-        learner: whose policy, options and processes these are.
-        reference: the policy that training began with, if the divergence from it counts.
+        learner: learner, with its policy, options and processes.
+        reference: policy that training began with; None if the KL divergence from it is not used.
 
     Raises:
-        ValueError: questions or engine do not fit, or the context is too small for one turn.
+        ValueError: questions or engine are wrong, or the context is too small for one turn.
 
     Attributes:
-        player: plays the episodes.
+        source: source of the episodes.
+        player: player of the episodes.
     """
 
     def __init__(self, learner: Learner, reference: Policy | None) -> None:
@@ -38,8 +39,8 @@ class Collector:
         longest = getattr(policy.model.config, "max_position_embeddings", None)
         if longest is not None and config.max_context > longest:
             raise ValueError(
-                f"`max_context` is {config.max_context}, and the model reads at most "
-                f"{longest} tokens."
+                f"`max_context` must be at most {longest}, the tokens that the model reads, got "
+                f"{config.max_context}."
             )
         self.source = config.make_source(policy)
         self.player = Player(
@@ -50,7 +51,7 @@ class Collector:
         """Play this process's share of the episodes of ``update``, and score their tokens.
 
         Returns:
-            The episodes, without those whose search failed; and figures of all that were played.
+            The episodes without those whose search failed, and metrics of all played episodes.
         """
         trajectories, played = self._play(update)
         start = time.perf_counter()
@@ -80,7 +81,7 @@ class Collector:
         with learner.autocast():
             trajectories = self.player.play(self._assignments(update))
         for trajectory in trajectories:
-            trajectory.verify()
+            trajectory.verify()  # a wrong mask or log-probability would go unnoticed in training
         seconds = time.perf_counter() - start
         records = learner.processes.gather([record_of(t) for t in trajectories])
         return trajectories, {
@@ -92,7 +93,7 @@ class Collector:
         }
 
     def _assignments(self, update: int) -> Sequence[Assignment]:
-        """The episodes of this process: its questions, each as often as a group is large."""
+        """Return the assignments of this process: ``group_size`` for each of its questions."""
         config = self.learner.config
         first = update * config.questions_per_update
         numbers = self.learner.processes.share(range(first, first + config.questions_per_update))
@@ -105,10 +106,10 @@ class Collector:
         ]
 
     def _score(self, batch: PlayedBatch) -> tuple[Batch, Metrics]:
-        """Add the scores of the policy and of the reference; return also how they compare."""
+        """Add the scores of the policy and of the reference; return metrics of both, too."""
         learner, processes = self.learner, self.learner.processes
         scores = learner.score(batch)
-        sampled = batch.response_mask  # document tokens may be in the loss, too
+        sampled = batch.response_mask  # not the loss mask, which may hold document tokens
         gaps = (scores.log_probs - batch.sampled_log_probs).abs()
         metrics = {
             "response_mask_coverage": processes.moments(sampled.double(), batch.loss_mask)[0],

@@ -1,4 +1,4 @@
-"""Options that all algorithms share: each field is a default, an option and its help text."""
+"""Options that all algorithms share: each field gives an option, its default and its help text."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ MAX_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class Config(Settings):
-    """Options of a training run. The defaults are those of the small run on two cores.
+    """Options of a training run. The defaults suit a small run on two cores.
 
     Raises:
-        ValueError: an option is out of its range, or options do not fit together.
+        ValueError: an option is out of its range, or options contradict each other.
     """
 
     folder: Path = Path("runs/run")
     """Folder of the run: config, metrics, checkpoints, report."""
     resume: bool = False
-    """Continuation from the last checkpoint in the folder, if there is one.
+    """Whether the run continues from the last checkpoint in the folder, if there is one.
 
-    Restored are weights, value head, optimizer, random state, and what the algorithm remembers.
+    Weights, value head, optimizer, random state and the memory of the algorithm are restored.
     Metrics up to the checkpoint are kept; the order of questions follows from seed and update.
-    The result is that of a run never interrupted.
-    Options must be those that the run began with, and options added since must be defaults.
+    The result is the same as without an interruption.
+    Options must be those of the first start; options added since must have their defaults.
     Only these may change: folder, device, save_every, keep_checkpoints.
     """
     seed: int = 0
-    """Seed of the order of questions, noise, documents and samples."""
+    """Seed of the order of questions, noise, documents and sampling."""
 
     model: str = NAME
-    """Model to train: tiny, the bundled one; or folder or hub name of a causal language model."""
+    """Model to train: tiny (the bundled one), a folder or a hub name of a causal language model."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the computation; weights stay in float32. auto: bfloat16 on a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -57,11 +57,11 @@ class Config(Settings):
     split: Annotated[Split, tyro.conf.Suppress] = "train"
     engine: str = "world"
     test_questions: str = "world"
-    """Held-out questions, as `questions`."""
+    """Held-out questions, written as `questions`."""
     test_engines: tuple[str, ...] = ("world", "bm25")
-    """Engines to evaluate with, each as `engine`, options included."""
+    """Search engines to evaluate with, with their options, each written as `engine`."""
     num_test_questions: int = 500
-    """Largest number of held-out questions that are evaluated."""
+    """Largest number of held-out questions in an evaluation."""
     top_k: int = 2
     document_words: int = 12
     reward: Score = "f1"
@@ -72,36 +72,36 @@ class Config(Settings):
     """Largest length of a turn, in tokens."""
 
     updates: int = 36
-    """Updates of the run; in each, episodes are played and learned from."""
+    """Updates of the run; each plays episodes and learns from them."""
     questions_per_update: int = 256
-    """Questions that are played in an update."""
+    """Questions of an update."""
     group_size: int = 1
     """Episodes for each question."""
     concurrent_episodes: int = 256
     """Episodes that a process plays at the same time."""
     temperature: float = 1.0
-    """Temperature of sampling, and of the distribution that is trained."""
+    """Temperature of the policy, in sampling and in training."""
     epochs: int = 1
     """Passes over the episodes of an update."""
     minibatches: int = 4
     """Gradient steps of an epoch."""
     micro_batch_tokens: int = 3072
-    """Tokens, padding included, that go through the model at once when scored or learned from."""
+    """Tokens, padding included, of one pass through the model in scoring and learning."""
     learning_rate: float = 1e-3
     """Learning rate of the policy (the paper: 1e-6, for models a thousand times as large)."""
     critic_learning_rate: float = 1e-3
     """Learning rate of the value head."""
     learning_rate_decay: float = 0.9
-    """Share of both learning rates that is gone at the end, after a linear fall (the paper: 0)."""
+    """Share by which both learning rates fall, linearly, until the end (the paper: 0)."""
     weight_decay: float = 0.0
     """Weight decay of AdamW."""
     max_grad_norm: float = 1.0
-    """Norm that gradients are clipped to."""
+    """Largest norm of the gradient, to which it is clipped."""
     old_log_probs: Literal["learner", "sampler"] = "learner"
-    """Source of the log-probabilities that probability ratio and KL of an update compare with.
+    """Source of the old log-probabilities in the probability ratio and the KL of an update.
 
-    learner: the sampled tokens are scored once more before the update: ratios begin at 1.
-    sampler: as the tokens were drawn, which corrects for a sampler that differs from the learner.
+    learner: the sampled tokens are scored once more before the update, so ratios begin at 1.
+    sampler: those of sampling, which corrects for a sampler that differs from the learner.
     The difference between both is logged as sampler_gap (largest) and sampler_gap_mean.
     """
     kl_coef: float = 0.001
@@ -111,10 +111,10 @@ class Config(Settings):
     mask_documents: bool = True
     """Whether document tokens are kept out of the loss; False is for studying the effect."""
     max_kl: float = 1.0
-    """Largest KL divergence of an update, nats a token; the run stops at a larger one."""
+    """Largest KL divergence of an update, in nats a token; the run stops at a larger one."""
 
     evaluate_every: int = 18
-    """Updates between evaluations; the policy is also evaluated at the beginning and the end."""
+    """Updates between evaluations; there is also one at the beginning and one at the end."""
     save_every: int = 9
     """Updates between checkpoints."""
     keep_checkpoints: int = 2
@@ -152,7 +152,11 @@ class Config(Settings):
             raise ValueError(f"`seed` must be from 0 to 2**63 - 1, got {self.seed}.")
 
     def check_division(self, num_processes: int) -> None:
-        """ValueError unless the questions of an update divide among processes and minibatches."""
+        """Check that the episodes of an update divide among processes and minibatches.
+
+        Raises:
+            ValueError: they do not.
+        """
         parts = num_processes * self.minibatches
         if self.questions_per_update % num_processes or self.episodes_per_update % parts:
             raise ValueError(
@@ -167,36 +171,44 @@ class Config(Settings):
         return self.questions_per_update * self.group_size
 
     def uses_bfloat16(self, device: torch.device) -> bool:
-        """Whether to compute in bfloat16 on ``device``."""
+        """Return whether to compute in bfloat16 on ``device``."""
         if self.precision == "auto":
             return device.type == "cuda"
         return self.precision == "bfloat16"
 
     def make_source(self, policy: Policy) -> EpisodeSource:
-        """Make the source of the episodes to train on, whose lengths count tokens of ``policy``."""
+        """Make the source of the episodes to train on, with lengths in tokens of ``policy``."""
         limits = Limits(self.max_context, self.max_turn_tokens, measure=policy.encoder)
         template = policy.begin_prompt(self.prompt_template)
         return EpisodeSource(replace(self, prompt_template=template), limits)
 
     def make_test_source(self, policy: Policy, engine: str) -> EpisodeSource:
-        """Make the source of the held-out episodes, answered by ``engine``."""
+        """Make the source of the held-out episodes, with ``engine`` for their searches."""
         test = replace(self, questions=self.test_questions, split="test", engine=engine)
         return test.make_source(policy)
 
     def to_json(self) -> dict[str, Any]:
-        """The options as JSON knows them."""
+        """Return the options as JSON types."""
         options: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
         return options
 
 
 def check_folder_name(folder: Path) -> None:
-    """Raise ValueError if ``folder`` is the current one, which ``--folder ""`` stands for, too."""
+    """Check that ``folder`` is not the current one, which ``--folder ""`` means, too.
+
+    Raises:
+        ValueError: it is.
+    """
     if Path(folder) == Path():
         raise ValueError("`folder` must be a folder of the run's own, got '' or '.'.")
 
 
 def check_choices(options: object) -> None:
-    """Raise ValueError if a field of the dataclass ``options`` is none of its Literal's values."""
+    """Check the fields of the dataclass ``options`` whose type is a Literal.
+
+    Raises:
+        ValueError: a field has none of the values of its type.
+    """
     for name, kind in get_type_hints(type(options)).items():
         if get_origin(kind) is Literal:
             check_choice(name, getattr(options, name), get_args(kind))

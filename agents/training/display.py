@@ -1,4 +1,4 @@
-"""What a run shows in the terminal: a line for each update, and a bar with the time left."""
+"""Display of a run in the terminal: a line for each update, and a bar with the time left."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SHOWN = {
 
 
 class Display:
-    """Shows metrics as they come.
+    """Display of metrics, update by update.
 
     Args:
         config: options of the run.
-        updates_done: updates done before.
+        updates_done: number of updates done before.
     """
 
     def __init__(self, config: Config, updates_done: int) -> None:
@@ -51,7 +51,7 @@ class Display:
         self._progress.start()
 
     def show(self, metrics: Metrics) -> None:
-        """Print a line, and move the bar on."""
+        """Print a line of metrics, and advance the bar."""
         cells = [f"{label} {metrics[name]:.3f}" for name, label in SHOWN.items() if name in metrics]
         cells += [
             f"test F1 {name.split('/')[1]} {value:.3f}"

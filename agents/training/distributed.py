@@ -1,4 +1,4 @@
-"""One process, or several that torchrun started: the same code for both."""
+"""Processes of a run: one, or several started by torchrun; the same code serves both."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ T = TypeVar("T")
 
 
 class Processes:
-    """The processes of a run, which share data and average gradients.
+    """Processes of a run, which exchange data and average gradients.
 
     Args:
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
         ValueError: ``device`` is ``cuda``, and there is no GPU.
-        RuntimeError: fewer processes came up than torchrun was asked for.
+        RuntimeError: the number of processes is not the one that torchrun was asked for.
 
     Attributes:
         rank: number of this process, from 0.
         size: number of processes.
-        device: where this process computes.
+        device: device that this process computes on.
     """
 
     def __init__(self, device: str = "auto") -> None:
@@ -43,6 +43,7 @@ class Processes:
             )
         self.device = torch.device(f"cuda:{local_rank}" if use_gpu else "cpu")
         self._began = False
+        # torchrun sets the first, also for one process; other launchers only WORLD_SIZE.
         if "TORCHELASTIC_RUN_ID" in os.environ or expected > 1:
             if use_gpu:
                 torch.cuda.set_device(self.device)
@@ -52,34 +53,37 @@ class Processes:
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.size = dist.get_world_size() if dist.is_initialized() else 1
         if self.size != expected:
-            raise RuntimeError(f"{expected} processes were asked for, and {self.size} came up.")
+            raise RuntimeError(
+                f"expected {expected} processes (WORLD_SIZE), got {self.size}: start them by "
+                "torchrun."
+            )
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and talks."""
+        """Whether this process writes the files and prints."""
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> list[T]:
-        """This process's part of ``items``."""
+        """Return this process's part of ``items``."""
         return list(items[self.rank :: self.size])
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """``module``, whose gradients are averaged over the processes in the backward pass."""
+        """Return ``module`` such that backward passes average gradients over the processes."""
         return module if self.size == 1 else DistributedDataParallel(module)
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over all processes."""
+        """Return the sum of ``values`` over all processes, on the CPU."""
         if self.size > 1:
             values = values.to(self.device)
             dist.all_reduce(values)
         return values.cpu()
 
     def mean(self, value: float) -> float:
-        """The mean over all processes."""
+        """Return the mean of ``value`` over all processes."""
         return float(self.sum(torch.tensor(value, dtype=torch.float64))) / self.size
 
     def moments(self, values: Tensor, mask: Tensor) -> tuple[float, float]:
-        """Mean and variance of the masked ``values`` of all processes."""
+        """Return mean and variance of ``values`` where ``mask`` is True, over all processes."""
         chosen = values[mask].double()
         sums = self.sum(torch.stack([chosen.sum(), chosen.square().sum(), mask.sum().double()]))
         total, squares, count = sums.tolist()
@@ -87,7 +91,7 @@ class Processes:
         return mean, max(squares / max(count, 1.0) - mean**2, 0.0)
 
     def gather(self, items: Sequence[T]) -> list[T]:
-        """What all processes hold, those of rank 0 first; every process gets it."""
+        """Return the items of all processes to every process, in the order of their ranks."""
         if self.size == 1:
             return list(items)
         parts: list[Any] = [None] * self.size
@@ -95,10 +99,10 @@ class Processes:
         return [item for part in parts for item in part]
 
     def on_main(self, action: Callable[[], object]) -> None:
-        """Call ``action`` in the main process, and wait for it everywhere.
+        """Call ``action`` in the main process, while the other processes wait.
 
         Raises:
-            CheckpointError: it failed; only in the main process it is the error of ``action``.
+            CheckpointError: ``action`` failed; the main process raises its own error instead.
         """
         failure: Exception | None = None
         if self.is_main:
@@ -106,6 +110,7 @@ class Processes:
                 action()
             except Exception as error:
                 failure = error
+        # Gathered even without a failure: the others wait here.
         messages = self.gather([] if failure is None else [str(failure)])
         if failure is not None:
             raise failure
@@ -113,10 +118,10 @@ class Processes:
             raise CheckpointError(messages[0])
 
     def agree(self, flag: bool) -> bool:
-        """Whether any process says True; every process learns of it."""
+        """Return to every process whether ``flag`` is True in any process."""
         return bool(self.sum(torch.tensor(float(flag)))) if self.size > 1 else flag
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group of processes, if this object joined it."""
         if self._began and dist.is_initialized():
             dist.destroy_process_group()

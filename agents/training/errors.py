@@ -6,8 +6,8 @@ from zs_env.errors import ZeroSearchError
 
 
 class TrainingError(ZeroSearchError):
-    """Training diverged, or cannot go on; the message says what to change."""
+    """Training has diverged, or cannot continue; the message says what to change."""
 
 
 class CheckpointError(ZeroSearchError):
-    """A checkpoint, or another file of a run's folder, cannot be written or read."""
+    """A checkpoint or another file in the folder of a run cannot be written or read."""

@@ -1,4 +1,4 @@
-"""Plays held-out questions, as a run does between updates."""
+"""Evaluation on held-out questions, as a run does it between updates."""
 
 from __future__ import annotations
 
@@ -23,9 +23,17 @@ def evaluate(
 ) -> list[Record]:
     """Play the first ``config.num_test_questions`` questions of ``source``, once each.
 
+    Args:
+        policy: policy that plays.
+        source: source of the held-out questions, with the engine and the rules.
+        config: options of the run.
+        processes: processes that share the questions.
+        noise: noise probability; 0.0 for an engine that ignores noise.
+        greedy: whether to take the most likely token instead of sampling.
+
     Returns:
-        A record for each question, as `agents.training.metrics.record_of` makes them, with
-        ``hops`` (0 if not known); the same on every process.
+        Figures of each question by `agents.training.metrics.record_of`, with ``hops`` (0 if not
+        known); the same on every process.
     """
     policy.eval()
     noise = noise if source.engine.honours_noise else 0.0

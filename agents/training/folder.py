@@ -1,4 +1,4 @@
-"""The folder of a run: one run at a time writes to it."""
+"""Folders of runs, each with a lock: only one run at a time writes to a folder."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from gymnasium import logger
 from agents.training.errors import CheckpointError
 
 LOCK = ".lock"
-"""File whose lock a run holds; it names the process, and stays behind."""
+"""File that a run locks; it names the process, and is not removed afterwards."""
 
 TAKEN = (errno.EACCES, errno.EAGAIN)
 
 
 def check_folder(folder: Path) -> None:
-    """Raise CheckpointError if ``folder`` can be no folder of a run, or another run writes to it.
+    """Check that a run may use ``folder``, without making it.
 
-    Makes nothing.
+    Raises:
+        CheckpointError: the path is that of a file, or another run writes to the folder.
     """
     for path in (folder, *folder.parents):
         if path.exists():
@@ -37,12 +38,12 @@ def check_folder(folder: Path) -> None:
 
 @contextmanager
 def open_folder(folder: Path) -> Iterator[None]:
-    """Make ``folder`` if it is not there, and hold its lock.
+    """Make ``folder`` if it does not exist, and hold its lock.
 
-    The operating system frees the lock when the process ends, however it ends.
+    The operating system frees the lock when the process ends, even if it is killed.
 
     Raises:
-        CheckpointError: the folder cannot be made or written to, or a process holds its lock.
+        CheckpointError: the folder cannot be made or written to, or another run holds its lock.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +60,7 @@ def open_folder(folder: Path) -> Iterator[None]:
                     f"{folder} is in use by {file.read() or 'another process'}: let it end, or "
                     "choose another --folder."
                 ) from None
-            # Some network file systems have no locks; that is no reason not to train.
+            # Some network file systems have no locks: warn, and train without.
             logger.warn(f"{folder} cannot be locked against other runs: {error}.")
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")

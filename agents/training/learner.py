@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from agents.training.config import Config
 
 LossFunction = Callable[[PolicyOutput, TrainingBatch], tuple[Tensor, dict[str, Tensor]]]
-"""(output of the policy now, the batch) -> loss of each token, figures of each token; (B, T)."""
+"""Function (output of the policy, batch) -> (loss, figures by name) of each token, (B, T) each."""
 
 
 class Learner:
-    """Trains ``policy``.
+    """Learner, which takes the gradient steps on ``policy``.
 
     Args:
         policy: policy to train.
-        config: learning rates, minibatches, limits.
+        config: options: learning rates, minibatches, limits.
         processes: processes that take part.
 
     Attributes:
@@ -52,16 +52,21 @@ class Learner:
         )
 
     def autocast(self) -> torch.autocast | nullcontext[None]:
-        """Return the context of the precision to compute in."""
+        """Return a context manager for the precision to compute in."""
         if self.config.uses_bfloat16(self.processes.device):
             return torch.autocast(self.processes.device.type, torch.bfloat16)
         return nullcontext()
 
     @torch.no_grad()
     def score(self, batch: PlayedBatch, policy: Policy | None = None) -> PolicyOutput:
-        """Return the output of ``policy`` (the trained one by default) for the tokens of the loss.
+        """Return the output of ``policy`` for the tokens of the loss.
 
-        (B, T) each, on the CPU, 0 off the loss mask.
+        Args:
+            batch: episodes to score.
+            policy: policy to score with; by default the one being trained.
+
+        Returns:
+            Scores on the CPU, (B, T) each, float32, 0 outside the loss mask.
         """
         policy = self.policy if policy is None else policy
         policy.eval()
@@ -75,20 +80,19 @@ class Learner:
         return PolicyOutput(*columns)
 
     def learn(self, batch: TrainingBatch, loss_function: LossFunction, update: int) -> Metrics:
-        """Go over this process's ``batch`` in minibatches, a gradient step for each.
+        """Take a gradient step for each minibatch of this process's ``batch``.
 
         Args:
             batch: this process's episodes.
-            loss_function: see `LossFunction`.
+            loss_function: function that returns the loss and figures, see `LossFunction`.
             update: number of the update, from 0; learning rates fall with it.
 
         Returns:
-            Means over all tokens and processes of the figures of ``loss_function``, and of ``loss``
-            and ``gradient_norm``.
+            Means over all tokens and processes: ``loss``, ``gradient_norm``, and the figures of
+            ``loss_function``.
 
         Raises:
-            TrainingError: the loss or the gradient is not finite; the weights are as before that
-                step.
+            TrainingError: the loss or the gradient is not finite; the step was not taken.
         """
         self.policy.train()
         share = 1.0 - self.config.learning_rate_decay * update / self.config.updates
@@ -102,6 +106,7 @@ class Learner:
             )
             for index in order.tensor_split(self.config.minibatches):
                 minibatch = batch.select(index)
+                # Over all processes, which therefore skip a minibatch together.
                 num_tokens = float(self.processes.sum(minibatch.loss_mask.sum().double()))
                 if num_tokens == 0:
                     continue
@@ -111,7 +116,7 @@ class Learner:
         return {name: total / all_tokens for name, total in totals.items()}
 
     def close(self) -> None:
-        """Free what belongs to the group of processes, before that is closed."""
+        """Free what belongs to the group of processes; call it before that is closed."""
         self._module = self.policy
 
     def _step(
@@ -138,16 +143,17 @@ class Learner:
     def _accumulate(
         self, batch: TrainingBatch, loss_function: LossFunction, num_tokens: float
     ) -> Metrics:
-        """Add up gradients of the mean loss over ``num_tokens``; return the sums of figures."""
+        """Accumulate gradients of the mean loss over ``num_tokens``; return sums of figures."""
         sums: Metrics = {}
-        batch = batch if len(batch) else batch.padding()  # all processes must join in
+        # Every process must take part in averaging gradients, even one without episodes.
+        batch = batch if len(batch) else batch.padding()
         parts = list(batch.micro_batches(self.config.micro_batch_tokens))
         for number, index in enumerate(parts, start=1):
             part = batch.select(index).to(self.processes.device)
             with self._synchronised(number == len(parts)), self.autocast():
                 loss, figures = loss_function(self._module(part.token_ids, part.loss_mask), part)
                 total_loss = loss.where(part.loss_mask, 0.0).sum()
-                # Gradients are averaged over the processes, and should be summed.
+                # Averaging over processes divides by their number, but a sum is wanted.
                 (total_loss * self.processes.size / num_tokens).backward()
             for name, values in {"loss": loss, **figures}.items():
                 total = values.detach().where(part.loss_mask, 0.0).double().sum().item()
@@ -155,7 +161,7 @@ class Learner:
         return sums
 
     def _synchronised(self, now: bool) -> AbstractContextManager[None]:
-        """Return the context in which gradients are averaged over processes only if ``now``."""
+        """Return a context manager in which gradients are averaged only if ``now``."""
         if now or not isinstance(self._module, DistributedDataParallel):
             return nullcontext()
         return self._module.no_sync()

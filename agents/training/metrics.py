@@ -1,4 +1,4 @@
-"""Figures of a run: a line of JSON for each update, and TensorBoard."""
+"""Metrics of a run: a line of JSON for each update, and TensorBoard files."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from zs_env.files import filled_lines, parse_line
 from zs_env.tokens.trajectory import Trajectory
 
 Metrics = dict[str, float]
-"""Figures by name; ``update`` is the number of updates done."""
+"""Figures of a run by name; ``update`` is the number of updates done."""
 
 Record = dict[str, float]
 """Figures of one episode by name."""
 
 TIMING = "time/"
-"""Figures whose names begin so are clock readings, which differ between equal runs."""
+"""Prefix of the names of times in seconds, which differ between otherwise equal runs."""
 
 FILE_NAME = "metrics.jsonl"
 
 
 class MetricsLog:
-    """Appends metrics to ``folder/metrics.jsonl`` and to TensorBoard's files.
+    """Log of metrics in ``folder/metrics.jsonl`` and in TensorBoard files.
 
     Args:
         folder: folder of the run.
-        updates_done: updates before those that will be written; metrics of later ones are dropped.
+        updates_done: number of updates whose metrics in the file are kept; later ones are dropped.
             None drops all.
 
     Raises:
-        CheckpointError: the file that is there is damaged.
+        CheckpointError: the existing file is damaged.
 
     Attributes:
         written: metrics in the file, in order.
@@ -51,7 +51,7 @@ class MetricsLog:
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first)
 
     def write(self, metrics: Metrics) -> None:
-        """Append ``metrics``, which hold ``update``."""
+        """Append ``metrics``, which must hold ``update``."""
         self.written.append(metrics)
         with self._path.open("a") as file:
             file.write(json.dumps(metrics) + "\n")
@@ -61,17 +61,17 @@ class MetricsLog:
         self._board.flush()
 
     def close(self) -> None:
-        """Close TensorBoard's file."""
+        """Close the TensorBoard file."""
         self._board.close()
 
 
 def read_metrics(folder: Path) -> list[Metrics]:
-    """Return what ``folder/metrics.jsonl`` holds, in order; nothing if there is no such file.
+    """Return the metrics in ``folder/metrics.jsonl``, in order; none if there is no such file.
 
-    A last line without its end, as a killed process leaves it, is left out.
+    An incomplete last line, as a killed process leaves it, is left out.
 
     Raises:
-        CheckpointError: another line is not metrics; the message says which.
+        CheckpointError: another line does not hold metrics; the message says which.
     """
     path = folder / FILE_NAME
     metrics: list[Metrics] = []
@@ -112,7 +112,7 @@ def record_of(trajectory: Trajectory) -> Record:
 
 
 def summarise(records: Sequence[Record]) -> Metrics:
-    """Return means over episodes; shares are of turns or of searches."""
+    """Return means over episodes, sums, and shares of turns or of searches."""
 
     def total(name: str) -> float:
         return float(np.sum([record[name] for record in records]))
@@ -135,12 +135,12 @@ def summarise(records: Sequence[Record]) -> Metrics:
 
 
 def without_clocks(metrics: Metrics) -> Metrics:
-    """Return ``metrics`` without the figures that differ between equal runs."""
+    """Return ``metrics`` without times, which differ between equal runs."""
     return {name: value for name, value in metrics.items() if not name.startswith(TIMING)}
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write ``text`` to ``path``, which holds the old text or the new whenever it is read."""
+    """Replace ``path`` by ``text`` at once: a reader finds the old text or the new."""
     temporary = path.with_name(f".{path.name}.partial")
     with temporary.open("w") as file:
         file.write(text)

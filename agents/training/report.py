@@ -1,4 +1,4 @@
-"""The page of a run: before and after, and the curves between."""
+"""Report of a run: figures before and after training, and curves."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _summary(metrics: Sequence[Metrics], config: dict[str, object]) -> list[str]
 
 
 def comparison(metrics: Sequence[Metrics], engines: Sequence[str]) -> list[str]:
-    """Return a table's lines: held-out questions, greedy, before the first update and after."""
+    """Return the lines of a table: figures on held-out questions before and after training."""
     tested = [each for each in metrics if f"test/{engines[0]}/f1" in each] if engines else []
     if not tested:
         return ["No evaluation was made."]

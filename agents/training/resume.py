@@ -1,4 +1,4 @@
-"""Whether a checkpoint belongs to a run with the options of today."""
+"""Check that a checkpoint belongs to a run with the present options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agents.training.config import Config
 from agents.training.errors import CheckpointError
 
 MAY_CHANGE = ("folder", "resume", "device", "save_every", "keep_checkpoints")
-"""Options that a resumed run may change without becoming another run."""
+"""Options that may change when a run is resumed."""
 
 
 def check_options(config: Config, saved: Mapping[str, Any]) -> list[str]:
@@ -20,14 +20,14 @@ def check_options(config: Config, saved: Mapping[str, Any]) -> list[str]:
     Options that were added since count as their defaults.
 
     Args:
-        config: options now.
-        saved: options then, as JSON.
+        config: present options.
+        saved: options of the checkpoint, as JSON types.
 
     Returns:
         Options of the checkpoint that no longer exist, as ``name=value``.
 
     Raises:
-        CheckpointError: they differ; the message says in what.
+        CheckpointError: options differ; the message says which.
     """
     now = config.to_json()
     before = {**default_options(type(config)), **saved}
@@ -46,7 +46,7 @@ def check_options(config: Config, saved: Mapping[str, Any]) -> list[str]:
 
 
 def default_options(kind: type[Config]) -> dict[str, Any]:
-    """Return the defaults of a class of options as JSON knows them."""
+    """Return the defaults of a class of options as JSON types."""
     defaults = {f.name: f.default for f in fields(kind) if f.default is not MISSING}
     made = {f.name: f.default_factory() for f in fields(kind) if f.default_factory is not MISSING}
     as_json: dict[str, Any] = json.loads(json.dumps(defaults | made, default=str))

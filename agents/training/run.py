@@ -1,4 +1,4 @@
-"""Everything around an algorithm: episodes, metrics, checkpoints, evaluation, when to stop.
+"""Everything around an algorithm: episodes, metrics, checkpoints, evaluation, stopping.
 
 An algorithm is a loop over `Run.updates`::
 
@@ -42,25 +42,26 @@ from agents.training.resume import check_options
 
 
 class Run:
-    """A training run and its folder. Use as a context manager.
+    """Training run and its folder, to be used as a context manager.
 
     Args:
         config: options of the run.
         with_values: whether the policy gets a value head.
 
     Raises:
-        ValueError: options, model, questions or engine do not fit; before any work is done.
-        CheckpointError: the folder holds a run that is not to be resumed, or one of other options;
-            a file of it is damaged; or another run writes to it.
+        ValueError: options, model, questions or engine are wrong; before any work is done.
+        CheckpointError: the folder holds a run that is not to be resumed, or one with other
+            options; a file in it is damaged; or another run writes to it.
 
     Attributes:
         policy: policy that is trained.
-        learner: takes the gradient steps.
-        collector: plays the episodes.
+        learner: learner, which takes the gradient steps.
+        collector: collector, which plays the episodes.
         processes: processes that take part.
-        metrics: figures of the present update.
-        memory: figures that an algorithm keeps from update to update, JSON-able; saved in
-            checkpoints.
+        updates_done: number of updates done, those before the checkpoint included.
+        metrics: metrics of the present update.
+        memory: values that an algorithm keeps from update to update, JSON-able; checkpoints
+            hold them.
     """
 
     def __init__(self, config: Config, *, with_values: bool = False) -> None:
@@ -70,6 +71,7 @@ class Run:
         torch.manual_seed(config.seed)
         self._saved: dict[str, Any] = {}
         self._ignored: list[str] = []
+        # The folder is checked first, since loading a model takes long.
         self.processes.on_main(lambda: check_folder(config.folder))
         self.checkpoint = self._find_checkpoint()
         self.memory: dict[str, Any] = {}
@@ -87,14 +89,14 @@ class Run:
         self._open = ExitStack()
 
     def __enter__(self) -> Run:
-        """Open the folder, and take care of interrupts."""
+        """Open the folder, and handle interrupts."""
         with ExitStack() as stack:
             stack.callback(self.processes.close)
             stack.callback(self.learner.close)
             self.processes.on_main(lambda: self._open_folder(stack))
             for number in (signal.SIGINT, signal.SIGTERM):
                 stack.callback(signal.signal, number, signal.signal(number, self._interrupt))
-            self._open = stack.pop_all()
+            self._open = stack.pop_all()  # closed here only if something above failed
         return self
 
     def __exit__(
@@ -103,7 +105,7 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close files, and write the report unless something unforeseen ended the run."""
+        """Close files, and write the report unless an unexpected error ended the run."""
         self._open.__exit__(kind, error, trace)
 
     def updates(self) -> Iterator[int]:
@@ -117,7 +119,7 @@ class Run:
             self.metrics = {"update": update + 1}
             yield update
             self.updates_done = update + 1
-            self._check_drift()
+            self._check_drift()  # before the checkpoint is written
             self.metrics[TIMING + "update"] = time.perf_counter() - start
             is_last = self.updates_done == self.config.updates
             if is_last or self.updates_done % self.config.evaluate_every == 0:
@@ -128,7 +130,7 @@ class Run:
                 self._save()
             if stop and not is_last:
                 self._say(f"stopped after update {self.updates_done}; go on with --resume")
-                raise SystemExit(130)
+                raise SystemExit(130)  # the status of a program ended by Ctrl-C
         if self._log is not None:
             self._say("\n".join(comparison(self._log.written, self.config.test_engines)))
             self._say(f"report: {self.config.folder / 'report.md'}")
@@ -137,10 +139,10 @@ class Run:
         """Play this process's share of the episodes of ``update``, and score their tokens.
 
         Returns:
-            The episodes, without those whose search failed.
+            The episodes without those whose search failed.
         """
-        batch, figures = self.collector.collect(update)
-        self.metrics |= figures
+        batch, metrics = self.collector.collect(update)
+        self.metrics |= metrics
         return batch
 
     def learn(self, batch: TrainingBatch, loss_function: LossFunction) -> None:
@@ -150,13 +152,14 @@ class Run:
         self.metrics[TIMING + "learn"] = time.perf_counter() - start
 
     def note(self, name: str, value: float) -> None:
-        """Add a figure, averaged over processes, to the metrics of this update."""
+        """Add the figure ``name`` to the metrics of this update: the mean over processes."""
         self.metrics[name] = self.processes.mean(value)
 
     def _open_folder(self, stack: ExitStack) -> None:
         """Open files and display, which ``stack`` closes."""
         folder = self.config.folder
         stack.enter_context(open_folder(folder))
+        # A run may have written to the folder since this one looked for a checkpoint.
         if checkpoints.last_checkpoint(folder / "checkpoints") != self.checkpoint:
             raise CheckpointError(f"another run has just written to {folder}: start again.")
         self._log = MetricsLog(folder, self.updates_done if self.checkpoint else None)
@@ -166,7 +169,7 @@ class Run:
         self._display = Display(self.config, self.updates_done)
         stack.callback(self._display.close)
         if self._ignored:
-            self._say(f"ignored, as no such options exist now: {', '.join(self._ignored)}")
+            self._say(f"ignored options that no longer exist: {', '.join(self._ignored)}")
 
     def _report(self, kind: type[BaseException] | None, *_: object) -> None:
         expected = kind is None or issubclass(kind, SystemExit | TrainingError)
@@ -204,14 +207,14 @@ class Run:
                 policy.model = add_adapters(policy.model, config.lora_rank)
         if config.gradient_checkpointing:
             model: Any = policy.model
-            # Newer versions of transformers have renamed it.
+            # Newer versions of transformers have renamed `gradient_checkpointing_enable`.
             new_name = "activation_checkpointing_enable"
             getattr(model, new_name, model.gradient_checkpointing_enable)()
             model.enable_input_require_grads()
         return policy.to(self.processes.device)
 
     def _load_reference(self) -> Policy | None:
-        """Return the policy that training began with, if the divergence from it counts."""
+        """Return the policy that training began with, if the KL divergence from it is used."""
         if self.config.kl_coef == 0.0:
             return None
         if self.checkpoint is not None:
@@ -221,7 +224,7 @@ class Run:
         return reference.to(self.processes.device).requires_grad_(False)
 
     def _restore(self) -> int:
-        """Return the updates that the checkpoint has behind it; 0 without one."""
+        """Restore the state of the checkpoint; return its number of updates, 0 without one."""
         if self.checkpoint is None:
             return 0
         state = self._saved
@@ -256,7 +259,11 @@ class Run:
         self.metrics[TIMING + "evaluation"] = time.perf_counter() - start
 
     def _check_drift(self) -> None:
-        """Stop the run if the update moved the policy too far, before a checkpoint is written."""
+        """Check that the update has not moved the policy too far.
+
+        Raises:
+            TrainingError: it has.
+        """
         drift = self.metrics.get("approx_kl", 0.0)
         if not np.isfinite(drift) or abs(drift) > self.config.max_kl:
             raise TrainingError(
@@ -275,7 +282,7 @@ class Run:
         if self._interrupted:
             raise KeyboardInterrupt
         self._interrupted = True
-        self._say("finishing this update and saving; once more to leave at once")
+        self._say("finishing this update and saving; interrupt again to stop at once")
 
     def _say(self, text: str) -> None:
         if self._display is not None:

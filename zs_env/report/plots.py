@@ -1,4 +1,4 @@
-"""Pictures of figures over something that grows, such as updates or tokens."""
+"""Plots of figures over a growing one, such as updates or tokens."""
 
 from __future__ import annotations
 
@@ -25,17 +25,20 @@ def draw(
     marker: str = "",
     levels: Mapping[str, float] | None = None,
 ) -> Path | None:
-    """Draw the figures of ``series`` that there are; return ``path``, or None if there are none.
+    """Plot the figures of ``series`` over ``x``.
 
     Args:
-        path: file of the picture.
-        figures: figures by name at each point; none but ``x`` need be there at all points.
-        title: title above the picture.
+        path: file of the plot.
+        figures: figures by name at each point; only ``x`` must be there at every point.
+        title: title above the plot.
         series: labels of the figures to draw, by name.
         x: name of the figure on the horizontal axis.
         x_label: label of the horizontal axis.
         marker: marker of matplotlib at each point.
         levels: heights of horizontal lines to compare with, by label.
+
+    Returns:
+        ``path``, or None if there are no figures of ``series``; then no file is written.
     """
     picture, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
     drawn = [_plot(axes, figures, x, key, label, marker) for key, label in series.items()]
