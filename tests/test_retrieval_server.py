@@ -253,7 +253,7 @@ def test_server_defect_is_an_answer_and_is_logged(caplog):
     async def use(session, url):
         async with session.post(f"{url}/retrieve", json={"queries": ["Lima"]}) as response:
             assert response.status == 500
-            assert "a defect: ZeroDivisionError" in (await response.json())["error"]
+            assert "internal error: ZeroDivisionError" in (await response.json())["error"]
 
     run_in_process(engine, use)
     assert "ZeroDivisionError" in caplog.text

@@ -313,7 +313,7 @@ def test_identity_changes_with_the_worked_example(monkeypatch):
 
 @pytest.mark.parametrize("script", [lambda request: "", functools.partial(write)])
 def test_identity_of_a_script_without_a_name_is_refused(script):
-    with pytest.raises(NotImplementedError, match="has no name that tells it from others"):
+    with pytest.raises(NotImplementedError, match="must have a unique name to be recorded"):
         ScriptedLanguageModel(script).identity()
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``zs-env COMMAND``, or ``python -m zs_env COMMAND``.
+"""Command line: ``zs-env COMMAND``, or ``python -m zs_env COMMAND``.
 
 A command is a module with ``NAME``, ``DESCRIPTION``, ``add_arguments(parser)`` and
 ``run(options)``, which imports what it needs.
@@ -16,9 +16,9 @@ COMMANDS = (search, index, serve_retrieval)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command that ``arguments`` name; by default, those the program was started with.
+    """Run the command named by ``arguments``; by default, those of the program.
 
-    What the user can mend is printed as one line, and ends the program with status 1.
+    An error that the user can correct is printed as one line, with exit status 1.
     """
     parser = argparse.ArgumentParser(prog="zs-env", description="Train and serve search agents.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -34,4 +34,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ZeroSearchError, ValueError, TypeError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt:
-        raise SystemExit(130) from None  # what a shell reports of a program that Ctrl-C ended
+        raise SystemExit(130) from None  # 128 + SIGINT, as shells report it

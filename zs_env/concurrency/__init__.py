@@ -1,1 +1,1 @@
-"""What engines and language models need to wait for many things at once."""
+"""Concurrent waiting for servers, for engines and language models."""

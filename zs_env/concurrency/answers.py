@@ -1,4 +1,4 @@
-"""Reading of HTTP answers: size, compression, status, JSON, and what connection errors mean."""
+"""Reading of HTTP answers: size, compression, status, JSON, connection errors."""
 
 from __future__ import annotations
 
@@ -18,24 +18,27 @@ import aiohttp
 from zs_env.concurrency.attempts import Refused, Retry
 
 TRANSIENT = (408, 409, 425, 429)
-"""Client errors that another attempt may not meet; so may any server error."""
+"""Client errors after which another attempt may succeed, as after every server error."""
 
 ENCODINGS = "gzip"
 """Value of Accept-Encoding: the compression that `read_body` can undo."""
 
 MAX_BODY_BYTES = 16 * 2**20
+"""Largest size of an answer, decompressed."""
+
 MAX_ERROR_BYTES = 2**16
+"""Largest size of an error's text that is read, decompressed."""
 
 
 async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     """Return the body of ``response``, decompressed.
 
     Args:
-        response: one of a session that does not decompress.
-        max_bytes: most that are read, and most that come of decompressing them.
+        response: response of a session that does not decompress.
+        max_bytes: largest size of the body, as received and decompressed.
 
     Raises:
-        Retry: the body is longer, or is not compressed as its header says.
+        Retry: the body is larger, or is not compressed as its header says.
     """
     body = bytearray()
     async for chunk in response.content.iter_any():
@@ -55,18 +58,18 @@ def _decode(body: bytes, encoding: str, max_bytes: int) -> bytes:
         return body
     if encoding != "gzip":
         raise Retry(f"an answer in the encoding {encoding[:40]!r}, which was not asked for")
-    try:
+    try:  # stops at the limit: a few bytes may decompress to gigabytes
         return gzip.GzipFile(fileobj=BytesIO(body)).read(max_bytes + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise Retry(f"not gzip: {error}") from None
 
 
 async def refuse(response: aiohttp.ClientResponse) -> NoReturn:
-    """Raise what an HTTP status other than 200 means.
+    """Raise the error that an HTTP status other than 200 stands for.
 
     Raises:
-        Retry: another attempt may help.
-        Refused: it would not.
+        Retry: another attempt may succeed.
+        Refused: another attempt would be refused as well.
     """
     try:
         detail = (await read_body(response, MAX_ERROR_BYTES)).decode(errors="replace")
@@ -79,7 +82,7 @@ async def refuse(response: aiohttp.ClientResponse) -> NoReturn:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that Retry-After asks for, given as seconds or as a date; else None."""
+    """Return the wait that Retry-After asks for, in seconds; None without a valid header."""
     value = headers.get("Retry-After", "")
     try:
         seconds = float(value)
@@ -92,7 +95,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def parse_json(body: bytes) -> Any:
-    """Return what ``body`` says; Retry if it is cut or is not JSON."""
+    """Return ``body`` parsed; raise Retry if it is not JSON, such as a cut answer."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -100,10 +103,10 @@ def parse_json(body: bytes) -> Any:
 
 
 def connection_error(error: Exception) -> Retry:
-    """Return what ``error``, which the client raised instead of an answer, means to the user."""
+    """Return an error of the HTTP client as `Retry`, with a text for the user."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return Retry(f"the proxy answers HTTP {error.status}", error.message)
-    if isinstance(error, aiohttp.ClientResponseError):  # its text holds the URL, with its query
+    if isinstance(error, aiohttp.ClientResponseError):  # its own text shows the URL with its query
         return Retry("malformed HTTP", error.message)
     if isinstance(error, aiohttp.ClientConnectorError):
         cause = error.os_error

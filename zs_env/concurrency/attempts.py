@@ -1,4 +1,4 @@
-"""Errors of one attempt at asking a server, and the text of them that is shown."""
+"""Errors of one attempt to ask a server, and how they are shown."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ DETAIL_CHARS = 200
 """Characters of a server's text that are shown."""
 
 READ_CHARS = 10_000
-"""Characters of a server's text in which secrets are looked for, before it is cut."""
+"""Characters of a server's text that are searched for secrets, before it is cut."""
 
 
 class AttemptError(Exception):
-    """An attempt at a request failed.
+    """Error of one attempt of a request.
 
     Args:
         reason: what went wrong, for the user.
-        detail: what the server sent; it is shown cut, once secrets in it are hidden.
+        detail: text that the server sent; it is shown cut, with its secrets hidden.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -33,12 +33,12 @@ class AttemptError(Exception):
 
 
 class Retry(AttemptError):
-    """An attempt failed in a way that another may not.
+    """Error after which another attempt may succeed.
 
     Args:
         reason: what went wrong, for the user.
-        detail: what the server sent; it is shown cut, once secrets in it are hidden.
-        after_s: seconds that the server asked to wait.
+        detail: text that the server sent; it is shown cut, with its secrets hidden.
+        after_s: wait that the server asked for, in seconds.
     """
 
     def __init__(self, reason: str, detail: str = "", after_s: float | None = None) -> None:
@@ -47,15 +47,15 @@ class Retry(AttemptError):
 
 
 class Refused(AttemptError):
-    """A server refused a request for good: another attempt would meet the same."""
+    """Error after which another attempt would fail as well: the server refused the request."""
 
 
 def no_answer(expected: str, answer: object) -> Retry:
-    """Return the error for JSON that is not what was expected.
+    """Return the error for JSON that is not the expected answer.
 
     Args:
-        expected: what it should be, such as "a chat completion".
-        answer: what the server sent.
+        expected: description of the expected answer, such as "a chat completion".
+        answer: JSON that the server sent.
     """
     try:
         detail = str(answer)

@@ -1,4 +1,4 @@
-"""Collects what is asked at about the same time, and asks it as one batch."""
+"""Collection of requests that come at about the same time into batches."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 GATHER_S = 0.002
-"""How long a batch waits for company: longer than a burst of requests takes to arrive."""
+"""Seconds that the first request waits for others: longer than a burst takes to arrive."""
 
 
 class Batcher(Generic[Q, A]):
-    """Turns single requests into batches. Belongs to one event loop.
+    """Collector of single requests into batches. It belongs to one event loop.
 
     Args:
-        ask: answers a batch, in order. What it raises is raised to each that asked.
+        ask: answers a batch, in order. An error that it raises is raised for each request.
         max_size: most requests of a batch.
-        max_in_flight: batches that are asked at the same time; more requests wait for the next.
+        max_in_flight: most batches under way at the same time; further requests wait.
 
     Raises:
         ValueError: ``max_size`` or ``max_in_flight`` is less than 1.
@@ -48,7 +48,7 @@ class Batcher(Generic[Q, A]):
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, request: Q) -> A:
-        """The answer to ``request``."""
+        """Return the answer to ``request``."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[A] = loop.create_future()
         self._waiting.append((request, future))
@@ -57,7 +57,7 @@ class Batcher(Generic[Q, A]):
         return await future
 
     def _send(self) -> None:
-        """Send what waits, as far as there are slots."""
+        """Send the waiting requests in batches, as far as there are slots."""
         self._timer = None
         self._waiting = [pair for pair in self._waiting if not pair[1].done()]
         while self._waiting and self._slots:
@@ -65,7 +65,7 @@ class Batcher(Generic[Q, A]):
             del self._waiting[: self._max_size]
             self._slots -= 1
             task = asyncio.get_running_loop().create_task(self._answer(batch))
-            self._tasks.add(task)
+            self._tasks.add(task)  # the loop itself holds only weak references
             task.add_done_callback(self._finish)
 
     async def _answer(self, batch: Sequence[tuple[Q, asyncio.Future[A]]]) -> None:

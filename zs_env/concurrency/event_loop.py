@@ -1,8 +1,8 @@
-"""One event loop, in a thread of its own, on which all engines wait for their servers.
+"""Event loop of all engines, in a thread of its own.
 
 Clients and locks of asyncio belong to the loop they were first used on: a new loop for each batch
-would break them, or cost a new connection for each search. And a loop that waits only for servers
-goes on while a policy computes on another.
+would break them, or cost a new connection for each search. And a loop of its own goes on waiting
+for servers while a policy computes in another thread.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 CLOSING_S = 1.0
-"""How long the end of a program waits for what was not closed."""
+"""Seconds that the end of a program waits for each object that was not closed."""
 
 
 def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run ``coroutine`` from synchronous code, also in a notebook, where a loop is running.
+    """Run ``coroutine`` on the engines' loop from synchronous code, and return its result.
 
-    Whatever it raises is raised here; an interrupt of the caller cancels it.
+    It works in a notebook too, where a loop is running. Errors are raised here; an interrupt of the
+    caller cancels the coroutine.
 
     Raises:
-        RuntimeError: called on that loop itself, which would then wait for ever.
+        RuntimeError: called on the engines' loop itself, which would wait for itself for ever.
     """
     background = _Background.get()
     if threading.current_thread() is background.thread:
@@ -42,11 +43,11 @@ def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
         raise
     if error is not None:
         raise error
-    return result  # type: ignore[return-value]  # there is one where there is no error
+    return result  # type: ignore[return-value]  # without an error there is a result
 
 
 async def on_engine_loop(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run ``coroutine`` on the loop of all engines, from whatever loop this is awaited on."""
+    """Run ``coroutine`` on the engines' loop and return its result; awaited on any loop."""
     background = _Background.get()
     if asyncio.get_running_loop() is background.loop:
         return await coroutine
@@ -58,15 +59,14 @@ async def on_engine_loop(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def engine_loop() -> asyncio.AbstractEventLoop:
-    """The loop of all engines of this process, which runs in a thread of its own."""
+    """Return the loop of all engines of this process, which runs in a thread of its own."""
     return _Background.get().loop
 
 
 async def in_thread(function: Callable[..., T], *args: Any) -> T:
-    """What ``function`` returns, run in a thread of its own, which the end of the program ends.
-
-    A thread of a pool would be waited for: Ctrl-C would not end a program whose engine hangs.
-    """
+    """Run ``function`` in a new daemon thread and return its result."""
+    # A program waits for the threads of a pool when it ends: Ctrl-C would not end a program whose
+    # engine hangs.
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -83,7 +83,7 @@ async def in_thread(function: Callable[..., T], *args: Any) -> T:
         error: BaseException | None = None
         try:
             result = function(*args)
-        except StopIteration as raised:  # no future can hold one
+        except StopIteration as raised:  # a future cannot hold it
             error = RuntimeError(f"{function} raised {raised!r}")
         except BaseException as raised:
             error = raised
@@ -97,9 +97,10 @@ async def in_thread(function: Callable[..., T], *args: Any) -> T:
 async def caught(
     coroutine: Coroutine[Any, Any, T],
 ) -> tuple[T | None, BaseException | None]:
-    """The result or the error of ``coroutine``: a SystemExit would end the loop's thread.
+    """Await ``coroutine`` and return its result, or the error that it raised.
 
-    Every task that runs on the loop must be wrapped so.
+    Every task on the engines' loop must be wrapped in this: SystemExit or KeyboardInterrupt would
+    end the loop's thread.
     """
     try:
         return await coroutine, None
@@ -110,14 +111,14 @@ async def caught(
 
 
 class PerLoop(Generic[T]):
-    """Something that belongs to an event loop, such as a client: made where it is first needed.
+    """Holder of one object for each event loop, such as a client, made at first use.
 
-    After a fork there is a new loop, and so a new one is made. It is pickled without what it made.
-    What was not closed is freed when it is forgotten, and at the end of the program.
+    After a fork there is a new loop, and a new object is made for it. Pickling leaves the objects
+    out. Objects that were not closed are freed with the holder, and at the end of the program.
 
     Args:
-        make: makes it; called on the loop.
-        close: frees it, if there is anything to free.
+        make: makes the object; called on the loop.
+        close: frees the object; None if there is nothing to free.
     """
 
     _all: weakref.WeakSet[PerLoop[Any]] = weakref.WeakSet()
@@ -135,11 +136,11 @@ class PerLoop(Generic[T]):
             weakref.finalize(self, _free_all, self._made, close).atexit = False
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
-        """Pickle as the arguments."""
+        """Pickle as the arguments, without the objects."""
         return type(self), (self._make, self._close)
 
     def get(self) -> T:
-        """The one of the running loop."""
+        """Return the object of the running loop."""
         loop = asyncio.get_running_loop()
         made = self._made.get(loop)
         if made is None:
@@ -147,7 +148,7 @@ class PerLoop(Generic[T]):
         return made
 
     def close(self) -> None:
-        """Free the one of the engines' loop, if it was made. May be called twice."""
+        """Free the object of the engines' loop, if there is one. May be called twice."""
         if self._made:
             run_to_end(self._free())
 
@@ -160,7 +161,7 @@ class PerLoop(Generic[T]):
 def _free_all(
     made: MutableMapping[asyncio.AbstractEventLoop, T], close: Callable[[T], Awaitable[None]]
 ) -> None:
-    """Free what nobody closed, without waiting."""
+    """Free objects that were not closed, without waiting."""
 
     async def free(one: T) -> None:
         await close(one)
@@ -180,7 +181,7 @@ def _close_all() -> None:
 
 
 class _Background:
-    """The loop of a process and its thread, which does not live on in a fork."""
+    """Engines' loop of this process and its thread; a fork gets neither."""
 
     _lock = threading.Lock()
     _current: _Background | None = None
@@ -194,7 +195,7 @@ class _Background:
 
     @classmethod
     def get(cls) -> _Background:
-        """The one of this process."""
+        """Return the object of this process, made at first use."""
         with cls._lock:
             if cls._current is None:
                 cls._current = cls()
@@ -202,7 +203,7 @@ class _Background:
 
     @classmethod
     def forget(cls) -> None:
-        """After a fork: the thread is not here, and the lock may have been held by another."""
+        """Start anew after a fork: the thread is missing, and the lock may be held for ever."""
         cls._lock = threading.Lock()
         cls._current = None
 

@@ -1,7 +1,7 @@
-"""Asks HTTP servers in JSON, so that nothing they do is taken for an answer.
+"""Client of HTTP servers that answer in JSON; a malformed answer is an error.
 
 Redirections are refused, because they would carry prompts and keys to another server. The size of
-an answer is bounded, also after it was decompressed.
+an answer is limited, as received and decompressed.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ T = TypeVar("T")
 
 
 class Access(NamedTuple):
-    """What a server is shown to let requests in.
+    """Credentials of a server.
 
     Attributes:
-        headers: sent with each request.
-        params: of the query string of each request.
+        headers: headers of each request.
+        params: parameters of each request's query string.
         secrets: texts in them that must not be shown, such as keys.
     """
 
@@ -54,17 +54,17 @@ class Access(NamedTuple):
 
 
 class JsonServers:
-    """Servers that are asked and answer in JSON. May be asked from any event loop.
+    """Servers that take and give JSON. They can be asked from any event loop.
 
     Args:
-        urls: where they are asked.
-        patience: how long and how often to try.
-        read_access: says what to show the servers; called when a connection is first needed, so
-            that no key is kept with the options.
-        use_proxy: whether to go through the proxy that the environment names, if it names one.
+        urls: URL of the server, or several.
+        patience: limits of time and attempts.
+        read_access: returns the credentials; called when a connection is first needed, so that no
+            key is kept with the options.
+        use_proxy: whether to use the proxy that the environment names, if any.
 
     Raises:
-        ServiceError: a URL is none, or there is none.
+        ServiceError: ``urls`` is not a URL or a list of URLs.
     """
 
     def __init__(
@@ -90,18 +90,18 @@ class JsonServers:
         params: Mapping[str, Any] | None = None,
         max_bytes: int = MAX_BODY_BYTES,
     ) -> T:
-        """Return what ``read`` makes of the answer to a POST of ``payload``, or to a GET.
+        """Send a POST of ``payload``, or a GET, and return the answer as ``read`` converts it.
 
         Args:
-            read: takes JSON, and raises `Retry` where that is no answer.
-            path: put behind the path of the URL.
+            read: converts the JSON, and raises `Retry` if it is malformed.
+            path: path to append to that of the URL.
             payload: JSON to post; None to get.
-            params: of the query string.
-            max_bytes: most that an answer may have, decompressed.
+            params: parameters of the query string.
+            max_bytes: largest size of an answer, decompressed.
 
         Raises:
             SearchFailure: the servers do not answer in time, or refuse the request.
-            ServiceError: there is a key, and it cannot be sent.
+            ServiceError: the key cannot be sent.
         """
         client = self._clients.get()
 
@@ -113,15 +113,15 @@ class JsonServers:
     async def try_each(
         self, read: Callable[[Any], T], *, path: str, timeout_s: float
     ) -> list[tuple[str, T | AttemptError]]:
-        """Return what comes of one GET of ``path`` from each server, by its name.
+        """Send a GET of ``path`` to each server once, and return (name, answer or error) of each.
 
         Args:
             read: as for `ask`.
-            path: put behind the path of the URL.
-            timeout_s: seconds that each may take.
+            path: path to append to that of the URL.
+            timeout_s: time limit of each server, in seconds.
 
         Raises:
-            ServiceError: there is a key, and it cannot be sent.
+            ServiceError: the key cannot be sent.
         """
         client = self._clients.get()
 
@@ -141,9 +141,9 @@ class JsonServers:
         ]
         session = aiohttp.ClientSession(
             headers={"Accept-Encoding": ENCODINGS, **access.headers},
-            connector=aiohttp.TCPConnector(limit=0),
-            timeout=aiohttp.ClientTimeout(total=None),  # `Servers` keeps the time
-            auto_decompress=False,  # `read_body` does it, within a bound
+            connector=aiohttp.TCPConnector(limit=0),  # `Patience.max_concurrency` is the limit
+            timeout=aiohttp.ClientTimeout(total=None),  # `Servers` limits the time
+            auto_decompress=False,  # `read_body` does it, and limits the size
         )
         secrets = [*access.secrets]
         for url, proxy in targets:
@@ -154,7 +154,7 @@ class JsonServers:
 
 
 class _Target(NamedTuple):
-    """URL of a server, and the proxy to reach it by, if any."""
+    """URL of a server, and the proxy to use, if any."""
 
     url: str
     proxy: str | None
@@ -175,7 +175,7 @@ class _Client(NamedTuple):
         params: Mapping[str, Any] | None,
         max_bytes: int,
     ) -> Any:
-        """Return the JSON of an answer; Retry or Refused if there is none."""
+        """Send a request and return the JSON of the answer; raise Retry or Refused otherwise."""
         try:
             async with self.session.request(
                 "GET" if payload is None else "POST",

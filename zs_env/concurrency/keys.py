@@ -12,14 +12,14 @@ from zs_env.errors import ServiceError
 HIDDEN = "[secret]"
 
 PLACEHOLDER = "none"
-"""Text that users set where a client insists on a key; an ordinary word, so it is not hidden."""
+"""Value that users set where a client requires a key; it is an ordinary word, so not hidden."""
 
 
 def read_key(variable: str) -> str:
     """Return the key in the environment variable ``variable``; an empty text if there is none.
 
     Raises:
-        ServiceError: it cannot be sent. The message names the variable and not the key.
+        ServiceError: the key cannot be sent. The message names the variable, not the key.
     """
     key = os.environ.get(variable, "").strip()
     if key and not (key.isascii() and key.isprintable()):
@@ -31,7 +31,7 @@ def read_key(variable: str) -> str:
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
-    """Return ``text`` with each of ``secrets`` replaced, also where it stands in a URL."""
+    """Return ``text`` with each of ``secrets`` replaced, also in the form it has in a URL."""
     forms = {
         form
         for secret in secrets
@@ -40,6 +40,6 @@ def hide(text: str, secrets: Iterable[str]) -> str:
     }
     if not forms:
         return text
-    # The longest first, and all at once: a short key must not be found in what replaced another.
+    # The longest first, and all in one pass: a short key must not match in a replacement.
     pattern = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
     return re.sub(pattern, HIDDEN, text)

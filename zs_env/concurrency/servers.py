@@ -1,4 +1,4 @@
-"""Asks servers that may be slow, busy or down: bounded waiting, retries, failover, recovery."""
+"""Servers that may be slow, busy or down: limits of waiting, retries, failover, recovery."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ FIRST_BACKOFF_S = 0.25
 LONGEST_BACKOFF_S = 20.0
 
 DOWN = 5
-"""Failures in succession after which a server is asked only if no other is any better."""
+"""Failures in succession after which a server is asked only if all others are down as well."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long and how often a request is tried.
+    """Limits of time and attempts for requests.
 
     Attributes:
-        timeout_s: seconds that one attempt may take.
-        deadline_s: seconds after which a request has failed, whatever it was waiting for.
-        max_attempts: attempts of one request; one that the server puts off with Retry-After
-            does not count.
-        max_concurrency: requests that are under way at the same time; others wait.
+        timeout_s: time limit of one attempt, in seconds.
+        deadline_s: time limit of a request, in seconds, waiting and retries included.
+        max_attempts: most attempts of one request; an attempt that the server defers with
+            Retry-After does not count.
+        max_concurrency: most requests under way at the same time; others wait.
 
     Raises:
-        ValueError: a value is not positive, or is not finite.
-        TypeError: a number of something is no integer.
+        ValueError: a value is not positive and finite.
+        TypeError: a time is not a number, or another limit is not an integer.
     """
 
     timeout_s: float = 60.0
@@ -56,15 +56,15 @@ class Patience:
 
 
 class Servers(Generic[S]):
-    """Servers that can all answer the same requests. Belongs to one event loop.
+    """Servers that can all answer the same requests. They belong to one event loop.
 
-    A request goes to the server with the fewest under way. One that failed rests, at first briefly
-    and longer each time, and gets nothing as long as another is available; then one request tries
-    whether it has recovered. One that asked to wait (Retry-After) gets nothing until then.
+    A request goes to the server with the fewest requests under way. A server that failed rests,
+    longer each time, and gets no request while another server is available; then a single request
+    tests whether it has recovered. A server that asked to wait (Retry-After) gets none until then.
 
     Args:
-        servers: by name, such as a URL: what ``send`` needs to reach it.
-        patience: how long and how often to try.
+        servers: name of each server, such as its URL, and the target for ``send``.
+        patience: limits of time and attempts.
         secrets: texts that must not be shown in errors, such as keys.
     """
 
@@ -75,13 +75,16 @@ class Servers(Generic[S]):
         self._patience = patience
         self._secrets = secrets
         self._slots = asyncio.Semaphore(patience.max_concurrency)
-        self._jitter = random.Random()
+        self._jitter = random.Random()  # waits only: no result depends on it
 
     async def ask(self, send: Callable[[S], Coroutine[Any, Any, T]]) -> T:
-        """The result of ``send(server)``, which raises `Retry` or `Refused` if it has none.
+        """Return the result of ``send(target)``, tried on the servers in turn.
+
+        Args:
+            send: asks one server; it raises `Retry` or `Refused` if that fails.
 
         Raises:
-            SearchFailure: attempts or time are spent, or the request was refused.
+            SearchFailure: attempts or time are used up, or the request was refused.
         """
         reasons: list[str] = []
         deadline_s = self._patience.deadline_s
@@ -95,13 +98,13 @@ class Servers(Generic[S]):
     async def try_each(
         self, send: Callable[[S], Coroutine[Any, Any, T]], timeout_s: float
     ) -> list[tuple[str, T | AttemptError]]:
-        """Return what comes of asking each of them once, by name.
+        """Ask each server once, and return (name, result or error) of each.
 
         Errors have no detail, and their text holds no secret.
 
         Args:
             send: as for `ask`.
-            timeout_s: seconds that each may take.
+            timeout_s: time limit of each server, in seconds.
         """
 
         async def attempt(server: _Server[S]) -> tuple[str, T | AttemptError]:
@@ -124,7 +127,7 @@ class Servers(Generic[S]):
                     raise SearchFailure(self._explain(server, refusal)) from None
                 except Retry as retry:
                     reasons.append(self._explain(server, retry))
-                    num_failed += retry.after_s is None  # one that is put off has not failed
+                    num_failed += retry.after_s is None  # a deferred attempt has not failed
                     await self._back_off(server, retry, num_failed)
                 else:
                     server.recover()
@@ -144,10 +147,10 @@ class Servers(Generic[S]):
             server.in_flight -= 1
 
     async def _wait_until_welcome(self, server: _Server[S]) -> None:
-        """Wait if ``server`` asks to wait: once, for it might ask again and again."""
+        """Wait as long as ``server`` asked to; only once, because it might ask again and again."""
         wait_s = server.asked_until - time.monotonic()
         if wait_s > 0:
-            # Requests that wait together do not come back together.
+            # Requests that wait together should not return together.
             await asyncio.sleep(wait_s + self._jitter.uniform(0.0, FIRST_BACKOFF_S))
 
     async def _back_off(self, server: _Server[S], retry: Retry, num_failed: int) -> None:
@@ -167,7 +170,7 @@ class Servers(Generic[S]):
 
 
 class _Server(Generic[S]):
-    """One of them, and how it is."""
+    """Server and its state."""
 
     def __init__(self, name: str, target: S) -> None:
         self.name = name
@@ -181,33 +184,34 @@ class _Server(Generic[S]):
 
     @property
     def available(self) -> bool:
-        """Awake and welcoming; and after a failure, not yet being tried by another request."""
+        """Whether the server takes requests; after a failure, only one at a time."""
         awake = time.monotonic() >= max(self._rests_until, self.asked_until)
         return awake and not (self._num_failures and self.in_flight)
 
     @property
     def rank(self) -> tuple[bool, bool, int, int]:
-        """What a request goes by; the least is best."""
-        available = self.available  # which one that is down is when it may be tried again
+        """Order in which a request chooses among servers; the least is best."""
+        # A server that is down but may be tested again is available, so it is not last.
+        available = self.available
         is_down = not available and self._num_failures >= DOWN
         return not available, is_down, self.in_flight, self.num_requests
 
     def put_off(self, seconds: float) -> None:
-        """Ask nothing of it for some seconds."""
+        """Send no request to the server for ``seconds``."""
         until = time.monotonic() + max(seconds, FIRST_BACKOFF_S)
         self.asked_until = max(self.asked_until, until)
 
     def rest(self) -> float:
-        """Let it sleep, longer each time unless it answers in between; for how many seconds."""
+        """Let the server rest, longer after each failure in succession; return the seconds left."""
         self._num_failures += 1
         now = time.monotonic()
-        if now >= self._rests_until:  # those that were under way then fail for the same reason
+        if now >= self._rests_until:  # failures during a rest have the same cause
             rest_s = min(FIRST_BACKOFF_S * 2.0**self._num_rests, LONGEST_BACKOFF_S)
             self._num_rests += 1
             self._rests_until = now + rest_s
         return max(self._rests_until - now, FIRST_BACKOFF_S)
 
     def recover(self) -> None:
-        """It has answered."""
+        """Reset the state: the server has answered."""
         self._num_failures = self._num_rests = 0
         self._rests_until = 0.0

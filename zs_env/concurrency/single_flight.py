@@ -1,4 +1,4 @@
-"""Asks once what is asked several times at once."""
+"""Sharing of one answer among equal requests that are under way at the same time."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """Shares one answer among all calls that ask for the same while it is under way.
+    """Sharer of one answer among all calls with the same key that are under way.
 
-    Nothing is kept once it is answered. Belongs to one event loop.
+    Answers are not kept. It belongs to one event loop.
     """
 
     def __init__(self) -> None:
         self._flights: dict[Hashable, _Flight[T]] = {}
 
     async def run(self, key: Hashable, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The result of ``ask()``, or of an earlier call for ``key`` that has not ended.
+        """Return the result of ``ask()``, or of an earlier call with ``key`` that is under way.
 
-        A call that is cancelled leaves the others alone; the last one ends the flight.
+        A cancelled call does not affect the others; if it was the last, ``ask()`` is cancelled.
         """
         flight = self._flights.get(key)
         if flight is None:
@@ -42,17 +42,17 @@ class SingleFlight(Generic[T]):
             flight.passengers -= 1
         if error is not None:
             raise error
-        return result  # type: ignore[return-value]  # there is one where there is no error
+        return result  # type: ignore[return-value]  # without an error there is a result
 
     def _land(self, key: Hashable, task: asyncio.Task[Any]) -> None:
-        """Forget the flight, unless a later one has taken its place."""
+        """Forget the flight of ``task``, unless a later one has taken its place."""
         flight = self._flights.get(key)
         if flight is not None and flight.task is task:
             del self._flights[key]
 
 
 class _Flight(Generic[T]):
-    """One question on its way, and how many wait for it."""
+    """Task that is under way, and the number of calls that wait for it."""
 
     def __init__(self, task: asyncio.Task[tuple[T | None, BaseException | None]]) -> None:
         self.task = task

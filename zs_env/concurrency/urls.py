@@ -1,4 +1,4 @@
-"""URLs of servers: checks, the form that may be shown, and proxies."""
+"""URLs of servers: checks, the form to show, and proxies."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from urllib.request import getproxies, proxy_bypass
 from zs_env.errors import ServiceError
 
 MIN_SECRET_CHARS = 8
-"""A shorter value in the query of a URL, such as a number, is hidden only beside its name."""
+"""Length from which a value in a URL's query is hidden anywhere; others only with their names."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def check_urls(urls: str | Sequence[str]) -> list[str]:
-    """Return ``urls`` as a list, if all are of HTTP and none holds a password.
-
-    An environment's specification shows its URLs, and would show the password.
+    """Check that ``urls`` are HTTP URLs without a password, and return them as a list.
 
     Raises:
-        ServiceError: one is not, or there is none.
+        ServiceError: there is no URL, or one is not as expected.
     """
+    # An environment's specification shows its URLs, and would show a password in them.
     listed = [urls] if isinstance(urls, str) else urls
     if not isinstance(listed, list | tuple) or not listed:
         raise ServiceError(f"expected a URL, or a list of one or more, got {urls!r}.")
@@ -45,7 +44,7 @@ def public_url(url: str) -> str:
 
 
 def url_secrets(url: str) -> list[str]:
-    """Return what must not be shown of the query of ``url``, such as a key."""
+    """Return the parts of the query of ``url`` that must not be shown, such as a key."""
     return [
         value if len(value) >= MIN_SECRET_CHARS else f"{name}={value}"
         for name, value in parse_qsl(urlsplit(url).query)
@@ -53,7 +52,7 @@ def url_secrets(url: str) -> list[str]:
 
 
 def join_path(url: str, path: str) -> str:
-    """Return ``url`` with ``path`` behind its own path, in front of its query."""
+    """Return ``url`` with ``path`` appended to its own path, before its query."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path)) if path else url
 
@@ -61,7 +60,7 @@ def join_path(url: str, path: str) -> str:
 def environment_proxy(url: str) -> str | None:
     """Return the proxy that the environment names for ``url``, as in ``HTTPS_PROXY``.
 
-    None if there is none, if ``NO_PROXY`` excepts the host, or if the host is this machine.
+    None if it names no proxy, if ``NO_PROXY`` excludes the host, or if the host is this machine.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""

@@ -25,10 +25,10 @@ ENGINES = {
     "google": "zs_env.engines.google:load",
     "cached": "zs_env.engines.cached:load",
 }
-"""Name -> ``module:function`` that makes the engine from its options."""
+"""Functions that make an engine from its options, as ``module:function``, by engine name."""
 
 KNOWS_THE_WORLD = ("world", "bm25", "cached")
-"""The engines that are also told the seed and size of the embedded world, unless options say."""
+"""Engines that also get the seed and size of the embedded world, unless their options set them."""
 
 
 def load_engine(
@@ -38,7 +38,7 @@ def load_engine(
     *,
     check: bool = True,
 ) -> SearchEngine:
-    """Find the engine that ``engine`` stands for.
+    """Make the engine that ``engine`` names; return an engine as it is.
 
     Args:
         engine: a name of `ENGINES` or ``"module:Class"``, with options as in
@@ -46,12 +46,12 @@ def load_engine(
             ``.jsonl`` corpus, searched by BM25; or a `SearchEngine`.
         world_seed: seed of the embedded world, for the engines that search it.
         world_size: size of the embedded world.
-        check: see at once whether an engine given by name can be used.
+        check: whether to check at once that an engine given by name can be used.
 
     Raises:
         ValueError: the name is unknown.
-        TypeError: an option is unknown, or what was named is no engine.
-        ServiceError: what it needs cannot be reached, or refuses.
+        TypeError: an option is unknown, or the object is not an engine.
+        ServiceError: what the engine needs, such as a server, cannot be reached or refuses.
     """
     if not isinstance(engine, str | Path | Mapping):
         return make_by_name("engine", engine, {}, ENGINES, SearchEngine)
@@ -64,14 +64,14 @@ def load_engine(
     try:
         if check:
             made.check()
-    except BaseException:
+    except BaseException:  # nobody else holds the engine yet
         made.close()
         raise
     return made
 
 
 def knows_only_the_world(engine: Spec | SearchEngine) -> bool:
-    """Whether ``engine`` names one that searches the embedded world and nothing else."""
+    """Return whether ``engine`` names an engine that searches only the embedded world."""
     if not isinstance(engine, str | Path | Mapping):
         return False
     name, options = parse_spec("engine", engine)

@@ -1,4 +1,4 @@
-"""What a search engine is. Subclass `SearchEngine` and write one method."""
+"""Base class of search engines: subclass `SearchEngine` and write one method."""
 
 from __future__ import annotations
 
@@ -20,20 +20,19 @@ from zs_env.engines.usage import Usage
 from zs_env.errors import EngineContractError, SearchFailure
 
 MAX_BATCH_SIZE = 256
-"""Most requests that `SearchEngine.search` is given where single ones are collected."""
+"""Largest batch for `SearchEngine.search` when single requests are collected."""
 
 
 class SearchEngine:
-    """Answers searches. Override `search` or `asearch`; each is derived from the other.
+    """Engine that answers searches. Override `search` or `asearch`; the other is derived.
 
     An engine answers from the request alone, which carries its own question, golden answers and
-    random key: the same request gets the same result in any batch and at any time. It bounds its
-    retries and its waiting. For a search that fails in spite of them, return
-    ``SearchResult(failure=SearchFailure(...))``. It may also raise `SearchFailure`; raised for a
-    batch, each of its requests is asked again alone. Any other exception is a defect and stops the
-    program.
-    Asynchronous engines run on one event loop for the life of the process. One that has only
-    `search` is given what is asked at about the same time as a batch, one batch at a time.
+    random key: the same request gets the same result in any batch and at any time. It limits its
+    retries and its waiting. If a search still fails, return
+    ``SearchResult(failure=SearchFailure(...))`` or raise `SearchFailure`; if a batch raises it,
+    each request is asked again alone. Any other exception is a defect and stops the program.
+    Asynchronous engines run on one event loop for the life of the process. Requests to an engine
+    that has only `search` are collected into batches, and one batch is answered at a time.
 
     Example:
         >>> class Parrot(SearchEngine):
@@ -42,10 +41,10 @@ class SearchEngine:
     """
 
     usage: Usage | None = None
-    """What searches have used, for engines that count it."""
+    """Counts of what searches have used; None for an engine that does not count."""
 
     honours_noise: bool = True
-    """False for a real engine, which cannot write noisy documents: no search is labelled noisy."""
+    """Whether the engine can write noisy documents; if not, no search is labelled noisy."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a subclass that overrides neither method."""
@@ -57,7 +56,7 @@ class SearchEngine:
         """Answer a batch.
 
         Args:
-            requests: in any order; may come from different episodes.
+            requests: requests in any order; they may come from different episodes.
 
         Returns:
             One result for each request, in the order of the requests.
@@ -69,24 +68,24 @@ class SearchEngine:
         return await self._batchers.get()(request)
 
     def check(self) -> None:
-        """See whether the engine can be used; called once at the start, for engines given by name.
+        """Check that the engine can be used; called once at the start, for engines given by name.
 
         Raises:
-            ServiceError: it cannot: a wrong URL, a missing key, an unknown model.
+            ServiceError: it cannot be used: a wrong URL, a missing key, an unknown model.
         """
 
     def identity(self) -> dict[str, Any]:
-        """What, beside the request, decides the answers, such as a model: JSON-able, no secrets.
+        """Return what decides the answers besides the request, such as a model. JSON, no secrets.
 
         Raises:
-            NotImplementedError: the engine does not say, so its answers cannot be recorded.
+            NotImplementedError: the engine does not override it; its answers cannot be recorded.
         """
         raise NotImplementedError(
             f"{type(self).__name__} must override `identity` to say what decides its answers."
         )
 
     def cache_key(self, request: SearchRequest) -> tuple[Hashable, ...]:
-        """What of ``request`` decides the answer: requests alike in it may share one."""
+        """Return the part of ``request`` that decides the answer: equal keys may share one."""
         return request if self.honours_noise else (request.query, request.top_k)
 
     def close(self) -> None:
@@ -104,9 +103,9 @@ class SearchEngine:
 
 
 async def checked_asearch(engine: SearchEngine, request: SearchRequest) -> SearchResult:
-    """Ask ``engine`` for one result, and hold it to its contract. What asynchronous drivers call.
+    """Ask ``engine`` for one result and check it; asynchronous drivers call this.
 
-    The engine runs on the loop of all engines, whatever loop this is awaited on.
+    The engine runs on the event loop of all engines, whichever loop the caller runs on.
 
     Raises:
         EngineContractError: the engine did not return a `SearchResult`.
@@ -123,7 +122,7 @@ async def _answer(engine: SearchEngine, request: SearchRequest) -> SearchResult:
 
 
 async def _gather(engine: SearchEngine, requests: Sequence[SearchRequest]) -> list[SearchResult]:
-    """One failure is its own, and leaves the other requests alone; a defect is raised."""
+    """Answer all requests: a failure concerns its own request only; a defect is raised."""
     outcomes = await asyncio.gather(*(caught(_answer(engine, request)) for request in requests))
     for _, error in outcomes:
         if error is not None:
@@ -132,7 +131,7 @@ async def _gather(engine: SearchEngine, requests: Sequence[SearchRequest]) -> li
 
 
 def checked_search(engine: SearchEngine, requests: Sequence[SearchRequest]) -> list[SearchResult]:
-    """Ask ``engine`` for a batch, and hold it to its contract. What drivers call.
+    """Ask ``engine`` for a batch and check the results; drivers call this.
 
     If `search` raises a failure for a batch, each request is asked alone.
 
@@ -144,7 +143,7 @@ def checked_search(engine: SearchEngine, requests: Sequence[SearchRequest]) -> l
     except SearchFailure as failure:
         if len(requests) == 1:
             return [SearchResult(failure=failure)]
-        # Whose failure it is shows when each is asked alone.
+        # The failure may be the fault of one request: asked alone, the others succeed.
         return [checked_search(engine, [request])[0] for request in requests]
     name = type(engine).__name__
     if not isinstance(results, list | tuple) or len(results) != len(requests):

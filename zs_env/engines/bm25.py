@@ -1,4 +1,4 @@
-"""A real search engine: BM25 over the pages of the embedded world, or over any other corpus."""
+"""Real search engine: BM25 over the pages of the embedded world, or over any other corpus."""
 
 from __future__ import annotations
 
@@ -23,26 +23,25 @@ if TYPE_CHECKING:
 
 
 class Ranked(NamedTuple):
-    """A passage that was found, and its BM25 score, which is positive."""
+    """Passage that was found, and its BM25 score, which is positive."""
 
     passage: Passage
     score: float
 
 
 class BM25Engine(SearchEngine):
-    """Finds the documents with the highest BM25 score for the query; ignores ``noisy``.
+    """Engine that finds the documents with the highest BM25 scores; it ignores ``noisy``.
 
     Only documents that share a word with the query are returned, so there may be fewer than
     ``top_k``, or none. Searches may come from several threads at once.
 
     Args:
-        documents: the corpus; titles are searched too.
-        name: where the corpus comes from, for error messages.
-        index: the index of these documents, if there is one already; see
-            `zs_env.engines.saved_index`.
+        documents: documents of the corpus; their titles are searched too.
+        name: source of the corpus, for error messages.
+        index: index of these documents, if it exists already; see `zs_env.engines.saved_index`.
 
     Raises:
-        CorpusError: there is no document, or none has a word.
+        CorpusError: there is no document, or no document has a word.
     """
 
     honours_noise = False
@@ -69,18 +68,21 @@ class BM25Engine(SearchEngine):
         ]
 
     def identity(self) -> dict[str, Any]:
-        """The corpus, by a hash of all its passages, and the version of what ranks them."""
+        """Return a hash of all passages, and the version of the library that ranks them."""
         content = blake2b(digest_size=16)
         for passage in self.passages:
             content.update(repr(passage.document).encode())
         return {"passages": content.hexdigest(), "bm25s": BM25S_VERSION}
 
     def rank(self, query: str, top_k: int) -> list[Ranked]:
-        """The passages with the highest scores, best first; ties are in the order of the corpus.
+        """Return the passages with the highest scores, best first; ties in the corpus's order.
 
         Args:
-            query: any text; a word that stands in it twice counts twice.
-            top_k: how many are wanted, at least 1.
+            query: any text; a word that occurs twice counts twice.
+            top_k: number of passages, at least 1.
+
+        Raises:
+            ValueError: ``top_k`` is less than 1.
         """
         if top_k < 1:
             raise ValueError(f"`top_k` must be at least 1, got {top_k}.")
@@ -98,19 +100,19 @@ def load(
     world_size: str = "small",
     index: str | Path | None = None,
 ) -> BM25Engine:
-    """The engine over a corpus file, or over the pages of the embedded world.
+    """Make the engine over a corpus file, or over the pages of the embedded world.
 
     Args:
         corpus: path of a ``.jsonl`` file with ``text`` and optionally ``title`` and ``id`` in
             each line, or with ``contents``, as Search-R1 writes them; None for the world.
         world_seed: seed of the embedded world.
         world_size: size of the embedded world.
-        index: folder of a saved index of ``corpus``, which is opened without reading the corpus
-            into memory; built first if it is not there, or is not of this corpus as it is now.
+        index: folder of a saved index of ``corpus``, opened without reading the corpus into
+            memory. If the folder holds no index of the corpus as it is now, it is built first.
 
     Raises:
-        ValueError: there is an index, but no corpus.
-        TypeError: ``corpus`` or ``index`` is no path.
+        ValueError: ``index`` is given without ``corpus``.
+        TypeError: ``corpus`` or ``index`` is not a path.
         CorpusError: the file is missing or broken, a passage has no text, or the index cannot be
             written.
     """
@@ -119,10 +121,13 @@ def load(
             raise TypeError(f"`{name}` must be a path, got {path!r}.")
     if corpus is None:
         if index is not None:
-            raise ValueError(f"`index` is of a `corpus`, got {str(index)!r} and no corpus.")
+            raise ValueError(
+                f"`index` needs the `corpus` that it indexes, got {str(index)!r} and no `corpus`."
+            )
         return _load_world(world_seed, world_size)
     path = Path(corpus)
     check_file(path, CorpusError)
+    # The time of the last change is part of the cache's key: a changed file is indexed again.
     return _load_file(
         path.resolve(), path.stat().st_mtime_ns, None if index is None else Path(index).resolve()
     )
@@ -139,7 +144,7 @@ def _load_world(world_seed: int, world_size: str) -> BM25Engine:
 
 @lru_cache(maxsize=2)
 def _load_file(path: Path, modified_ns: int, index: Path | None) -> BM25Engine:
-    """Index or open a file once, however many environments ask for it."""
+    """Index or open a file once for all environments of this process."""
     if index is None:
         return BM25Engine(PassageList(read_corpus(path)), name=str(path))
     passages, opened = open_or_build(path, index)

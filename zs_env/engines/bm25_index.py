@@ -1,4 +1,4 @@
-"""BM25 itself: texts become an index, queries become scores, scores become the best passages."""
+"""BM25: an index of texts, the scores of a query, and the highest scores."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ except ImportError as error:
 BM25S_VERSION = str(bm25s.__version__)
 STOPWORDS = "en"
 BLOCK = 1024
+"""Scores of a block, of which `find_best` first takes only the maximum."""
 
 
 def index_texts(texts: Iterable[str], name: str) -> bm25s.BM25:
-    """The index of ``texts``, which are not kept.
+    """Build the index of ``texts``, which are not kept.
 
     Args:
-        texts: what is searched.
-        name: where they come from, for error messages.
+        texts: texts to search.
+        name: source of the texts, for error messages.
 
     Raises:
-        CorpusError: there is no text, or none has a word.
+        CorpusError: there is no text, or no text has a word.
     """
     tokens = bm25s.tokenize(texts, stopwords=STOPWORDS, return_ids=True, show_progress=False)
     if not tokens.ids:
@@ -40,7 +41,7 @@ def index_texts(texts: Iterable[str], name: str) -> bm25s.BM25:
 
 
 def score_texts(index: bm25s.BM25, query: str) -> NDArray[np.float32] | None:
-    """The BM25 score of every text, shape (texts,), or None if ``index`` knows no word of it."""
+    """Return the BM25 scores of all texts, shape (texts,); None if no word is in ``index``."""
     [words] = bm25s.tokenize([query], stopwords=STOPWORDS, return_ids=False, show_progress=False)
     known = [word for word in words if word in index.vocab_dict]
     scores: NDArray[np.float32] | None = index.get_scores(known) if known else None
@@ -48,15 +49,14 @@ def score_texts(index: bm25s.BM25, query: str) -> NDArray[np.float32] | None:
 
 
 def find_best(scores: NDArray[np.float32], top_k: int) -> NDArray[np.intp]:
-    """The numbers of the ``top_k`` highest positive scores, best first, ties in their order.
-
-    A million scores need not be sorted. The maxima of ``top_k`` blocks are ``top_k`` scores, so
-    what is less than all of them is not among the best.
+    """Return the numbers of the ``top_k`` highest positive scores, best first, ties in order.
 
     Args:
-        scores: shape (texts,).
-        top_k: how many are wanted; there are fewer if fewer scores are positive.
+        scores: scores of the texts, shape (texts,).
+        top_k: number of scores wanted; fewer are returned if fewer are positive.
     """
+    # A million scores need not be sorted: the maxima of `top_k` blocks are `top_k` scores, so a
+    # score below all of them is not among the best.
     maxima = scores[: len(scores) // BLOCK * BLOCK].reshape(-1, BLOCK).max(axis=1)
     least = np.partition(maxima, -top_k)[-top_k] if len(maxima) >= top_k else 0
     found = np.flatnonzero(scores >= least if least > 0 else scores > 0)

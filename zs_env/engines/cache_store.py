@@ -1,4 +1,4 @@
-"""A folder of recorded values that several processes share, and in which damage shows."""
+"""Folder of recorded values that several processes share, and in which damage is detected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ except ImportError as error:
     raise MissingDependencyError.for_extra("The engine 'cached'", "diskcache", "cache") from error
 
 LOCK_TIMEOUT_S = 1.0
-"""How long to wait for another process; then the value is not stored, or asked for again."""
+"""Seconds to wait for another process; after that, a value is not stored, or is asked again."""
 
 DATABASE = "cache.db"
 
@@ -27,15 +27,16 @@ DATABASE = "cache.db"
 class CacheStore:
     """JSON values by key.
 
-    A damaged value is not there, and is stored anew; a damaged database is put aside. Where nothing
-    is to be stored, damage is an error, and the folder is left as it is.
+    A damaged value counts as missing and is stored again; a damaged database is renamed. In a
+    read-only store, damage is an error, and the folder stays as it is.
 
     Args:
-        folder: where; made if it does not exist.
-        read_only: whether all must be there already: nothing is made, moved or stored.
+        folder: folder of the database; created if it does not exist.
+        read_only: whether to create, rename and store nothing.
 
     Raises:
-        ServiceError: the folder cannot be used; or it is read only, and is missing or damaged.
+        ServiceError: the folder cannot be used; or the store is read-only, and the folder is
+            missing or damaged.
     """
 
     def __init__(self, folder: str | Path, *, read_only: bool = False) -> None:
@@ -46,16 +47,19 @@ class CacheStore:
         try:
             _check_database(self._folder / DATABASE)
             self._cache = self._open()
-        except (sqlite3.OperationalError, OSError) as error:  # no damage: locked, full, not ours
+        except (
+            sqlite3.OperationalError,
+            OSError,
+        ) as error:  # locked, full, no permission
             raise ServiceError(f"{folder} cannot hold records: {error}.") from None
         except sqlite3.DatabaseError as error:
             self._start_anew(error)
 
     def get(self, key: str) -> Any | None:
-        """The value of ``key``, or None.
+        """Return the value of ``key``, or None.
 
         Raises:
-            ServiceError: the folder is read only, and the value is damaged or cannot be read.
+            ServiceError: the store is read-only, and the value is damaged or cannot be read.
         """
         try:
             return self._read(key)
@@ -66,11 +70,11 @@ class CacheStore:
         return None
 
     def add(self, key: str, value: Any) -> Any:
-        """Store ``value``, which must be JSON-able, unless there is one; what is there then."""
+        """Store ``value`` (JSON) unless ``key`` has one; return the value that is stored."""
         payload = json.dumps(value)
         record = f"{_checksum(key, payload)}{payload}"
         try:
-            with self._cache.transact():
+            with self._cache.transact():  # no other process stores between reading and writing
                 stored = self._read(key)
                 if stored is None:
                     self._cache.set(key, record)
@@ -95,16 +99,19 @@ class CacheStore:
             str(self._folder),
             timeout=LOCK_TIMEOUT_S,
             disk=_TextDisk,
-            disk_min_file_size=1 << 30,  # all in the database: no file to lose
+            disk_min_file_size=1 << 30,  # all values in the database: no file can get lost
             eviction_policy="none",
         )
 
     def _start_anew(self, error: Exception) -> None:
-        """Put a database that cannot be used aside, and begin another."""
+        """Rename the damaged database, and begin another."""
         if hasattr(self, "_cache"):
             with suppress(sqlite3.DatabaseError):
                 self._cache.close()
-        logger.warn(f"{self._folder} is damaged ({error}): put aside, and recorded anew.")
+        logger.warn(
+            f"{self._folder} is damaged ({error}): its files are renamed to damaged-*, and answers "
+            "are recorded again."
+        )
         for suffix in ("-wal", "-shm", ""):
             with suppress(FileNotFoundError):
                 path = self._folder / f"{DATABASE}{suffix}"
@@ -135,16 +142,16 @@ class CacheStore:
 
 
 class _TextDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
-    """Reads nothing but text: a record that is a pickle was not written here."""
+    """Storage that reads text only: a pickle was not written by this module, and could run code."""
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
         if not isinstance(value, str):
-            raise ValueError("it is no text")
+            raise ValueError("it is not text")
         return value
 
 
 def _check_database(path: Path) -> None:
-    """Look over the whole of a database, if there is one; DatabaseError if it is damaged."""
+    """Check the whole database, if it exists; raise DatabaseError if it is damaged."""
     if not path.exists():
         return
     with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as connection:
@@ -154,12 +161,12 @@ def _check_database(path: Path) -> None:
 
 
 def _check_whole(folder: Path) -> None:
-    """Refuse a folder that holds no records, or damaged ones. Changes nothing in it."""
+    """Refuse a folder that holds no records, or damaged ones; change nothing in it."""
     path = folder / DATABASE
     if not path.is_file():
         raise ServiceError(
             f"{folder} holds no records: there is no {DATABASE}. Record them first, with "
-            "`mode='record'`, or name the folder where they are."
+            "`mode='record'`, or name the folder that holds them."
         )
     try:
         _check_database(path)
@@ -192,7 +199,7 @@ def _checksum(key: str, payload: str) -> str:
 
 
 def _unseal(key: str, record: str) -> str | None:
-    """The payload of ``record``, or None if it is not what was stored for ``key``."""
+    """Return the payload of ``record``; None if it is not what was stored for ``key``."""
     checksum, payload = record[:32], record[32:]
     try:
         return payload if checksum == _checksum(key, payload) else None

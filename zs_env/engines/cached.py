@@ -1,4 +1,4 @@
-"""Records what an engine answers, and replays it."""
+"""Recording and replay of the answers of an engine."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ T = TypeVar("T")
 MODES = ("record", "replay")
 
 Pages = list[list[str]]
-"""Text and title of each document: what is stored of an answer."""
+"""Text and title of each document of an answer, as they are stored."""
 
 
 class CachedEngine(SearchEngine):
-    """Asks ``engine`` once for each answer, and keeps it in a folder that processes may share.
+    """Engine that asks ``engine`` once for each answer and keeps it in a folder.
 
-    An answer is found again by all that decides it: what `SearchEngine.identity` says of the engine
-    and what `SearchEngine.cache_key` takes from the request. Failures are not kept.
+    The key of an answer is what decides it: `SearchEngine.identity` of the engine and
+    `SearchEngine.cache_key` of the request. Failures are not kept. Processes may share the folder.
 
     Args:
-        engine: what is recorded.
-        folder: where.
-        mode: ``record``: what is not there yet is asked, the folder is made if it does not exist,
-            and a damaged record is asked for again; ``replay``: nothing is asked, what is not there
-            fails, and a folder that is missing or damaged is an error (`ServiceError`).
+        engine: engine whose answers are recorded.
+        folder: folder of the records.
+        mode: ``record`` asks the engine for missing and for damaged records, and creates the
+            folder if it does not exist; ``replay`` asks nothing: a search without a record fails,
+            and a missing or damaged folder is an error (`ServiceError`) that changes nothing.
         owns_engine: whether `close` closes ``engine`` too.
 
     Raises:
-        ValueError: the mode is unknown, or the folder has no name.
-        NotImplementedError: the engine does not say what decides its answers.
+        ValueError: the mode is unknown, or ``folder`` is empty.
+        NotImplementedError: the engine has no `SearchEngine.identity`.
 
     Attributes:
-        num_replayed: answers that came from the folder.
-        num_recorded: answers that came from the engine.
+        num_replayed: number of answers from the folder.
+        num_recorded: number of answers from the engine.
     """
 
     def __init__(
@@ -75,32 +75,32 @@ class CachedEngine(SearchEngine):
         self._records = PerLoop(self._open, _close)
 
     @property
-    def usage(self) -> Usage | None:  # type: ignore[override]  # here it is the engine's
-        """What the engine has used: nothing for what was replayed."""
+    def usage(self) -> Usage | None:  # type: ignore[override]  # here a property
+        """Usage of the recorded engine; replayed answers use nothing."""
         return self.engine.usage
 
     async def asearch(self, request: SearchRequest) -> SearchResult:
-        """The recorded answer, or else the engine's."""
+        """Return the recorded answer, or else the engine's."""
         key = self._key(request)
         records = self._records.get()
         return await records.flights.run(key, lambda: self._answer(records, key, request))
 
     def identity(self) -> dict[str, Any]:
-        """That of the engine."""
+        """Return the identity of the recorded engine."""
         return self.engine.identity()
 
     def cache_key(self, request: SearchRequest) -> tuple[Hashable, ...]:
-        """As the engine."""
+        """Return the key that the recorded engine gives."""
         return self.engine.cache_key(request)
 
     def check(self) -> None:
-        """See whether the folder can be used, and the engine, if it is needed."""
+        """Check that the folder can be used, and with mode ``record`` the engine too."""
         run_to_end(self._check_folder())
         if not self._replay:
             self.engine.check()
 
     def close(self) -> None:
-        """Close the folder, and the engine, unless somebody else made it."""
+        """Close the folder, and the engine if this object owns it."""
         self._records.close()
         if self._owns_engine:
             self.engine.close()
@@ -120,7 +120,7 @@ class CachedEngine(SearchEngine):
             return result
         self.num_recorded += 1
         pages = [[document.text, document.title] for document in result.documents]
-        # If another process was faster, its answer is the one that will be replayed.
+        # If another process was faster, its answer is the one that replay will return.
         return _result_of(await records.do(CacheStore.add, key, pages))
 
     def _key(self, request: SearchRequest) -> str:
@@ -132,7 +132,7 @@ class CachedEngine(SearchEngine):
 
 
 class _Records:
-    """The folder, in a thread of its own, as databases want it; and what is being asked."""
+    """Store, used by one thread of its own as SQLite requires, and the searches under way."""
 
     def __init__(self, folder: str | Path, read_only: bool) -> None:
         self.flights: SingleFlight[SearchResult] = SingleFlight()
@@ -142,7 +142,7 @@ class _Records:
         self._store: CacheStore | None = None
 
     async def do(self, work: Callable[..., T], *args: Any) -> T:
-        """``work(store, *args)``."""
+        """Return ``work(store, *args)``, run in the thread of the store."""
         return await asyncio.get_running_loop().run_in_executor(self.thread, self._do, work, *args)
 
     def _do(self, work: Callable[..., T], *args: Any) -> T:
@@ -168,11 +168,11 @@ def load(
     world_seed: int = 0,
     world_size: str = "small",
 ) -> CachedEngine:
-    """The engine that ``engine`` stands for, with a record in ``folder``.
+    """Make the engine that ``engine`` names, with its answers recorded in ``folder``.
 
     Args:
         folder: see `CachedEngine`.
-        engine: what is recorded, as `zs_env.engines.load_engine` takes it.
+        engine: engine to record, as `zs_env.engines.load_engine` takes it.
         mode: ``record`` or ``replay``.
         world_seed: seed of the embedded world, for engines that search it.
         world_size: size of the embedded world.

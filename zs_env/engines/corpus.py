@@ -1,4 +1,4 @@
-"""The passages of a corpus: in memory, or in their file, from which they are read when wanted."""
+"""Passages of a corpus, held in memory or read from their file on demand."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ _TITLE_LINE = re.compile(r'"([^\n]*)"\r?\n(.*)', re.DOTALL)
 
 
 class Passage(NamedTuple):
-    """A document of a corpus, with its id: that of its line, or else its number, from 0."""
+    """Document of a corpus, with the id in its line, or else its number, counted from 0."""
 
     id: str
     document: Document
 
     @property
     def searched_text(self) -> str:
-        """What a search engine matches queries with: the title too."""
+        """Text that queries are matched with: the title and the text."""
         return f"{self.document.title} {self.document.text}"
 
 
 class Passages(ABC):
-    """A corpus whose passages can be read by their numbers, which count from 0."""
+    """Corpus whose passages can be read by number, counted from 0."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of passages."""
 
     @abstractmethod
     def __iter__(self) -> Iterator[Passage]:
-        """All of them, in order."""
+        """Iterate over all passages, in order."""
 
     @abstractmethod
     def read(self, numbers: Sequence[int]) -> list[Passage]:
-        """Those with the given numbers. May be called from several threads at once."""
+        """Return the passages with the given numbers. Several threads may call it at once."""
 
 
 class PassageList(Passages):
@@ -60,19 +60,19 @@ class PassageList(Passages):
 
     @classmethod
     def of(cls, documents: Iterable[Document]) -> PassageList:
-        """``documents``, with their numbers as ids."""
+        """Make a list of ``documents``, with their numbers as ids."""
         return cls(Passage(str(number), document) for number, document in enumerate(documents))
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of passages."""
         return len(self._passages)
 
     def __iter__(self) -> Iterator[Passage]:
-        """All of them, in order."""
+        """Iterate over all passages, in order."""
         return iter(self._passages)
 
     def read(self, numbers: Sequence[int]) -> list[Passage]:
-        """Those with the given numbers."""
+        """Return the passages with the given numbers."""
         return [self._passages[number] for number in numbers]
 
 
@@ -80,12 +80,12 @@ class PassageFile(Passages):
     """Passages that stay in their ``.jsonl`` file.
 
     The file is opened for each `read`: threads and forks share no position in it, and a file that
-    shrinks cannot crash the program, as it could if it were memory-mapped.
+    shrinks cannot crash the program, as a memory-mapped one could.
 
     Args:
-        path: the file.
-        starts: the byte at which each passage's line starts, shape (passages,), int64; found by
-            reading the file if not given.
+        path: path of the file.
+        starts: byte offset of each passage's line, shape (passages,), int64; found by reading the
+            file if not given.
     """
 
     def __init__(self, path: Path, starts: NDArray[np.int64] | None = None) -> None:
@@ -94,19 +94,19 @@ class PassageFile(Passages):
         self.starts = _find_starts(path) if starts is None else starts
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of passages."""
         return len(self.starts)
 
     def __iter__(self) -> Iterator[Passage]:
-        """All of them, in order, one in memory at a time."""
+        """Iterate over all passages, in order, one in memory at a time."""
         self.check_unchanged(self.path.stat())
         yield from read_corpus(self.path)
 
     def read(self, numbers: Sequence[int]) -> list[Passage]:
-        """Those with the given numbers.
+        """Return the passages with the given numbers.
 
         Raises:
-            CorpusError: the file has changed since this object was made, or is gone.
+            CorpusError: the file has changed since this object was made, or is missing.
         """
         passages = []
         try:
@@ -122,15 +122,15 @@ class PassageFile(Passages):
         return passages
 
     def check_unchanged(self, status: os.stat_result) -> None:
-        """Refuse a file whose ``status`` is not that of the file this object was made for."""
+        """Raise `CorpusError` if ``status`` shows that the file has changed since it was opened."""
         if _stamp(status) != self._stamp:
             raise CorpusError(
-                f"{self.path}: the corpus has changed while it was in use: start again with it."
+                f"{self.path}: the corpus has changed while it was in use: restart the program."
             )
 
 
 def read_corpus(path: Path) -> Iterator[Passage]:
-    """The passages of a ``.jsonl`` file: ``text`` and optionally ``title`` and ``id`` in each line.
+    """Yield the passages of a ``.jsonl`` file: ``text``, and optionally ``title`` and ``id``.
 
     ``contents`` can stand for title and text, as in the corpora of Search-R1: the title in
     quotation marks, a line break, the text.
@@ -155,13 +155,13 @@ def _parse_passage(place: str, fields: dict[str, Any], number: int) -> Passage:
 
 
 def split_contents(contents: str, title: str = "") -> tuple[str, str]:
-    """Title and text of Search-R1's ``contents``; without a title in quotation marks, all text."""
+    """Split Search-R1's ``contents``: (title, text); without a quoted title, all is text."""
     match = _TITLE_LINE.fullmatch(contents)
     return (match[1], match[2]) if match else (title, contents)
 
 
 def join_contents(document: Document) -> str:
-    """Title and text as one string, which Search-R1 calls ``contents``."""
+    """Join title and text to one string, which Search-R1 calls ``contents``."""
     return f'"{document.title}"\n{document.text}'
 
 

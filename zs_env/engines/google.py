@@ -1,4 +1,4 @@
-"""Google, by way of a search API: Serper or SerpAPI."""
+"""Google, through a search API: Serper or SerpAPI."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from zs_env.errors import ServiceError
 
 
 class Provider(NamedTuple):
-    """A search API.
+    """Search API.
 
     Attributes:
-        url: where it is.
-        key_env: the environment variable that usually holds the key.
-        results: the field of its answers that lists the results.
+        url: address of the API.
+        key_env: environment variable that usually holds the key.
+        results: field of an answer that lists the results.
     """
 
     url: str
@@ -38,26 +38,26 @@ PROVIDERS = {
 
 
 class GoogleEngine(SearchEngine):
-    """Searches the web; ignores ``noisy``. A document is the title and the snippet of a result.
+    """Engine that searches the web; a document is a result's title and snippet.
 
-    The key is read from the environment and goes nowhere but to the provider.
+    It ignores ``noisy``. The key is read from the environment and sent only to the provider.
 
     Args:
         provider: ``serper`` or ``serpapi``.
-        key_env: the environment variable that holds the key; by default ``SERPER_API_KEY`` or
+        key_env: environment variable that holds the key; by default ``SERPER_API_KEY`` or
             ``SERPAPI_API_KEY``.
-        url: where to ask instead of the provider's own address.
-        timeout_s: seconds that one attempt may take.
-        deadline_s: seconds after which a request has failed, waiting and retries included.
-        max_attempts: attempts of one request.
-        max_concurrency: requests under way at the same time.
+        url: address to use in place of the provider's own.
+        timeout_s: time limit of one attempt, in seconds.
+        deadline_s: time limit of a request, in seconds, waiting and retries included.
+        max_attempts: most attempts of one request.
+        max_concurrency: most requests under way at the same time.
 
     Raises:
-        ServiceError: the URL is none.
+        ServiceError: ``url`` is not a URL.
         ValueError: the provider is unknown, or a limit is not positive.
 
     Attributes:
-        usage: what searches have used so far, `Usage`; the provider is paid for its
+        usage: counts of what searches have used, `Usage`; the provider charges for
             ``api_searches``.
     """
 
@@ -90,14 +90,14 @@ class GoogleEngine(SearchEngine):
             return await self._find(request.query, request.top_k)
 
     def identity(self) -> dict[str, Any]:
-        """The provider, and where it is asked."""
+        """Return the provider and its address."""
         return {"provider": self._name, "url": public_url(self._url)}
 
     def check(self) -> None:
-        """See whether there is a key; a search would cost.
+        """Check that there is a key. Nothing is sent, because a search would cost money.
 
         Raises:
-            ServiceError: there is none, or it cannot be sent.
+            ServiceError: there is no key, or it cannot be sent.
         """
         if not read_key(self._key_env):
             raise ServiceError(
@@ -115,7 +115,7 @@ class GoogleEngine(SearchEngine):
         return Access(params={"engine": "google", "api_key": key}, secrets=(key,))
 
     async def _find(self, query: str, top_k: int) -> SearchResult:
-        async def ask() -> SearchResult:
+        async def ask() -> SearchResult:  # once for all equal searches that are under way
             self.usage.api_searches += 1
             body = {"q": query, "num": top_k}
             if self._name == "serper":
@@ -127,7 +127,7 @@ class GoogleEngine(SearchEngine):
         return await self._flights.get().run((query, top_k), ask)
 
     def _read(self, answer: Any) -> tuple[Document, ...]:
-        """The documents of an answer; none where nothing was found; Retry if it is no answer."""
+        """Return the documents of an answer, perhaps none; raise Retry if it is malformed."""
         try:
             results = answer.get(self._provider.results) or ()
             return tuple(

@@ -1,4 +1,4 @@
-"""A real search engine behind HTTP: a retrieval server of one's own."""
+"""Real search engine behind HTTP: your own retrieval server."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ WIRES = ("search-r1", "wiki")
 
 
 class Lookup(NamedTuple):
-    """What a retrieval server is asked."""
+    """Search that a retrieval server is asked for."""
 
     query: str
     top_k: int
 
 
 class RetrievalEngine(SearchEngine):
-    """Asks a retrieval server, or several that serve the same corpus; ignores ``noisy``.
+    """Engine that asks one or more retrieval servers of the same corpus; it ignores ``noisy``.
 
     | wire        | request                                                   | answer |
     |-------------|-----------------------------------------------------------|--------|
     | `search-r1` | `{"queries": [...], "topk": 5, "return_scores": true}`     | `{"result": [[{"document": {"contents": "title, newline, text"}, "score": 1.0}]]}` |
     | `wiki`      | `{"query": "...", "top_k": 5}`                             | `[{"text": "..."}]` |
 
-    With the wire of Search-R1, queries that are asked at about the same time share a request.
-    Queries that are alike and under way are asked once.
+    With the wire ``search-r1``, queries that arrive at about the same time share a request. Equal
+    queries that are under way at the same time are sent once.
 
     Args:
-        url: where queries are posted, such as ``http://127.0.0.1:8000/retrieve``; or several.
-        wire: the server's format: ``search-r1``, or ``wiki`` as in ZeroSearch's code.
-        timeout_s: seconds that one attempt may take.
-        deadline_s: seconds after which a request has failed, waiting and retries included.
-        max_attempts: attempts of one request.
-        max_concurrency: requests under way at the same time.
+        url: URL that queries are posted to, such as ``http://127.0.0.1:8000/retrieve``; or several.
+        wire: format of the server: ``search-r1``, or ``wiki`` as in ZeroSearch's code.
+        timeout_s: time limit of one attempt, in seconds.
+        deadline_s: time limit of a request, in seconds, waiting and retries included.
+        max_attempts: most attempts of one request.
+        max_concurrency: most requests under way at the same time.
         max_batch_size: most queries of a request.
 
     Raises:
-        ServiceError: a URL is none.
+        ServiceError: ``url`` is not a URL or a list of URLs.
         ValueError: the wire is unknown, or a limit is not positive.
 
     Attributes:
-        usage: what searches have used so far, `Usage`.
+        usage: counts of what searches have used, `Usage`.
     """  # noqa: E501  (the rows of a table cannot be broken)
 
     honours_noise = False
@@ -90,11 +90,11 @@ class RetrievalEngine(SearchEngine):
             return await self._find(Lookup(request.query, request.top_k))
 
     def identity(self) -> dict[str, Any]:
-        """Where the corpus is: servers elsewhere may serve another."""
+        """Return the URLs and the wire: servers elsewhere may serve another corpus."""
         return {"urls": [public_url(url) for url in self._urls], "wire": self._wire}
 
     def check(self) -> None:
-        """Ask for one document.
+        """Check the server by asking for one document.
 
         Raises:
             ServiceError: the server cannot be reached, or does not speak ``wire``.
@@ -127,17 +127,18 @@ class RetrievalEngine(SearchEngine):
         return batcher, SingleFlight()
 
     async def _ask(self, lookups: Sequence[Lookup]) -> list[SearchResult]:
-        """The result of each; where a batch fails, each is asked alone: it may be one's fault."""
+        """Return the result of each lookup; if the batch fails, ask for each one alone."""
         try:
             return await self._ask_batch(lookups)
         except SearchFailure as failure:
             if len(lookups) == 1:
                 return [SearchResult(failure=failure)]
+        # One lookup may have made the whole batch fail.
         alone = await asyncio.gather(*(self._ask([lookup]) for lookup in lookups))
         return [result for [result] in alone]
 
     async def _ask_batch(self, lookups: Sequence[Lookup]) -> list[SearchResult]:
-        """The results of a batch, each of as many documents as it wants."""
+        """Return the results of a batch, each with as many documents as its lookup wants."""
         top_k = max(lookup.top_k for lookup in lookups)
         if self._wire == "wiki":
             payload: Any = {"query": lookups[0].query, "top_k": top_k}
@@ -154,7 +155,11 @@ class RetrievalEngine(SearchEngine):
 
 
 def read_search_r1(answer: Any, num_queries: int) -> list[tuple[Document, ...]]:
-    """The documents of each query from an answer of Search-R1's server; Retry if it is none."""
+    """Return each query's documents from an answer of Search-R1's server.
+
+    Raises:
+        Retry: the answer is malformed, or has not one list for each query.
+    """
     try:
         found = [tuple(_read_contents(hit) for hit in hits) for hits in answer["result"]]
     except (LookupError, TypeError, AttributeError):
@@ -165,7 +170,11 @@ def read_search_r1(answer: Any, num_queries: int) -> list[tuple[Document, ...]]:
 
 
 def read_wiki(answer: Any, num_queries: int) -> list[tuple[Document, ...]]:
-    """The documents from an answer of ZeroSearch's wiki server, which takes one query."""
+    """Return the documents from an answer of ZeroSearch's wiki server, which takes one query.
+
+    Raises:
+        Retry: the answer is malformed.
+    """
     try:
         return [tuple(Document(hit["text"], hit.get("title") or "") for hit in answer)]
     except (LookupError, TypeError, AttributeError):
@@ -173,7 +182,7 @@ def read_wiki(answer: Any, num_queries: int) -> list[tuple[Document, ...]]:
 
 
 def _read_contents(hit: Any) -> Document:
-    """A document, scored or not."""
+    """Return the document of a hit, with or without a score around it."""
     title, text = split_contents(hit.get("document", hit)["contents"])
     return Document(text, title)
 

@@ -1,4 +1,4 @@
-"""Requests to the retrieval server: reading and checking them."""
+"""Parsing and checking of requests to the retrieval server."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import NamedTuple, NoReturn
 MAX_QUERIES = 10_000
 MAX_TOP_K = 1000
 MAX_DOCUMENTS = 30_000
-"""Most documents of a request: queries by top_k."""
+"""Most documents of a request: number of queries times top_k."""
 
 MAX_QUERY_CHARS = 4096
-"""Of a longer query, which a policy may well write, the beginning is searched for."""
+"""Characters of a query that are used; the rest of a longer one is ignored."""
 
 
 class RetrievalRequest(NamedTuple):
-    """A request that has been checked.
+    """Checked request.
 
     Attributes:
-        queries: texts to search for, each cut at `MAX_QUERY_CHARS` characters.
+        queries: queries, each cut at `MAX_QUERY_CHARS` characters.
         top_k: number of documents for each query.
-        return_scores: whether each document comes with its score.
+        return_scores: whether the answer gives each document's score.
     """
 
     queries: list[str]
@@ -29,14 +29,14 @@ class RetrievalRequest(NamedTuple):
 
     @classmethod
     def parse(cls, body: bytes, top_k: int) -> RetrievalRequest:
-        """Read the body of a request.
+        """Parse the body of a request.
 
         Args:
-            body: JSON.
-            top_k: what ``topk`` is if it is left out or null.
+            body: body of the request, JSON.
+            top_k: value of ``topk`` if it is missing or null.
 
         Raises:
-            ValueError: it is not what is expected; the message says what is.
+            ValueError: the body is malformed or asks for too much; the message is for the client.
         """
         try:
             fields = json.loads(body)
@@ -60,7 +60,7 @@ def check_top_k(top_k: object) -> int:
     """Return ``top_k`` if it can be served.
 
     Raises:
-        ValueError: it is no integer, or out of range.
+        ValueError: it is not an integer, or is out of range.
     """
     if type(top_k) is not int or not 1 <= top_k <= MAX_TOP_K:
         _refuse("`topk`", f"an integer from 1 to {MAX_TOP_K}, or null", top_k)

@@ -1,16 +1,16 @@
-r"""Serves BM25 over HTTP, in the wire format of Search-R1's retrieval server.
+r"""HTTP server of BM25, in the wire format of Search-R1's retrieval server.
 
     POST /retrieve
     {"queries": ["capital of Peru"], "topk": 1, "return_scores": true}
 
     {"result": [[{"document": {"id": "7", "contents": "\"Lima\"\nLima is the …"}, "score": 2.5}]]}
 
-``topk`` and ``return_scores`` may be left out; without scores, the documents stand alone. There is
-one list for each query, best document first, with fewer than ``topk`` documents if fewer share a
-word with the query. What is wrong with a request is answered with status 400 and
-``{"error": "…"}``; so is a request for more than 30,000 documents, or for an answer of more than
-16 MiB. GET /health answers ``{"status": "ok", "searches": 12, "failed_searches": 0,
-"seconds": 0.25}``: the queries that were served, and the time that requests took together.
+``topk`` and ``return_scores`` are optional; without scores, an entry is the document itself. The
+answer has one list for each query, best document first, with fewer than ``topk`` documents if fewer
+share a word with the query. A malformed request gets status 400 and ``{"error": "…"}``; so does a
+request for more than 30,000 documents (queries times ``topk``) or an answer of more than 16 MiB.
+GET /health answers ``{"status": "ok", "searches": 12, "failed_searches": 0, "seconds": 0.25}``:
+the queries asked for, those that failed, and the time of all requests, summed.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ except ImportError as error:
 MAX_BODY_BYTES = 8 << 20
 
 CHUNK = 16
-"""Queries that one call of a thread answers: the server can stop, and others be served, between."""
+"""Queries that a thread answers at once; between chunks, the server may stop or serve others."""
 
 NUM_THREADS = min(32, (os.cpu_count() or 1) + 4)
-"""Chunks that are answered at the same time; others wait."""
+"""Most chunks that are answered at the same time; others wait."""
 
 READ_TIMEOUT_S = 30.0
-"""How long a request may take to arrive, and how long a connection may be kept without one."""
+"""Time limit for a request to arrive, and for a connection without a request, in seconds."""
 
 LINGER_S = 1.0
-"""How long the rest of a request that was refused is read, so that its client gets the answer."""
+"""Time for which the rest of a refused request is read, so that the client gets the answer."""
 
 STOP_S = 0.5
-"""How long requests that are under way may go on once the server is told to end."""
+"""Time that requests under way get to finish when the server stops, in seconds."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -63,11 +63,14 @@ _logger = logging.getLogger(__name__)
 
 
 def make_app(engine: BM25Engine, top_k: int = 3) -> web.Application:
-    """Return the server's application.
+    """Make the server's application.
 
     Args:
-        engine: what answers.
-        top_k: documents a query where the request does not say.
+        engine: engine that answers.
+        top_k: documents for each query if a request has no ``topk``.
+
+    Raises:
+        ValueError: ``top_k`` is out of range.
     """
     check_top_k(top_k)
     usage = Usage()
@@ -94,7 +97,7 @@ def make_app(engine: BM25Engine, top_k: int = 3) -> web.Application:
 
 
 def make_runner(app: web.Application) -> web.AppRunner:
-    """Return what runs ``app``: it prints no requests, and waits for no client for ever."""
+    """Make a runner of ``app`` that logs no requests and limits the wait for every client."""
     return web.AppRunner(
         app,
         access_log=None,
@@ -113,15 +116,15 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return web.json_response({"error": error.text}, status=error.status)
     except ConnectionError:  # the client has gone
         raise
-    except ZeroSearchError as error:  # such as a corpus that was changed
+    except ZeroSearchError as error:  # such as a corpus that has changed
         return web.json_response({"error": str(error)}, status=500)
     except Exception as error:
         _logger.exception("a request could not be answered")
-        return web.json_response({"error": f"a defect: {error!r}"}, status=500)
+        return web.json_response({"error": f"internal error: {error!r}"}, status=500)
 
 
 async def _read(request: web.Request) -> bytes:
-    """Return the body of ``request``; an HTTP error if it is broken or does not arrive in time."""
+    """Return the body of ``request``; raise an HTTP error if it is malformed or too slow."""
     try:
         return await asyncio.wait_for(request.read(), READ_TIMEOUT_S)
     except asyncio.TimeoutError:
@@ -138,7 +141,7 @@ async def _answer(
     slots: asyncio.Semaphore,
     http_request: web.Request,
 ) -> list[str]:
-    """Return the documents of each query, as JSON; an HTTP error if they are too much to send."""
+    """Return each query's documents as JSON; raise an HTTP error if they are too long to send."""
 
     def answer_chunk(queries: list[str]) -> list[str]:
         return [
@@ -149,7 +152,7 @@ async def _answer(
     answers: list[str] = []
     size = 0
     for start in range(0, len(request.queries), CHUNK):
-        if http_request.transport is None:
+        if http_request.transport is None:  # do not search for a client that has disconnected
             raise ConnectionResetError("the client has gone")
         async with slots:
             chunk = await in_thread(answer_chunk, request.queries[start : start + CHUNK])
@@ -171,7 +174,7 @@ def _encode(found: Ranked, with_score: bool) -> dict[str, Any]:
 
 
 def check_address(host: str, port: int) -> None:
-    """Refuse an address that cannot be listened at.
+    """Check the form of an address to listen at.
 
     Raises:
         ValueError: ``host`` is empty, or ``port`` is out of range.
@@ -183,16 +186,16 @@ def check_address(host: str, port: int) -> None:
 
 
 async def serve(app: web.Application, host: str = "127.0.0.1", port: int = 8000) -> None:
-    """Serve until the program is told to end, by Ctrl-C or SIGTERM. Prints where, once it listens.
+    """Serve until Ctrl-C or SIGTERM; print the URL once the server listens.
 
     Args:
-        app: what to serve.
+        app: application to serve.
         host: address to listen at.
         port: port to listen at; 0 for any that is free.
 
     Raises:
-        ValueError: the address is none.
-        OSError: it cannot be listened at, such as a port that is in use.
+        ValueError: the address is invalid.
+        OSError: it cannot be used, such as a port that is in use.
     """
     check_address(host, port)
     stop = asyncio.Event()

@@ -1,9 +1,9 @@
-"""A BM25 index that is saved in a folder, and opened memory-mapped.
+"""BM25 index that is saved in a folder and opened memory-mapped.
 
-The folder holds the arrays that `bm25s` saves, the starts of the corpus's lines, and a manifest
-with the state of the corpus and of every file. What does not agree with the manifest is not used.
-Building takes about 1.5 kB of memory for each passage of 45 words; opening, little more than the
-vocabulary.
+The folder holds the arrays that `bm25s` saves, the offsets of the corpus's lines, and a manifest
+with the state of the corpus and of every file. A folder that does not agree with its manifest is
+not used. Building takes about 1.5 kB of memory for each passage of 45 words; opening takes little
+more than the vocabulary.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from zs_env.engines.corpus import PassageFile
 from zs_env.errors import CorpusError
 
 VERSION = f"1, bm25s {BM25S_VERSION}"
-"""Of the folder's layout, and of what computed the scores."""
+"""Version of the folder's layout, and of the library that computed the scores."""
 
 MANIFEST = "manifest.json"
 STARTS = "line_starts.npy"
@@ -41,21 +41,30 @@ FILES = (
 )
 
 PROGRESS_S = 5.0
+"""Seconds between two reports of progress."""
+
 ATTEMPTS = 3
 BLOCK_BYTES = 1 << 16
 SAMPLED_BLOCKS = 1024
+"""Blocks of a file that `digest` reads, unless it reads the whole."""
 
 
 class UnusableIndex(CorpusError):
-    """There is no index in the folder, or it is not to be believed; the message says why."""
+    """Error: the folder holds no index, or one that must not be used; the message says why."""
 
 
 @dataclass(frozen=True)
 class FileState:
-    """What tells a file from others, and from itself after a change.
+    """State of a file, by which a change is detected.
 
-    A file of the same size and time of change is compared by blocks of it; one that was copied or
-    touched, as a whole.
+    If size and time of change are the same, only sampled blocks are compared; if the time differs,
+    as after a copy, the whole content is.
+
+    Attributes:
+        size: size, in bytes.
+        modified_ns: time of the last change, in nanoseconds.
+        sample: hash of sampled blocks.
+        whole: hash of the whole content.
     """
 
     size: int
@@ -65,12 +74,12 @@ class FileState:
 
     @classmethod
     def of(cls, path: Path) -> FileState:
-        """The state of the file at ``path``."""
+        """Return the state of the file at ``path``."""
         status = path.stat()
         return cls(status.st_size, status.st_mtime_ns, digest(path), digest(path, whole=True))
 
     def is_of(self, path: Path) -> bool:
-        """Whether the file at ``path`` is in this state."""
+        """Return whether the file at ``path`` is in this state."""
         status = path.stat()
         if status.st_size != self.size:
             return False
@@ -80,7 +89,7 @@ class FileState:
 
 
 def digest(path: Path, whole: bool = False) -> str:
-    """A hash of size and content: of all of it, or of 64 MB that are spread evenly over it."""
+    """Return a hash of size and content: the whole, or 64 MB spread evenly over the file."""
     size = path.stat().st_size
     num_blocks = -(-size // BLOCK_BYTES)
     num_read = num_blocks if whole else min(num_blocks, SAMPLED_BLOCKS)
@@ -93,14 +102,14 @@ def digest(path: Path, whole: bool = False) -> str:
 
 
 def open_or_build(corpus: Path, folder: Path) -> tuple[PassageFile, bm25s.BM25]:
-    """The passages of ``corpus`` and their index, from ``folder``, where it is built if need be.
+    """Open ``corpus`` and its index in ``folder``; build the index if there is none to use.
 
-    Several processes may do so at once: each builds, and one index stays.
+    Several processes may do this at once: each builds an index, and one of them stays.
 
     Raises:
-        CorpusError: the corpus is broken, or the index cannot be written.
+        CorpusError: the corpus is malformed, or the index cannot be written.
     """
-    for _ in range(ATTEMPTS):  # another process may just be replacing what was built
+    for _ in range(ATTEMPTS):  # another process may be replacing the index at the same time
         try:
             return open_index(corpus, folder)
         except UnusableIndex as error:
@@ -110,13 +119,13 @@ def open_or_build(corpus: Path, folder: Path) -> tuple[PassageFile, bm25s.BM25]:
 
 
 def open_index(corpus: Path, folder: Path) -> tuple[PassageFile, bm25s.BM25]:
-    """The passages of ``corpus`` and their index, memory-mapped from ``folder``.
+    """Open ``corpus`` and its index, memory-mapped from ``folder``.
 
     Raises:
-        UnusableIndex: there is none; or it is damaged, of another version, or not of this corpus
-            as it is now.
+        UnusableIndex: there is no index; or it is damaged, of another version, or not of this
+            corpus as it is now.
     """
-    status = corpus.stat()
+    status = corpus.stat()  # before the index is compared with the corpus, which may change
     try:
         _check(corpus, folder, json.loads((folder / MANIFEST).read_bytes()))
         passages = PassageFile(corpus, np.load(folder / STARTS, mmap_mode="r"))
@@ -150,7 +159,7 @@ def _build(corpus: Path, folder: Path, why: str) -> None:
         with tempfile.TemporaryDirectory(
             prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
         ) as temporary:
-            made = Path(temporary) / "index"  # its own folder: a temporary one is private
+            made = Path(temporary) / "index"  # the temporary folder itself is private
             _write(corpus, made, why)
             _publish(corpus, made, folder)
     except OSError as error:
@@ -161,7 +170,7 @@ def _build(corpus: Path, folder: Path, why: str) -> None:
 
 
 def _check_replaceable(folder: Path) -> None:
-    """Refuse to replace what this module did not make."""
+    """Refuse to replace a folder that this module did not make."""
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -169,8 +178,8 @@ def _check_replaceable(folder: Path) -> None:
     foreign = {path.name for path in folder.iterdir()} - {MANIFEST, *FILES}
     if foreign:
         raise CorpusError(
-            f"{folder}: there is no index of this corpus, and what is there, such as "
-            f"{min(foreign)}, would be lost if one were made: name a new or an empty folder."
+            f"{folder}: the folder holds no index of this corpus, and other files in it, such as "
+            f"{min(foreign)}, would be lost: name a new or an empty folder."
         )
 
 
@@ -187,7 +196,7 @@ def _write(corpus: Path, folder: Path, why: str) -> None:
 
 
 def _texts(passages: PassageFile, why: str) -> Iterator[str]:
-    """What is searched; says on stderr how far it is, if it takes long."""
+    """Yield the texts to index; report progress on stderr if it takes long."""
     start = reported = time.monotonic()
     for number, passage in enumerate(passages):
         if time.monotonic() >= reported + PROGRESS_S:
@@ -201,7 +210,7 @@ def _texts(passages: PassageFile, why: str) -> Iterator[str]:
 
 
 def _publish(corpus: Path, made: Path, folder: Path) -> None:
-    """Put ``made`` in its place, unless another process has put one there in the meantime."""
+    """Move ``made`` to ``folder``, unless another process has put an index there meanwhile."""
     with suppress(UnusableIndex):
         open_index(corpus, folder)
         return
@@ -210,5 +219,5 @@ def _publish(corpus: Path, made: Path, folder: Path) -> None:
     try:
         made.rename(folder)
     except OSError:
-        if not folder.is_dir():  # if it is, another process was just faster
+        if not folder.is_dir():  # otherwise another process was faster
             raise

@@ -1,4 +1,4 @@
-"""The simulated search engine: a language model writes the documents, useful or noisy."""
+"""Simulated search engine: a language model writes the documents, useful or noisy."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from zs_env.llm import ChatRequest, LanguageModel, Message, load_llm
 from zs_env.prompts import SIMULATION_TEMPLATES, check_simulation_template, render_simulation
 
 NUM_TRIES = 2
-"""A model that writes too few documents is asked once more, with another seed."""
+"""Most attempts, each with another seed, while the model writes too few documents."""
 
 TOKENS_PER_WORD = 4
+"""Tokens allowed for each word of a document."""
+
 LEAST_TOKENS = 600
-"""Room for each word that is wanted, and at least as much as in the paper (section 4.1)."""
+"""Tokens allowed for an answer at least, as in the paper (section 4.1)."""
 
 THOUGHT_END = "</think>"
-"""What a reasoning model wrote before it is no document."""
+"""End of a reasoning model's thoughts; the text before it is not read."""
 
 _DOCUMENT = re.compile(
     r"[\s*#>-]*doc(?:ument)?\s*#?\d{1,6}\s*"
@@ -36,30 +38,30 @@ _DOCUMENT = re.compile(
 
 
 class SimulatedEngine(SearchEngine):
-    """Lets a simulation LLM play the search engine, as in ZeroSearch (section 3.2).
+    """Engine played by a simulation LLM, as in ZeroSearch (section 3.2).
 
-    A request follows from its own question, golden answers and key, so it gets the same documents
-    whatever else is asked. Requests that are alike and under way at the same time are asked once.
+    The prompt and the seed depend only on the request, so it gets the same documents whatever else
+    is asked. Equal requests that are under way at the same time are sent once.
 
     Args:
-        llm: the simulation LLM.
+        llm: simulation LLM.
         template: ``prompt-based``, with a worked example, for instruct models; ``fine-tuned``,
-            without; or the path of a text file with fields such as ``{query}``, for models that
-            expect a wording of their own (`zs_env.prompts.check_simulation_template`).
-        search_engine: the engine that it plays.
-        temperature: of sampling.
-        top_p: of sampling.
+            without an example; or the path of a text file with fields such as ``{query}``, for
+            models that expect their own wording (`zs_env.prompts.check_simulation_template`).
+        search_engine: name of the search engine that the LLM plays.
+        temperature: temperature of sampling.
+        top_p: probability that the tokens to sample from have together, in (0, 1].
         max_tokens: most tokens for all documents of a search; by default four for each word that
             is wanted, and at least 600.
         owns_llm: whether `close` closes the simulation LLM too.
 
     Raises:
-        ValueError: the template is unknown or cannot be filled in, or a number of sampling is out
+        ValueError: the template is unknown or cannot be filled in, or a sampling parameter is out
             of its range.
-        TypeError: a number of sampling is none.
+        TypeError: a sampling parameter is not a number.
 
     Attributes:
-        usage: what searches have used so far, `Usage`.
+        usage: counts of what searches have used, `Usage`.
     """
 
     def __init__(
@@ -84,13 +86,13 @@ class SimulatedEngine(SearchEngine):
         self._flights: PerLoop[SingleFlight[SearchResult]] = PerLoop(SingleFlight)
 
     async def asearch(self, request: SearchRequest) -> SearchResult:
-        """Have the documents of one request written."""
+        """Have the LLM write the documents of one request."""
         flights = self._flights.get()
         with self.usage.counting():
             return await flights.run(self.cache_key(request), lambda: self._simulate(request))
 
     def identity(self) -> dict[str, Any]:
-        """The model and how it is asked."""
+        """Return the model and how it is asked."""
         samples = [SearchRequest("", "", (), noisy=noisy) for noisy in (False, True)]
         return {
             "llm": self.llm.identity(),
@@ -103,15 +105,15 @@ class SimulatedEngine(SearchEngine):
         }
 
     def cache_key(self, request: SearchRequest) -> tuple[Any, ...]:
-        """All but the turn, which the model is not told."""
+        """Return the request without its turn, which the model is not told."""
         return request._replace(turn=0)
 
     def check(self) -> None:
-        """See whether the model can be reached."""
+        """Check that the model can be used."""
         self.llm.check()
 
     def close(self) -> None:
-        """Close the model, unless somebody else made it."""
+        """Close the model, if this engine owns it."""
         if self._owns_llm:
             self.llm.close()
 
@@ -125,7 +127,7 @@ class SimulatedEngine(SearchEngine):
             except SearchFailure:
                 if not found:
                     raise
-                break
+                break  # the documents of the first attempt are better than a failure
             found = max(found, parse_documents(text, request.top_k), key=len)
             if len(found) == request.top_k:
                 break
@@ -148,11 +150,11 @@ class SimulatedEngine(SearchEngine):
 
 
 def parse_documents(text: str, top_k: int) -> list[Document]:
-    """The first ``top_k`` documents of ``text``, cleaned; those without a word do not count.
+    """Return the first ``top_k`` documents of ``text``, cleaned; empty ones do not count.
 
     A line that begins with ``Doc 1:`` or ``Doc 1 (title):``, with any number, begins a document.
-    The lines below belong to it, up to an empty one. A number within a line begins nothing. What a
-    reasoning model thought first is left out.
+    The lines below belong to it, up to an empty one. ``Doc 1:`` within a line begins nothing. The
+    thoughts of a reasoning model are left out.
     """
     text = text.rpartition(THOUGHT_END)[2]
     documents = (
@@ -162,7 +164,7 @@ def parse_documents(text: str, top_k: int) -> list[Document]:
 
 
 def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
-    """The title and the lines of each document of ``text``."""
+    """Yield the title and the lines of each document of ``text``."""
     title, lines, inside, filled = "", [""], False, False
     for line in text.splitlines():
         if match := _DOCUMENT.match(line):
@@ -199,16 +201,16 @@ def load(
     max_tokens: int | None = None,
     **llm_options: Any,
 ) -> SimulatedEngine:
-    """The engine that a language model plays.
+    """Make the engine that a language model plays.
 
     Args:
-        llm: a name of `zs_env.llm.LLMS`, ``"module:Class"``, or a language model.
+        llm: simulation LLM: a name of `zs_env.llm.LLMS`, ``"module:Class"``, or an object.
         template: see `SimulatedEngine`.
         search_engine: see `SimulatedEngine`.
         temperature: see `SimulatedEngine`.
         top_p: see `SimulatedEngine`.
         max_tokens: see `SimulatedEngine`.
-        llm_options: keyword arguments of the language model, such as ``base_url`` and ``model``.
+        llm_options: arguments of the language model, such as ``base_url`` and ``model``.
     """
     made = not isinstance(llm, LanguageModel)
     model = load_llm(llm, llm_options)

@@ -18,15 +18,14 @@ class Usage:
     """Counts of what an engine has used so far.
 
     Attributes:
-        searches: number of searches, answered or failed, those that shared an answer included.
+        searches: number of searches, answered or failed, including those that shared an answer.
         failed_searches: number of searches that failed.
         api_searches: number of queries sent to a search API. Searches for the same query that are
-            under way at the same time share one, and one that is tried again counts once.
+            under way at the same time share one; retries of a query do not count again.
         completions: number of messages that the language model wrote.
-        prompt_tokens: number of tokens that it read.
-        completion_tokens: number of tokens that it wrote.
-        seconds: time waited for results, summed over searches that may have waited at the same
-            time.
+        prompt_tokens: number of tokens that the language model read.
+        completion_tokens: number of tokens that the language model wrote.
+        seconds: time waited for results, in seconds, summed over searches, which may overlap.
     """
 
     searches: int = 0
@@ -39,7 +38,7 @@ class Usage:
 
     @contextmanager
     def counting(self, searches: int = 1) -> Iterator[None]:
-        """Count what is done inside as ``searches`` searches, failed if it raises a failure."""
+        """Count ``searches`` searches and their time, as failed after a `ZeroSearchError`."""
         start = time.perf_counter()
         self.searches += searches
         try:
@@ -57,21 +56,21 @@ class Usage:
         self.completion_tokens += completion_tokens
 
     def search_api_cost(self, price_per_search: float = SEARCH_API_PRICE) -> float:
-        """Return what the queries sent to a search API cost, in the price's currency.
+        """Return the cost of the queries sent to a search API, in the price's currency.
 
-        For an engine that sends none, what as many searches would have cost there.
+        For an engine that sends none: the cost of as many searches at a search API.
         """
         return (self.api_searches or self.searches) * price_per_search
 
     def token_cost(self, price_per_million_read: float, price_per_million_written: float) -> float:
-        """Return what the tokens cost at a hosted API, in the prices' currency."""
+        """Return the cost of the tokens at a hosted API, in the prices' currency."""
         return 1e-6 * (
             self.prompt_tokens * price_per_million_read
             + self.completion_tokens * price_per_million_written
         )
 
     def __str__(self) -> str:
-        """One line for people, of what there is."""
+        """Return the counts that apply as one line of text."""
         parts = [f"{self.searches} searches ({self.failed_searches} failed)"]
         if self.api_searches:
             parts.append(f"{self.api_searches} sent to a search API")

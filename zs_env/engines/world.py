@@ -1,9 +1,9 @@
-"""The embedded search engine: writes documents about the embedded world, with no weights.
+"""Embedded search engine: a program that writes documents about the embedded world.
 
-It stands in for the simulation LLM and is told what that is told: query, question, golden answers
-and whether to be useful. A useful document states what the query asks for. A noisy one is about
-the right things and never does: it states other relations, similar entities, or plain falsehoods.
-Neither contains a golden answer that the query did not earn by naming what the fact is about.
+It stands in for the simulation LLM and gets the same input: query, question, golden answers and
+whether to be useful. A useful document states what the query asks for. A noisy document is about
+the same things but never states it: it gives other relations, similar entities, or false facts.
+Neither contains a golden answer that the query neither names nor asks for.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from zs_env.world.linker import Reading, read_query
 from zs_env.world.text import state
 
 WRITER = 1
-"""Version of how documents are written: the same request and world give the same documents."""
+"""Version of the writer, part of `identity`: a version, a request and a world decide a document."""
 
 MIN_TRIES = 24
-"""Facts that are tried to fill one document, and one more for each word wanted."""
+"""Facts that are tried to fill a document, besides one for each word wanted."""
 
 
 class WorldEngine(SearchEngine):
-    """Answers free-form queries about ``world``.
+    """Engine that answers free-form queries about ``world``.
 
     Args:
-        world: what is true.
+        world: world that documents are about.
     """
 
     def __init__(self, world: World) -> None:
@@ -42,11 +42,11 @@ class WorldEngine(SearchEngine):
         return [self._answer(request) for request in requests]
 
     async def asearch(self, request: SearchRequest) -> SearchResult:
-        """Write the documents of one request; needs no thread."""
+        """Write the documents of one request, quickly enough for the event loop itself."""
         return self._answer(request)
 
     def identity(self) -> dict[str, Any]:
-        """The world."""
+        """Return the world and the version of the writer."""
         return {"world_seed": self.world.seed, "world_size": self.world.size, "writer": WRITER}
 
     def _answer(self, request: SearchRequest) -> SearchResult:
@@ -57,7 +57,7 @@ class WorldEngine(SearchEngine):
 
 
 class _Writer:
-    """Writes the documents of one request."""
+    """Writer of the documents of one request."""
 
     def __init__(self, world: World, request: SearchRequest, reading: Reading) -> None:
         self.world = world
@@ -65,18 +65,18 @@ class _Writer:
         self.words = request.document_words
         self.entities = reading.entities or [self._anything(request.question)]
         self.about = [fact for entity in self.entities for fact in world.facts_of(entity)]
-        # A query that is nothing but a name asks for all that is known of it.
+        # A query that is only a name asks for all facts about it.
         self.asked = self.about if reading.bare else reading.asked
         self.unearned = self._unearned(request, reading)
 
     def useful(self, rank: int) -> str:
-        """The document at ``rank``: one asked fact, and what else fits."""
+        """Write the document at ``rank``: one asked fact, and others until it is long enough."""
         lead = [self.asked[rank % len(self.asked)]] if self.asked else []
         return self._compose(lead, self._fillers(self.about), self.unearned)
 
     def noisy(self, rank: int) -> str:
-        """The document at ``rank``: a false lead, a similar entity, or other facts."""
-        # Where the relation was not understood, it could be any of them.
+        """Write the document at ``rank``: a false fact, a similar entity, or other facts."""
+        # If the query names no known relation, any fact about its entities might be asked for.
         withheld = self.asked or self.about
         names = self.world.names
         forbidden = [*self.unearned, *(f" {names[fact.object].lower()} " for fact in withheld)]
@@ -87,7 +87,7 @@ class _Writer:
         return self._compose(lead, self._fillers(others), forbidden)
 
     def _unearned(self, request: SearchRequest, reading: Reading) -> list[str]:
-        """The golden answers that the query neither names nor asks for."""
+        """Return the golden answers that the query neither names nor asks for, in order."""
         earned = {fact.object for fact in self.asked} | {fact.subject for fact in self.asked}
         earned |= set(self.entities) if reading.named else set()
         names = {normalize_answer(self.world.names[entity]) for entity in earned}
@@ -95,33 +95,33 @@ class _Writer:
         return [f" {answer} " for answer in sorted(golden - names) if answer]
 
     def _anything(self, question: str) -> int:
-        """For a query that names nothing: an entity like one that the question names."""
+        """Draw an entity for a query that names none: one similar to an entity of the question."""
         named = read_query(self.world, question).entities
         entity = named[0] if named else self.draw.integer(self.world.num_entities)
         return self._similar_entity(entity)
 
     def _fillers(self, facts: list[Fact]) -> Iterator[Fact]:
-        """Facts to fill a document with: first of the entities themselves, then of similar ones."""
+        """Yield facts to fill a document with: ``facts`` first, then those of similar entities."""
         yield from self.draw.shuffled(facts)
         while True:
             similar = self._similar_entity(self.draw.choice(self.entities))
             yield self.draw.choice(self.world.facts_of(similar))
 
     def _false_lead(self, fact: Fact) -> Fact:
-        """The same relation of the same subject, with an object that is wrong."""
+        """Return ``fact`` with a wrong object."""
         objects = self.world.spans[fact.relation.object]
         step = 1 + self.draw.integer(len(objects) - 1)
         wrong = objects.start + (fact.object - objects.start + step) % len(objects)
         return fact._replace(object=wrong)
 
     def _similar(self, fact: Fact) -> Fact:
-        """The same relation of a subject that is easily taken for the right one."""
+        """Return the fact of the same relation about a similar subject."""
         return self.world.fact(self._similar_entity(fact.subject), fact.relation)
 
     def _similar_entity(self, entity: int) -> int:
-        """Another entity of the same type and split, by a word of the same name where there is one.
+        """Draw another entity of the same type and split, sharing a word of the name if possible.
 
-        Facts of the other split are not told: they would be known when they are asked for.
+        Facts of the other split are never stated: the policy could remember them.
         """
         span = self.world.spans[self.world.types[entity]]
         namesakes = self.world.by_word[self.draw.choice(self.world.names[entity].lower().split())]
@@ -135,7 +135,7 @@ class _Writer:
         return candidate
 
     def _compose(self, lead: list[Fact], fillers: Iterator[Fact], forbidden: list[str]) -> str:
-        """Sentences in random order, about ``self.words`` words, without a forbidden phrase."""
+        """Write about ``self.words`` words: sentences in random order, no forbidden phrase."""
         stated: dict[Fact, str] = {}
         length = 0
         for fact in chain(lead, islice(fillers, MIN_TRIES + self.words)):
@@ -147,7 +147,7 @@ class _Writer:
                 stated[fact] = sentence
                 length += num_words
         text = " ".join(self.draw.shuffled(list(stated.values())))
-        while len(stated) > 1 and _contains(text, forbidden):  # over the border of two sentences
+        while len(stated) > 1 and _contains(text, forbidden):  # across two sentences
             stated.popitem()
             text = " ".join(self.draw.shuffled(list(stated.values())))
         return text
@@ -159,5 +159,5 @@ def _contains(text: str, phrases: list[str]) -> bool:
 
 
 def load(world_seed: int = 0, world_size: str = "small") -> WorldEngine:
-    """The engine of the world of that seed and size."""
+    """Make the engine of the world of that seed and size."""
     return WorldEngine(load_world(world_seed, world_size))

@@ -1,4 +1,4 @@
-"""Language models that write text for engines, by name or as objects."""
+"""Language models that write texts for engines, by name or as objects."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ LLMS = {
     "transformers_local": "zs_env.llm.transformers_local:TransformersLanguageModel",
     "scripted": "zs_env.llm.scripted:ScriptedLanguageModel",
 }
-"""Name -> ``module:class``, made from its options."""
+"""Classes that are made from their options, as ``module:class``, by model name."""
 
 
 def load_llm(llm: str | LanguageModel, options: Mapping[str, Any]) -> LanguageModel:
-    """Find the language model that ``llm`` stands for.
+    """Make the language model that ``llm`` names; return an object as it is.
 
     Args:
         llm: a name of `LLMS`; ``"module:Class"``, called with the options; or a `LanguageModel`.
-        options: keyword arguments for one given by name.
+        options: keyword arguments of a model given by name.
 
     Raises:
-        ValueError: the name is unknown, or options come with a model that is already made.
-        TypeError: an option is unknown, or what was named is no language model.
-        MissingDependencyError: what it needs is not installed.
+        ValueError: the name is unknown, or options come with an object.
+        TypeError: an option is unknown, or the object is not a language model.
+        MissingDependencyError: a package that the model needs is not installed.
     """
     return make_by_name("llm", llm, options, LLMS, LanguageModel)

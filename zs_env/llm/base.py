@@ -1,4 +1,4 @@
-"""What a language model is asked and answers, whatever runs it."""
+"""Language models for engines: requests, completions and the base class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zs_env.errors import SearchFailure
 
 
 class Message(NamedTuple):
-    """One message of a chat; ``role`` is ``system``, ``user`` or ``assistant``."""
+    """Message of a chat; ``role`` is ``system``, ``user`` or ``assistant``."""
 
     role: str
     content: str
@@ -24,19 +24,18 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A chat to continue by one message.
+    """Chat to continue by one message.
 
     Attributes:
-        messages: the chat so far.
-        seed: what sampling follows from, in [0, 2**31): the same request gets the same text.
-        temperature: of sampling, at least 0; 0 takes the likeliest token.
-        top_p: samples from the likeliest tokens that have this much probability together, in
-            (0, 1].
+        messages: messages so far.
+        seed: seed of sampling, in [0, 2**31): the same request gets the same text.
+        temperature: temperature of sampling, at least 0; 0 takes the likeliest token.
+        top_p: probability that the likeliest tokens to sample from have together, in (0, 1].
         max_tokens: most tokens of the message, at least 1.
 
     Raises:
-        TypeError: a number is none.
-        ValueError: it is out of its range.
+        TypeError: a sampling parameter has the wrong type.
+        ValueError: a sampling parameter is out of its range.
     """
 
     messages: tuple[Message, ...]
@@ -46,13 +45,13 @@ class ChatRequest:
     max_tokens: int = 600
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check the sampling parameters."""
         for name, number in _NUMBERS.items():
             number.check(name, getattr(self, name))
 
 
 class _Number(NamedTuple):
-    """Type and range of a number."""
+    """Type and range of a sampling parameter."""
 
     expected: str
     type: type | UnionType
@@ -76,7 +75,7 @@ _NUMBERS = {
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The message that a language model wrote, and how many tokens were read and written."""
+    """Message that a language model wrote, and the numbers of tokens read and written."""
 
     text: str
     prompt_tokens: int = 0
@@ -84,13 +83,13 @@ class Completion:
 
 
 class LanguageModel:
-    """Continues chats. Override `complete` or `acomplete`; each is derived from the other.
+    """Model that continues chats. Override `complete` or `acomplete`; the other is derived.
 
-    Single requests are collected and given to `complete` as batches, one batch at a time.
+    Single requests are collected into batches for `complete`, and one batch is run at a time.
     """
 
     max_batch_size: int = 256
-    """Most requests that `complete` is given when single requests are collected."""
+    """Largest batch for `complete` when single requests are collected."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a subclass that overrides neither method."""
@@ -100,26 +99,36 @@ class LanguageModel:
             raise TypeError(f"{cls.__name__} must override `complete` or `acomplete`.")
 
     def complete(self, requests: Sequence[ChatRequest]) -> list[Completion | SearchFailure]:
-        """Continue a batch: one completion or failure for each request, in their order."""
+        """Continue a batch of chats.
+
+        Returns:
+            One completion or failure for each request, in the order of the requests.
+        """
         return run_to_end(self._complete_all(requests))
 
     async def acomplete(self, request: ChatRequest) -> Completion:
         """Continue one chat without blocking the event loop.
 
         Raises:
-            SearchFailure: it could not be had.
+            SearchFailure: the model could not continue the chat.
         """
         return await on_engine_loop(self._collect(request))
 
     def identity(self) -> dict[str, Any]:
-        """What, beside the request, decides the text, such as the name of the model. JSON-able."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what decides its texts.")
-
-    def check(self) -> None:
-        """See whether the model can be used; called once at the start.
+        """Return what decides the text besides the request, such as the model's name. JSON.
 
         Raises:
-            ServiceError: it cannot.
+            NotImplementedError: the model does not override it; its texts cannot be recorded.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must override `identity` to say what decides its texts."
+        )
+
+    def check(self) -> None:
+        """Check that the model can be used; called once at the start.
+
+        Raises:
+            ServiceError: it cannot be used.
         """
 
     def close(self) -> None:

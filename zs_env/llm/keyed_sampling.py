@@ -1,4 +1,4 @@
-"""Sampling in batches, in which a request gets what it would get alone.
+"""Sampling in batches, where each request draws from a random generator of its own.
 
 Needs torch and transformers.
 """
@@ -16,19 +16,20 @@ from zs_env.llm.base import ChatRequest
 
 
 class KeyedSampling(LogitsProcessor):
-    """Makes the likeliest token of each request a sample, drawn with a generator of its own.
+    """Processor of logits after which the likeliest token of each request is a sample.
 
-    The token with the largest log p + g, where each g is Gumbel noise, is a sample of p.
+    The Gumbel trick: the token with the largest log p + g, where each g is independent Gumbel
+    noise, is a sample of p. So greedy decoding samples, with a generator for each request.
 
     Args:
-        requests: what is continued, B of them, each with its seed, temperature and top_p.
-        device: where the logits are.
+        requests: requests of the batch, B of them, each with its seed, temperature and top_p.
+        device: device of the logits.
     """
 
     def __init__(self, requests: Sequence[ChatRequest], device: Any) -> None:
         temperatures = torch.tensor([[request.temperature] for request in requests])  # (B, 1)
         self._top_p = torch.tensor([[request.top_p] for request in requests]).to(device)  # (B, 1)
-        # Without noise, and so by any temperature, the likeliest token stays the likeliest.
+        # A temperature of 0 gets no noise: dividing by 1 keeps its likeliest token.
         self._temperatures = temperatures.where(temperatures > 0, 1.0).to(device)
         self._generators = {
             place: torch.Generator(device).manual_seed(request.seed)
@@ -37,7 +38,7 @@ class KeyedSampling(LogitsProcessor):
         }
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """``scores``, logits (B, V), by temperature, within top_p, and with noise."""
+        """Return ``scores``, logits (B, V), with temperature, top_p and noise applied, float32."""
         scores = scores.float() / self._temperatures
         if bool((self._top_p < 1).any()):
             scores = keep_top_p(scores, self._top_p)
@@ -47,10 +48,10 @@ class KeyedSampling(LogitsProcessor):
 
 
 class EndOfEachRequest(StoppingCriteria):
-    """Ends each request at its own number of new tokens.
+    """Criterion that ends each request at its own number of new tokens.
 
     Args:
-        width: tokens of the prompts, padding included.
+        width: number of prompt tokens, padding included.
         max_tokens: most new tokens of each request, B numbers.
     """
 
@@ -58,19 +59,19 @@ class EndOfEachRequest(StoppingCriteria):
         self._ends = torch.tensor(max_tokens) + width  # (B,)
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        """Return which of ``input_ids`` (B, T) have ended, (B,), bool."""
+        """Return which rows of ``input_ids`` (B, T) have ended, shape (B,), bool."""
         return (self._ends <= input_ids.shape[1]).to(input_ids.device)
 
 
 def keep_top_p(scores: Tensor, top_p: Tensor) -> Tensor:
-    """Logits (B, V), at -inf outside the likeliest tokens that have ``top_p`` (B, 1) together."""
+    """Return logits (B, V), -inf outside the likeliest tokens that sum to ``top_p`` (B, 1)."""
     probabilities, order = scores.softmax(-1).sort(descending=True)
     outside = (probabilities.cumsum(-1) - probabilities >= top_p) & (top_p < 1)
-    outside[:, 0] = False
+    outside[:, 0] = False  # the likeliest token always stays
     return scores.masked_fill(outside.scatter(-1, order, outside), -torch.inf)
 
 
 def _gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Gumbel noise of the shape of ``like``: minus the logarithm of exponential noise."""
+    """Draw Gumbel noise of the shape of ``like``: minus the logarithm of exponential noise."""
     noise = torch.empty_like(like).exponential_(generator=generator)
     return -noise.clamp_min_(torch.finfo(noise.dtype).tiny).log_()

@@ -1,4 +1,4 @@
-"""What language models that run in this process have in common."""
+"""Base class of language models that run in this process."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from zs_env.llm.base import ChatRequest, Completion, LanguageModel, Message
 
 
 class Prompt(NamedTuple):
-    """A chat as the model reads it.
+    """Chat as the model reads it.
 
     Attributes:
-        token_ids: of the chat in the model's template.
-        max_tokens: most tokens to write: what was asked for, or what the context has room for.
-        request: the chat.
+        token_ids: token ids of the chat in the model's template.
+        max_tokens: most tokens to write: the request's limit, or the room left in the context.
+        request: request of the chat.
     """
 
     token_ids: list[int]
@@ -25,33 +25,33 @@ class Prompt(NamedTuple):
 
 
 class Loaded(Protocol):
-    """A model in memory.
+    """Model in memory.
 
     Attributes:
-        tokenizer: what has its chat template.
-        max_length: tokens of its context, read and written together.
+        tokenizer: tokenizer with the chat template.
+        max_length: length of the context, in tokens, read and written together.
     """
 
     tokenizer: Any
     max_length: int
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion | SearchFailure]:
-        """Continue prompts that fit; SearchFailure if the model has to be loaded again."""
+        """Continue prompts that fit; raise SearchFailure if the model has to be loaded again."""
 
     def close(self) -> None:
-        """Free it."""
+        """Free the model."""
 
 
 class LocalLanguageModel(LanguageModel):
-    """A model that is loaded when it is checked or first asked, and asked by one thread at a time.
+    """Model that is loaded when it is checked or first used, and used by one thread at a time.
 
-    So an engine that only replays what was recorded loads nothing. A subclass says how to load it
-    (`_load`) and what decides its texts (`identity`).
+    So an engine that only replays records loads no model. A subclass implements `_load`, which
+    loads the model, and `identity`.
 
     Args:
-        model: folder or hub name.
-        chat_template_kwargs: more variables of its chat template.
-        max_batch_size: most requests that are collected into one batch.
+        model: folder or hub name of the model.
+        chat_template_kwargs: additional variables of its chat template.
+        max_batch_size: most requests of a batch.
 
     Raises:
         ValueError: ``max_batch_size`` is not positive.
@@ -70,7 +70,7 @@ class LocalLanguageModel(LanguageModel):
         self._lock = threading.Lock()
 
     def complete(self, requests: Sequence[ChatRequest]) -> list[Completion | SearchFailure]:
-        """Continue a batch. A chat that does not fit the context fails, and no other with it.
+        """Continue a batch of chats; a chat that does not fit the context fails alone.
 
         Raises:
             ServiceError: the model cannot be loaded.
@@ -86,26 +86,26 @@ class LocalLanguageModel(LanguageModel):
         """Load the model.
 
         Raises:
-            ServiceError: there is none, it does not fit, or it has no chat template.
+            ServiceError: it does not exist, does not fit in memory, or has no chat template.
         """
         with self._lock:
             self._load_once()
 
     def close(self) -> None:
-        """Free the model, once a batch that is under way has ended."""
+        """Free the model, after a batch that is under way has ended."""
         with self._lock:
             self._free()
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is pickled: a copy loads the model itself."""
+        """Return the state to pickle: a copy loads the model again."""
         return {**self.__dict__, "_loaded": None, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Make a lock."""
+        """Restore the state with a new lock."""
         self.__dict__.update(state, _lock=threading.Lock())
 
     def _load(self) -> Loaded:
-        """Load the model; OSError, ValueError or RuntimeError if that fails."""
+        """Load the model; raise OSError, ValueError or RuntimeError if that fails."""
         raise NotImplementedError
 
     def _load_once(self) -> Loaded:
@@ -149,7 +149,7 @@ class LocalLanguageModel(LanguageModel):
         try:
             return loaded.generate(prompts) if prompts else []
         except BaseException as error:
-            # What was begun and not ended would turn up among the answers to the next batch.
+            # Unfinished prompts would show up among the answers to the next batch.
             self._free()
             if isinstance(error, SearchFailure):
                 return [error] * len(prompts)

@@ -14,32 +14,34 @@ from zs_env.errors import ServiceError
 from zs_env.llm.base import ChatRequest, Completion, LanguageModel
 
 CHECK_TIMEOUT_S = 10.0
+"""Time limit of the check of one server, in seconds."""
 
 BYTES_PER_TOKEN = 512
-OVERHEAD_BYTES = 2**16
-"""An answer may have so many bytes for each token that was asked for, and so many besides.
+"""Bytes that an answer may have for each token asked for.
 
 A token is mostly shorter than 16 bytes and at most 128; JSON may write one byte as six.
 """
 
+OVERHEAD_BYTES = 2**16
+"""Bytes that an answer may have besides those of its tokens."""
+
 
 class OpenAILanguageModel(LanguageModel):
-    """Asks ``/chat/completions`` of one server, or of several that serve the same model.
+    """Model behind ``/chat/completions`` of one server, or of several with the same model.
 
     Args:
-        model: its name on the servers.
-        base_url: of the API, such as ``http://127.0.0.1:8000/v1``, or several.
-        api_key_env: the environment variable that holds the key. Servers of one's own mostly need
-            none.
-        timeout_s: seconds that one attempt may take.
-        deadline_s: seconds after which a request has failed, waiting and retries included.
-        max_attempts: attempts of one request.
-        max_concurrency: requests under way at the same time.
-        extra_body: more fields of the request's body, as JSON, such as
+        model: name of the model on the servers.
+        base_url: URL of the API, such as ``http://127.0.0.1:8000/v1``, or several.
+        api_key_env: environment variable that holds the key; local servers mostly need no key.
+        timeout_s: time limit of one attempt, in seconds.
+        deadline_s: time limit of a request, in seconds, waiting and retries included.
+        max_attempts: most attempts of one request.
+        max_concurrency: most requests under way at the same time.
+        extra_body: additional fields of a request's body, as JSON, such as
             ``{"chat_template_kwargs": {"enable_thinking": false}}``.
 
     Raises:
-        ServiceError: a URL is none, or there is none.
+        ServiceError: ``base_url`` is not a URL or a list of URLs.
         ValueError: a limit is not positive.
     """
 
@@ -65,11 +67,11 @@ class OpenAILanguageModel(LanguageModel):
         return await on_engine_loop(self._ask(request))
 
     def identity(self) -> dict[str, Any]:
-        """The model and what else the servers are told; not where they are."""
+        """Return the model and the additional fields of requests, without the URLs."""
         return {"model": self.model, **self._extra_body}
 
     def check(self) -> None:
-        """Ask the servers for their models.
+        """Check the servers by asking for their models.
 
         Raises:
             ServiceError: no server can be reached, or one refuses the key or lacks the model.
@@ -84,6 +86,7 @@ class OpenAILanguageModel(LanguageModel):
         body = {
             "model": self.model,
             "messages": [
+                # A lone surrogate cannot be encoded, and would make the request fail.
                 {"role": role, "content": content.encode(errors="replace").decode()}
                 for role, content in request.messages
             ],
@@ -127,14 +130,14 @@ class OpenAILanguageModel(LanguageModel):
 
 
 def answer_bytes(body: Mapping[str, Any]) -> int:
-    """Return the most bytes that an answer to ``body`` can have, by the tokens it asks for."""
+    """Return the most bytes that an answer to ``body`` may have, by the tokens it asks for."""
     asked = (body.get("max_tokens"), body.get("max_completion_tokens"))
     num_tokens = max([0, *(count for count in asked if isinstance(count, int))])
     return OVERHEAD_BYTES + BYTES_PER_TOKEN * num_tokens
 
 
 def read_completion(answer: Any) -> Completion:
-    """Return the completion that a server's answer holds; Retry if it holds none."""
+    """Return the completion in a server's answer; raise Retry if there is none."""
     try:
         text = answer["choices"][0]["message"]["content"]
         usage = answer.get("usage") or {}
@@ -143,11 +146,11 @@ def read_completion(answer: Any) -> Completion:
             raise TypeError
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         raise no_answer("a chat completion", answer) from None
-    return Completion(text or "", *counts)  # a model that only reasoned has written no text
+    return Completion(text or "", *counts)  # null: the model wrote only reasoning
 
 
 def read_model_names(listing: Any) -> list[str]:
-    """Return the names of the models that a server lists; Retry if it lists none."""
+    """Return the names of the models in a server's list; raise Retry if it is malformed."""
     try:
         return [str(model["id"]) for model in listing["data"]]
     except (LookupError, TypeError):

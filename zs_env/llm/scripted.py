@@ -1,4 +1,4 @@
-"""A language model that is a function: for tests, and to see what a simulation LLM is asked."""
+"""Function as a language model: for tests, and to see what a simulation LLM is asked."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Script = Callable[[ChatRequest], str]
 
 
 class ScriptedLanguageModel(LanguageModel):
-    """Writes what ``script`` returns for the request. Tokens are counted as words.
+    """Model that writes what ``script`` returns. Words are counted as tokens.
 
     Args:
-        script: a function of the request, or where it is: ``module:function``.
+        script: function from a request to a text, or its place: ``module:function``.
 
     Raises:
-        ValueError: there is no such function.
+        ValueError: the function does not exist.
     """
 
     def __init__(self, script: Script | str) -> None:
@@ -31,14 +31,17 @@ class ScriptedLanguageModel(LanguageModel):
         return Completion(text, num_read, len(text.split()))
 
     def identity(self) -> dict[str, Any]:
-        """Where the script is.
+        """Return the place of the script.
 
         Raises:
-            NotImplementedError: it has no name of its own, as a lambda has none.
+            NotImplementedError: the script has no unique name, such as a lambda.
         """
         name = getattr(self.script, "__qualname__", "<")
         if "<" in name:
-            raise NotImplementedError(f"{self.script!r} has no name that tells it from others.")
+            raise NotImplementedError(
+                f"`script` must have a unique name to be recorded, got {self.script!r}: name a "
+                "function of a module."
+            )
         return {"script": f"{self.script.__module__}:{name}"}
 
 

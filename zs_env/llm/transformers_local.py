@@ -1,4 +1,4 @@
-"""Language models in this process, run by transformers: on a CPU, or on a GPU if there is one."""
+"""Language models in this process, run by transformers, on a CPU or a GPU."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ except ImportError as error:
 
 
 class TransformersLanguageModel(LocalLanguageModel):
-    """A causal language model of transformers, asked in padded batches.
+    """Causal language model of transformers, run in padded batches.
 
-    What is sampled for a request follows from its seed and prompt, not from the batch: each has a
-    generator of its own. Beside other requests its logits may differ by rounding, which can change
-    a text where two tokens are almost equally likely. What the model's ``generation_config.json``
-    says about sampling is ignored.
+    Each request is sampled with a generator of its own, so its text follows from its seed and
+    prompt, not from the batch. But the batch changes the rounding of logits, which can change a
+    text where two tokens are almost equally likely. Sampling parameters in the model's
+    ``generation_config.json`` are ignored.
 
     Args:
-        model: folder or hub name.
-        device: such as ``cpu`` or ``cuda:1``; by default the first GPU if there is one.
-        dtype: of the weights, such as ``bfloat16``; ``auto`` as they were saved.
-        max_length: tokens of the context; by default as the model has it.
-        chat_template_kwargs: more variables of the chat template, such as
+        model: folder or hub name of the model.
+        device: device, such as ``cpu`` or ``cuda:1``; by default the first GPU if there is one.
+        dtype: dtype of the weights, such as ``bfloat16``; ``auto`` keeps the saved one.
+        max_length: length of the context, in tokens; by default the model's.
+        chat_template_kwargs: additional variables of the chat template, such as
             ``{"enable_thinking": False}``.
-        max_batch_size: most requests that are continued together.
+        max_batch_size: most requests of a batch.
 
     Raises:
         ValueError: ``dtype`` is unknown, or ``max_batch_size`` is not positive.
@@ -53,13 +53,13 @@ class TransformersLanguageModel(LocalLanguageModel):
     ) -> None:
         super().__init__(model, chat_template_kwargs, max_batch_size)
         if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
-            raise ValueError(f"`dtype` must be auto or one of torch, as float32, got {dtype!r}.")
+            raise ValueError(f"`dtype` must be auto or a name such as float32, got {dtype!r}.")
         self.dtype = dtype
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.max_length = max_length
 
     def identity(self) -> dict[str, Any]:
-        """The model, and how it is loaded and asked."""
+        """Return the model, and how it is loaded and asked."""
         return {
             "model": self.model,
             "dtype": self.dtype,
@@ -84,11 +84,11 @@ class _Model:
         self.max_length = max_length or context or sys.maxsize
         self._max_batch_size = max_batch_size
         self._end_ids = _end_ids(self._model.generation_config, self.tokenizer)
-        # generate() would fill in the rest from it, such as a repetition penalty.
+        # generate() would take other parameters from it, such as a repetition penalty.
         self._model.generation_config = GenerationConfig()
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion | SearchFailure]:
-        """Continue prompts of about the same length together, so that there is little padding."""
+        """Continue prompts in batches of about the same length, so that there is little padding."""
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].token_ids))
         written: dict[int, Completion | SearchFailure] = {}
         for start in range(0, len(order), self._max_batch_size):
@@ -98,6 +98,7 @@ class _Model:
         return [written[i] for i in range(len(prompts))]
 
     def close(self) -> None:
+        """Free the weights."""
         del self._model
         torch.cuda.empty_cache()
 
@@ -108,7 +109,7 @@ class _Model:
                 for prompt, written in zip(prompts, self._sample(prompts), strict=True)
             ]
         except torch.OutOfMemoryError:
-            longest = len(prompts[-1].token_ids)
+            longest = len(prompts[-1].token_ids)  # prompts come in order of length
             failure = SearchFailure(
                 f"{len(prompts)} prompts of up to {longest:,} tokens do not fit in the memory of "
                 "the GPU: lower `max_batch_size`."
@@ -116,7 +117,7 @@ class _Model:
             return [failure] * len(prompts)
 
     def _sample(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        """Token ids that continue each prompt; what stands after its end does not count."""
+        """Return the token ids that continue each prompt, perhaps with more after its end."""
         width = max(len(prompt.token_ids) for prompt in prompts)
         pad_id = self._end_ids[0] if self._end_ids else 0
         padding = [width - len(prompt.token_ids) for prompt in prompts]
@@ -142,7 +143,7 @@ class _Model:
         return written
 
     def _completion(self, prompt: Prompt, written: list[int]) -> Completion:
-        """What was written, up to its end."""
+        """Return the completion: the written tokens up to the first end."""
         token_ids = written[: prompt.max_tokens]
         ends = (place for place, token in enumerate(token_ids, 1) if token in self._end_ids)
         token_ids = token_ids[: next(ends, None)]
@@ -153,7 +154,7 @@ class _Model:
 
 
 def _end_ids(generation_config: GenerationConfig, tokenizer: Any) -> list[int]:
-    """The ids of the tokens that end a message: some models have several."""
+    """Return the ids of the tokens that end a message, in order; some models have several."""
     named = generation_config.eos_token_id
     ids = named if isinstance(named, list) else [named]
     return sorted({int(end) for end in [*ids, tokenizer.eos_token_id] if end is not None})

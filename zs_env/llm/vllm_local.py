@@ -21,31 +21,33 @@ except ImportError as error:
 
 
 class VLLMLanguageModel(LocalLanguageModel):
-    """A model that vLLM runs in processes of its own, which end with this one.
+    """Model that vLLM runs in its own processes, which end with this one.
 
-    They import the main script: a script must use the model under ``if __name__ == "__main__":``.
+    They import the main script, so a script must use the model under
+    ``if __name__ == "__main__":``.
 
-    A request is sampled with its own seed. Beside other requests its logits may differ by rounding,
-    which can change a text where two tokens are almost equally likely. Unlike a server of vLLM,
-    this ignores what the model's ``generation_config.json`` says about sampling.
+    Each request is sampled with its own seed. But the batch changes the rounding of logits, which
+    can change a text where two tokens are almost equally likely. Unlike a vLLM server, this ignores
+    sampling parameters in the model's ``generation_config.json``.
 
     Args:
-        model: folder or hub name.
-        max_model_len: tokens of the context; by default as the model has it.
-        dtype: of weights and activations: ``auto``, ``bfloat16``, ``float32``, …
-        tensor_parallel_size: GPUs that share the model.
-        gpu_memory_utilization: share of each GPU's memory that vLLM takes; by default its own.
-        chat_template_kwargs: more variables of the chat template, such as
+        model: folder or hub name of the model.
+        max_model_len: length of the context, in tokens; by default the model's.
+        dtype: dtype of weights and activations: ``auto``, ``bfloat16``, ``float32``, …
+        tensor_parallel_size: number of GPUs that share the model.
+        gpu_memory_utilization: share of each GPU's memory that vLLM takes; by default vLLM's.
+        chat_template_kwargs: additional variables of the chat template, such as
             ``{"enable_thinking": False}``.
-        sampling_options: more arguments of ``vllm.SamplingParams``, such as ``{"top_k": 20}`` or
-            ``{"structured_outputs": {"regex": "..."}}``.
-        vllm_options: more arguments of ``vllm.LLM``.
-        max_batch_size: most requests that are given to vLLM at once.
-        deadline_s: seconds after which a batch has failed, and vLLM is started again for the next.
+        sampling_options: additional arguments of ``vllm.SamplingParams``, such as ``{"top_k": 20}``
+            or ``{"structured_outputs": {"regex": "..."}}``.
+        vllm_options: additional arguments of ``vllm.LLM``.
+        max_batch_size: most requests of a batch.
+        deadline_s: time limit of a batch, in seconds; vLLM is started again after it.
 
     Raises:
         TypeError: a sampling option is unknown.
-        ValueError: it has a wrong value, or ``max_batch_size`` or ``deadline_s`` is not positive.
+        ValueError: a sampling option has a wrong value, or ``max_batch_size`` or ``deadline_s`` is
+            not positive.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class VLLMLanguageModel(LocalLanguageModel):
             self.vllm_options["gpu_memory_utilization"] = gpu_memory_utilization
 
     def identity(self) -> dict[str, Any]:
-        """The model, and how it is loaded and asked."""
+        """Return the model, and how it is loaded and asked."""
         return {
             "model": self.model,
             "chat_template_kwargs": self.chat_template_kwargs,
@@ -88,14 +90,14 @@ class VLLMLanguageModel(LocalLanguageModel):
     def _load(self) -> _Engine:
         options = dict(self.vllm_options)
         if current_platform.is_cpu():
-            # It ends vLLM 0.32 on a CPU with "CPU Generator does not use offset", because every
-            # request has a seed.
+            # Chunked prefill with seeds, which every request has, ends vLLM 0.32 on a CPU with
+            # "CPU Generator does not use offset".
             options.setdefault("enable_chunked_prefill", False)
         return _Engine(self.model, options, self.sampling_options, self.deadline_s)
 
 
 class _Engine:
-    """The processes of vLLM."""
+    """Processes of vLLM."""
 
     def __init__(
         self,
@@ -113,7 +115,7 @@ class _Engine:
         self.max_length = self._llm.model_config.max_model_len
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion | SearchFailure]:
-        """Continue prompts, in a thread: vLLM waits for ever for a process that was killed."""
+        """Continue prompts, in a thread: vLLM would wait for a killed process for ever."""
         answers: list[list[Completion | SearchFailure] | BaseException] = []
         ask = threading.Thread(target=self._ask, args=(prompts, answers), daemon=True)
         ask.start()
@@ -132,7 +134,7 @@ class _Engine:
         self._llm.llm_engine.engine_core.shutdown()
 
     def _ask(self, prompts: Sequence[Prompt], answers: list[Any]) -> None:
-        """Append what the prompts get, or what was raised."""
+        """Append the completions of ``prompts`` to ``answers``, or the error that was raised."""
         try:
             token_ids = [{"prompt_token_ids": prompt.token_ids} for prompt in prompts]
             params = [self._params_of(prompt) for prompt in prompts]
@@ -155,7 +157,7 @@ class _Engine:
 
 
 def sampling_params(options: Mapping[str, Any]) -> vllm.SamplingParams:
-    """The arguments ``options``, where ``structured_outputs`` may be a dict, as vLLM wants them."""
+    """Make vLLM's parameters from ``options``; ``structured_outputs`` may be a dict."""
     structured = options.get("structured_outputs")
     if isinstance(structured, Mapping):
         options = {**options, "structured_outputs": StructuredOutputsParams(**structured)}

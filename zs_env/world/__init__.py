@@ -1,4 +1,4 @@
-"""The embedded world: made-up facts, the English that states and asks them, and their questions."""
+"""Embedded world: made-up facts, English that states and asks for them, and questions."""
 
 from zs_env.world.graph import Fact, FactGraph
 from zs_env.world.world import World, load_world

@@ -1,9 +1,9 @@
-"""The best policy that never searches: the highest mean F1 that knowing only the question can earn.
+"""Highest mean F1 of a policy that never searches and knows only the question.
 
-In a world of 1-hop questions with one-word answers this can be worked out. Objects of facts are
-drawn independently and uniformly, so train facts say nothing of test facts, and of the question
-only its relation says something of the answer: which K words it may be. A list of m of them holds
-the right one with probability m / K, and has an F1 of 2 / (m + 1) then.
+It can be computed for a world of 1-hop questions with one-word answers. Objects of facts are drawn
+independently and uniformly, so train facts say nothing about test facts, and only the relation of a
+question says something about its answer: it is one of K words. A list of m of them contains the
+right one with probability m / K, and then has an F1 of 2 / (m + 1).
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from zs_env.world.world import World
 
 
 class BlindScore(NamedTuple):
-    """What can be earned without searching on the questions of one relation.
+    """Best score without searching on the questions of one relation.
 
     Attributes:
-        num_questions: questions of the split that ask for it.
-        num_answers: K, how many answers it can have.
-        num_listed: m, how many of them the best policy lists.
-        expected_f1: F1 to expect of that list, in [0, 1]. No policy that knows nothing of the
-            split's facts can expect more.
-        fitted_f1: mean F1 of the best list that was chosen for these very questions, by their
-            golden answers. It is the more above ``expected_f1`` the fewer questions there are.
+        num_questions: number of the split's questions about the relation.
+        num_answers: K, the number of possible answers.
+        num_listed: m, the number of answers that the best policy lists.
+        expected_f1: expected F1 of that list, in [0, 1]. No policy that does not know the split's
+            facts can expect more.
+        fitted_f1: mean F1 of the list that is best for these questions, chosen by their golden
+            answers. The fewer questions there are, the more it exceeds ``expected_f1``.
     """
 
     num_questions: int
@@ -36,17 +36,17 @@ class BlindScore(NamedTuple):
 
 
 def blind_scores(world: World, split: str = "test") -> dict[str, BlindScore]:
-    """What can be earned without searching on the questions of ``split``, by relation.
+    """Return the best scores without searching on the questions of ``split``, by relation.
 
     Raises:
-        ValueError: the world has longer questions or answers, for which there is no such formula.
+        ValueError: the world has longer questions or answers, for which the formula does not hold.
     """
     golden, num_answers = _golden_answers(world, split)
     return {name: _blind_score(golden[name], num_answers[name]) for name in sorted(golden)}
 
 
 def mean_score(scores: Iterable[BlindScore]) -> tuple[float, float]:
-    """The mean over all questions of ``expected_f1`` and of ``fitted_f1``."""
+    """Return the means of ``expected_f1`` and of ``fitted_f1`` over all questions."""
     scores = list(scores)
     total = sum(score.num_questions for score in scores)
     expected = sum(score.expected_f1 * score.num_questions for score in scores)
@@ -55,12 +55,12 @@ def mean_score(scores: Iterable[BlindScore]) -> tuple[float, float]:
 
 
 def list_f1(num_listed: int, num_answers: int) -> float:
-    """F1 to expect of a list of ``num_listed`` out of ``num_answers`` equally likely words."""
+    """Return the expected F1 of a list of ``num_listed`` of ``num_answers`` likely words."""
     return num_listed / num_answers * 2 / (num_listed + 1)
 
 
 def fitted_f1(golden_answers: Sequence[str]) -> float:
-    """The highest mean F1 of one list of words for questions with these one-word answers."""
+    """Return the highest mean F1 of one list of words for questions with these answers."""
     hits, best = 0, 0.0
     for num_listed, (_, count) in enumerate(Counter(golden_answers).most_common(), start=1):
         hits += count
@@ -77,7 +77,7 @@ def _blind_score(golden_answers: list[str], num_answers: int) -> BlindScore:
 
 
 def _golden_answers(world: World, split: str) -> tuple[dict[str, list[str]], dict[str, int]]:
-    """By relation, the answers of a split's questions, and how many answers there can be."""
+    """Return the answers of a split's questions and the number of possible ones, by relation."""
     questions = world.questions(split)
     golden: dict[str, list[str]] = defaultdict(list)
     num_answers: dict[str, int] = {}

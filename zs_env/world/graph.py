@@ -1,4 +1,4 @@
-"""Facts of the embedded world: entities, their names, and what holds between them."""
+"""Facts of the embedded world: entities, their names, and the relations between them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from zs_env.world.schema import PERSON, YEAR, Relation
 from zs_env.world.sizes import NameForm, find_blueprint
 
 TEST_SHARE = 0.3
+"""Share of the entities whose facts belong to the test split."""
 
 
 class Fact(NamedTuple):
-    """``relation`` of ``subject`` is ``object``; the two are entity numbers."""
+    """Fact that ``relation`` of ``subject`` is ``object``; both are entity numbers."""
 
     subject: int
     relation: Relation
@@ -26,10 +27,10 @@ class Fact(NamedTuple):
 
 
 class FactGraph:
-    """A knowledge graph that follows from a seed and a size.
+    """Knowledge graph that follows from a seed and a size.
 
-    Entities are numbered from 0, type by type in the order of the blueprint's counts; those that
-    have no facts of their own, such as years, come last.
+    Entities are numbered from 0, type by type in the order of the blueprint's counts; years, which
+    are not subjects of facts, come last.
 
     Args:
         seed: any integer.
@@ -38,13 +39,14 @@ class FactGraph:
 
     Raises:
         ValueError: the size is unknown.
+        TypeError: the seed is not an integer.
 
     Attributes:
-        blueprint: what all worlds of this size are made of.
+        blueprint: common structure of all worlds of this size.
         names: name of each entity, list of str.
         types: entity type of each entity, list of str.
-        spans: entity type -> range of its entity numbers.
-        facts: object of the relation in slot j of entity i, -1 where there is none,
+        spans: range of entity numbers by entity type.
+        facts: object of the relation in slot j of entity i, -1 if there is none,
             shape (entities, slots), int32.
         is_test: whether entity i's facts belong to the test split, shape (entities,), bool.
     """
@@ -69,27 +71,27 @@ class FactGraph:
 
     @cached_property
     def num_entities(self) -> int:
-        """Entities that have facts; years are not counted."""
+        """Number of entities that are subjects of facts; years are not counted."""
         return self.blueprint.num_subjects
 
     @property
     def relations(self) -> tuple[Relation, ...]:
-        """Everything that can be true."""
+        """Relations between the entities."""
         return self.blueprint.relations
 
     @cached_property
     def by_name(self) -> dict[str, int]:
-        """Lower-cased name -> entity."""
+        """Entity by lower-cased name."""
         return {name.lower(): entity for entity, name in enumerate(self.names)}
 
     @cached_property
     def longest_name(self) -> int:
-        """Words of the longest name."""
+        """Number of words of the longest name."""
         return max(len(name.split()) for name in self.names)
 
     @cached_property
     def by_word(self) -> dict[str, list[int]]:
-        """Lower-cased word of a name -> entities that have it and facts, in order."""
+        """Subjects of facts whose name has a word, in order, by the lower-cased word."""
         index: dict[str, list[int]] = {}
         for entity in range(self.num_entities):
             for word in set(self.names[entity].lower().split()):
@@ -97,33 +99,34 @@ class FactGraph:
         return index
 
     def find(self, name: str) -> int | None:
-        """The entity called ``name``, upper or lower case; None if there is none."""
+        """Return the entity called ``name``, in any case; None if there is none."""
         return self.by_name.get(name.lower())
 
     def relations_of(self, entity: int) -> tuple[Relation, ...]:
-        """The relations that ``entity`` is a subject of."""
+        """Return the relations that ``entity`` is a subject of."""
         return self.blueprint.by_subject.get(self.types[entity], ())
 
     def fact(self, entity: int, relation: Relation) -> Fact:
-        """The fact that states ``relation`` of ``entity``."""
+        """Return the fact of ``relation`` about ``entity``."""
         slot = self.blueprint.slots[relation.name]
         return Fact(entity, relation, int(self.facts[entity, slot]))
 
     def facts_of(self, entity: int) -> list[Fact]:
-        """Every fact whose subject is ``entity``."""
+        """Return all facts whose subject is ``entity``."""
         return [self.fact(entity, relation) for relation in self.relations_of(entity)]
 
     def subjects(self, relation: Relation, entity: int) -> list[int]:
-        """The entities whose ``relation`` is ``entity``."""
+        """Return the entities whose ``relation`` is ``entity``."""
         span = self.spans[relation.subject]
         column = self.facts[span.start : span.stop, self.blueprint.slots[relation.name]]
         return [span.start + int(index) for index in np.flatnonzero(column == entity)]
 
     def object_range(self, relation: Relation) -> range:
-        """The entities that a fact of ``relation`` can have as object, all equally likely."""
+        """Return the possible objects of a fact of ``relation``, all equally likely."""
         objects = self.spans[relation.object]
         if relation.object != YEAR:
             return objects
+        # People are born before the first event, so that nobody founds a company unborn.
         first_event = objects.start + words.YEARS.index(str(words.FIRST_EVENT_YEAR))
         if relation.subject == PERSON:
             return range(objects.start, first_event)
@@ -145,7 +148,7 @@ class FactGraph:
         return facts
 
     def _draw_objects(self, relation: Relation, subjects: range) -> NDArray[np.int64]:
-        """An object for each subject, uniform over the type, never the subject itself."""
+        """Draw an object for each subject, uniform over the type, never the subject itself."""
         objects = self.object_range(relation)
         source = ("facts", self.seed, relation.name)
         if relation.object != relation.subject:
@@ -155,10 +158,8 @@ class FactGraph:
 
 
 def _make_names(entity_type: str, forms: tuple[NameForm, ...], count: int, seed: int) -> list[str]:
-    """``count`` different names, in a keyed random order of all names of a form.
-
-    It is the first form that has names enough, also where some use a word twice and are left out.
-    """
+    """Draw ``count`` different names, in a keyed random order of all names of a form."""
+    # The first form with enough names, with a margin for those that use a word twice.
     pools = next((form for form in forms if _num_names(form) >= 1.3 * count), forms[-1])
     names: list[str] = []
     for index in keyed_random.permutation(_num_names(pools), "names", seed, entity_type).tolist():

@@ -1,4 +1,4 @@
-"""What a free-form query is about: the entities it names and the facts it asks for."""
+"""Reading of free-form queries: the entities they name and the facts they ask for."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from zs_env.world.schema import (
 from zs_env.world.sizes import Blueprint
 
 MAX_WORDS = 200
-"""Words of a query that are read."""
+"""Most words of a query that are read."""
 
 MAX_ENTITIES = 4
-"""Entities of one query that are looked at."""
+"""Most entities of a query that are considered."""
 
 MAX_INVERSE = 2
-"""Subjects that are returned where a query names an object, as in "novels by ..."."""
+"""Most subjects that are returned if a query names an object, as in "novels by ..."."""
 
 HINT_WEIGHT = 1.0
-"""What it says for a relation that the query speaks of its objects' type, as "when" does."""
+"""Score of a relation if the query has a word for the type of its objects, such as "when"."""
 
 MAX_RELATIONS = 2
-"""Relations of one entity that a query can ask for."""
+"""Most relations of one entity that a query can ask for."""
 
 MAX_RESPELT = 4
-"""Unknown words of a query that are compared with the words of names."""
+"""Most unknown words of a query that are compared with words of names."""
 
 SPELLING = 0.8
-"""Least likeness (difflib ratio) at which a word is taken for a misspelt word of a name."""
+"""Least similarity (difflib ratio) of a misspelt word to a word of a name."""
 
 _WORD = re.compile(r"[^\W_]+")
 
-# Words that say nothing about which relation is meant.
+# Words that do not tell relations apart.
 _FUNCTION_WORDS = frozenset(
     """
     a about all an and any are as at be been by can come comes could did do does find for from give
@@ -58,7 +58,7 @@ _FUNCTION_WORDS = frozenset(
     """.split()
 )
 
-# Words that say of which type the answer is.
+# Words that tell the type of the answer.
 _HINTS = {
     YEAR: "when year date age old older long",
     PERSON: "who whom person man woman somebody founder",
@@ -81,13 +81,13 @@ _SUFFIXES = ("ings", "ing", "ers", "ors", "ed", "er", "or", "es", "s")
 
 
 class Reading(NamedTuple):
-    """What a query means.
+    """Meaning of a query.
 
     Attributes:
-        entities: what it names, in order; if it names nothing, what comes closest.
-        asked: the facts it asks for; empty if it speaks of no relation that its entities have.
-        named: False if ``entities`` only come closest.
-        bare: it says nothing but a name.
+        entities: entities that it names, in order; if it names none, the closest ones.
+        asked: facts that it asks for; empty if it means no relation that its entities have.
+        named: whether it names ``entities``; False if they are only the closest.
+        bare: whether it is only a name.
     """
 
     entities: list[int]
@@ -97,7 +97,7 @@ class Reading(NamedTuple):
 
 
 def read_query(world: FactGraph, query: str) -> Reading:
-    """Find the entities and facts that ``query`` means. Time is linear in its length."""
+    """Find the entities and facts that ``query`` means, in time linear in its length."""
     words = _WORD.findall(query.lower())[:MAX_WORDS]
     entities, rest = _named_in_full(world, words)
     if not entities:
@@ -112,7 +112,7 @@ def read_query(world: FactGraph, query: str) -> Reading:
 
 
 def _named_in_full(world: FactGraph, words: list[str]) -> tuple[list[int], list[str]]:
-    """The entities whose names stand in the query as they are, and the words left over."""
+    """Return the entities whose full names are in the query, and the remaining words."""
     entities: list[int] = []
     rest: list[str] = []
     position = 0
@@ -130,7 +130,7 @@ def _named_in_full(world: FactGraph, words: list[str]) -> tuple[list[int], list[
 
 
 def _named_in_pieces(world: FactGraph, words: list[str]) -> tuple[list[int], list[str]]:
-    """The entities all of whose words stand in the query, in any order and with gaps."""
+    """Return the entities whose words are all in the query, in any order and with gaps."""
     shared = _shared_words(world, words)
     entities = [
         entity
@@ -141,7 +141,7 @@ def _named_in_pieces(world: FactGraph, words: list[str]) -> tuple[list[int], lis
 
 
 def _closest(world: FactGraph, words: list[str]) -> tuple[list[int], list[str]]:
-    """The entities whose names share most words with the query."""
+    """Return the entities whose names share most words with the query, and other words."""
     shared = _shared_words(world, words).most_common(MAX_ENTITIES)
     entities = [entity for entity, count in shared if count == shared[0][1]]
     return entities, _without_names(world, words, entities)
@@ -160,7 +160,7 @@ def _without_names(world: FactGraph, words: list[str], entities: list[int]) -> l
 
 
 def _respelt(world: FactGraph, words: list[str]) -> list[str]:
-    """``words``, the unknown ones among them put right if they seem to be misspelt names."""
+    """Return ``words`` with unknown words corrected if they seem to be misspelt names."""
     unknown = [word for word in dict.fromkeys(words) if len(word) >= 4 and not _known(world, word)]
     respelt = {word: _closest_word(world, word) for word in unknown[:MAX_RESPELT]}
     return [respelt.get(word, word) for word in words]
@@ -177,13 +177,13 @@ def _known(world: FactGraph, word: str) -> bool:
 
 @lru_cache(maxsize=65_536)
 def _closest_word(world: FactGraph, word: str) -> str:
-    """The word of a name that is most like ``word``, or ``word`` if none is like it."""
+    """Return the word of a name that is most similar to ``word``, or ``word`` if none is."""
     alike = difflib.get_close_matches(word, world.by_word, n=1, cutoff=SPELLING)
     return alike[0] if alike else word
 
 
 def _asked_facts(world: FactGraph, entity: int, words: list[str]) -> list[Fact]:
-    """The facts about ``entity`` that the other words of the query ask for."""
+    """Return the facts about ``entity`` that the other words of the query ask for."""
     entity_type = world.types[entity]
     cues = _cues(world.blueprint)
     forward = _best_relations(cues, world.relations_of(entity), words, entity_type)
@@ -198,28 +198,32 @@ def _asked_facts(world: FactGraph, entity: int, words: list[str]) -> list[Fact]:
 
 
 class _Cues(NamedTuple):
-    """By which words a query may mean which relation.
+    """Words by which a query may mean a relation.
 
     Attributes:
-        stems: relation name -> the stems of such words.
-        weights: stem -> how much it says: log of relations over relations that have it.
+        stems: stems of such words, by relation name.
+        weights: weight by stem: the log of (relations / relations that have the stem).
     """
 
     stems: dict[str, frozenset[str]]
     weights: dict[str, float]
 
     def score(self, spoken: set[str], relation: Relation) -> float:
-        """How much the stems ``spoken`` say for ``relation``."""
+        """Return the summed weight of the stems ``spoken`` that speak for ``relation``."""
         return sum(self.weights[stem] for stem in spoken & self.stems[relation.name])
 
 
 def _best_relations(
     cues: _Cues, relations: tuple[Relation, ...], words: list[str], entity_type: str | None
 ) -> list[Relation]:
-    """The relations that the words speak of, best first: each explains words of its own.
+    """Return the relations that the words mean, best first; each explains different words.
 
-    ``entity_type`` is that of their subjects: a word for it says nothing of the answer. It is None
-    where the entity is the object, and the question is for the subjects.
+    Args:
+        cues: words for each relation.
+        relations: relations to choose from.
+        words: words of the query besides names.
+        entity_type: type of the subjects, whose own words say nothing about the answer; None if
+            the entity is the object, and the subjects are asked for.
     """
     spoken = {_stem(word) for word in words}
     hinted = _hinted_types(words, entity_type)
@@ -238,13 +242,13 @@ def _best_relations(
         spoken -= cues.stems[best.name]
     if found:
         return found
-    # Where nothing but the type of the answer is said, that may be enough.
+    # The type of the answer alone may be enough.
     fitting = [relation for relation in relations if entity_type and relation.object in hinted]
     return fitting if len(fitting) <= MAX_RELATIONS else []
 
 
 def _hinted_types(words: list[str], entity_type: str | None) -> set[str]:
-    """The types that the answer may have by the words."""
+    """Return the types that the answer may have by the words."""
     hinted: set[str] = set()
     for word in words:
         types = _HINTED.get(word, frozenset())
@@ -254,7 +258,7 @@ def _hinted_types(words: list[str], entity_type: str | None) -> set[str]:
 
 @lru_cache(maxsize=4096)
 def _stem(word: str) -> str:
-    """``word`` without one common ending, so that "directs" is like "director"."""
+    """Return ``word`` without one common ending, so that "directs" matches "director"."""
     for suffix in _SUFFIXES:
         if word.endswith(suffix) and len(word) - len(suffix) >= 3:
             return word.removesuffix(suffix)
@@ -270,7 +274,7 @@ def _cues(blueprint: Blueprint) -> _Cues:
 
 
 def _stems(relation: Relation) -> frozenset[str]:
-    """The stems of the words by which a query may mean ``relation``."""
+    """Return the stems of the words by which a query may mean ``relation``."""
     text = re.sub(r"\{[soab]\}", " ", " ".join((*relation.templates, relation.cues)))
     words = set(_WORD.findall(text.lower())) - _FUNCTION_WORDS - set(_HINTED)
     return frozenset(map(_stem, words))

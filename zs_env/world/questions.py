@@ -1,8 +1,7 @@
 """Questions of the embedded world: chains of 1 to 4 hops, and comparisons.
 
-A question of a split uses facts of that split only: every subject on the way to the answer
-belongs to it. So train and test share no fact, and nothing asked in one can be known from the
-other.
+A question of a split uses only facts of that split: every subject on the way to the answer belongs
+to it. So train and test share no fact, and nothing asked in one can be learned from the other.
 """
 
 from __future__ import annotations
@@ -20,26 +19,26 @@ from zs_env.world.schema import YEAR
 from zs_env.world.sizes import COMPARISON, Mixture
 
 CACHED_QUESTIONS = 16_384
-"""Rendered questions that are kept: the members of a group ask for the same one."""
+"""Rendered questions that are kept, because the members of a group share one."""
 
 MAX_HOPS = 4
 HOPS = {"1-hop": 1, "2-hop": 2, "3-hop": 3, "4-hop": 4}
 
-# A plan is one row of integers: entity, second entity (or -1), whether the later one of the two is
-# meant, the phrasing of the question (or -1: it is drawn), and the slots to follow, padded with -1.
-# A comparison's first slot is the year compared.
+# A plan is a row of integers: entity; second entity, or -1; whether the later of the two is meant;
+# phrasing of the question, or -1 to draw it; and the slots to follow, padded with -1. The first
+# slot of a comparison is that of the year compared.
 _FIRST, _SECOND, _LATER, _PHRASING, _SLOTS = 0, 1, 2, 3, 4
 _PLAN_WIDTH = _SLOTS + MAX_HOPS
 _Plans = NDArray[np.int64]
 
 
 class WorldQuestions:
-    """The questions of one split, rendered when they are asked for. A `QuestionSource`.
+    """Questions of one split, rendered on demand. A `QuestionSource`.
 
     Args:
-        world: the world they are about.
+        world: world that the questions are about.
         split: ``train`` or ``test``.
-        plans: what each question asks, shape (questions, 8), int64.
+        plans: plan of each question, shape (questions, 8), int64.
     """
 
     def __init__(self, world: FactGraph, split: str, plans: _Plans) -> None:
@@ -54,15 +53,15 @@ class WorldQuestions:
         return make_questions, (self.world, self.split)
 
     def __len__(self) -> int:
-        """Number of questions."""
+        """Return the number of questions."""
         return len(self._plans)
 
     def __iter__(self) -> Iterator[Question]:
-        """Every question, in order."""
+        """Iterate over all questions, in order."""
         return (self[index] for index in range(len(self)))
 
     def get(self, question_id: str) -> Question:
-        """The question called ``question_id``; KeyError if there is none."""
+        """Return the question with the id ``question_id``; raise KeyError if there is none."""
         number = question_id.removeprefix(self._prefix)
         if number.isdecimal() and int(number) < len(self):
             question = self[int(number)]
@@ -71,7 +70,7 @@ class WorldQuestions:
         raise KeyError(question_id)
 
     def __getitem__(self, index: int) -> Question:
-        """The question at ``index``."""
+        """Return the question at ``index``, from 0; raise IndexError if there is none."""
         if not 0 <= index < len(self):
             raise IndexError(f"question {index} of {len(self)}")
         return self._cached(index)
@@ -104,7 +103,7 @@ class WorldQuestions:
         )
 
     def facts(self, index: int) -> list[Fact]:
-        """The facts that the answer needs, in the order to look them up."""
+        """Return the facts that the answer needs, in the order of looking them up."""
         first, second, later, _, *slots = self._plans[index].tolist()
         world = self.world
         relations = [world.relations_of(first)[slots[0]]]
@@ -124,9 +123,12 @@ class WorldQuestions:
 
 @lru_cache(maxsize=8)
 def make_questions(world: FactGraph, split: str) -> WorldQuestions:
-    """The questions of ``split``, each once, in random order, as the world's blueprint says.
+    """Make the questions of ``split``, each once, in random order, by the world's blueprint.
 
-    Drawn once for a world that is shared, however many environments ask for them.
+    They are made once for a shared world and all its environments.
+
+    Raises:
+        ValueError: ``split`` is unknown.
     """
     if split not in SPLITS:
         raise ValueError(f"`split` must be one of {', '.join(SPLITS)}, got {split!r}.")
@@ -140,13 +142,13 @@ def make_questions(world: FactGraph, split: str) -> WorldQuestions:
 
 
 def _in_split(world: FactGraph, split: str) -> NDArray[np.bool_]:
-    """Whether each entity has facts of its own, and they are of ``split``."""
+    """Return whether each entity has facts of ``split``, shape (entities,), bool."""
     in_split = world.is_test if split == "test" else ~world.is_test
     return in_split & (np.arange(len(in_split)) < world.num_entities)
 
 
 def _all_single_hops(world: FactGraph, split: str) -> _Plans:
-    """Every fact of ``split``, asked in each phrasing of its relation."""
+    """Make plans that ask for every fact of ``split`` in each phrasing of its relation."""
     rows = [
         (entity, phrasing, slot)
         for entity in np.flatnonzero(_in_split(world, split)).tolist()
@@ -165,7 +167,7 @@ def _empty_plans(count: int) -> _Plans:
 
 
 def _draw_mixture(world: FactGraph, split: str, mixture: Mixture) -> _Plans:
-    """Plans of all kinds, kind by kind."""
+    """Draw plans of all kinds, kind by kind."""
     total = mixture.num_test if split == "test" else mixture.num_train
     plans = [
         _draw_plans(world, split, kind, round(total * share))
@@ -175,12 +177,12 @@ def _draw_mixture(world: FactGraph, split: str, mixture: Mixture) -> _Plans:
 
 
 def _draw_plans(world: FactGraph, split: str, kind: str, count: int) -> _Plans:
-    """``count`` different plans of one kind, drawn at random among all that the split allows."""
+    """Draw ``count`` different plans of one kind at random among those of the split."""
     in_split = _in_split(world, split)
     plans = _empty_plans(0)
     for attempt in range(1000):
         source = ("plans", world.seed, split, kind, attempt)
-        size = 4 * count + 4096
+        size = 4 * count + 4096  # many draws are invalid or repeat another
         if kind == COMPARISON:
             drawn = _draw_comparisons(world, in_split, size, source)
         else:
@@ -200,9 +202,9 @@ def _draw_chains(
     size: int,
     source: tuple[int | str, ...],
 ) -> _Plans:
-    """Random walks of ``hops`` facts that stay in the split, and whose end has no shortcut.
+    """Draw random walks of ``hops`` facts that stay in the split and have no shortcut.
 
-    They meet no entity twice, and no entity before the last but one has a fact about the answer.
+    They meet no entity twice, and only the last subject has a fact about the answer.
     """
     starts = np.flatnonzero(in_split)
     entity = starts[keyed_random.integers(len(starts), size, *source, "start")]
@@ -225,7 +227,7 @@ def _draw_chains(
 def _draw_comparisons(
     world: FactGraph, in_split: NDArray[np.bool_], size: int, source: tuple[int | str, ...]
 ) -> _Plans:
-    """Pairs of one type and different years, and a relation on which the two differ."""
+    """Draw pairs of one type with different years, and a relation on which the two differ."""
     codes = _type_codes(world)
     year_slots = _year_slots(world)
     candidates = np.flatnonzero(in_split & (year_slots >= 0)[codes])
@@ -252,7 +254,7 @@ def _draw_comparisons(
 def _draw_slots(
     world: FactGraph, entity: NDArray[np.int64], source: tuple[int | str, ...]
 ) -> NDArray[np.int64]:
-    """For each entity one of its slots; for a year, which has none, slot 0, which is empty."""
+    """Draw one slot of each entity; slot 0, which is empty, for a year, which has none."""
     by_subject = world.blueprint.by_subject
     num_slots = np.array([len(by_subject.get(entity_type, ())) for entity_type in world.spans])
     draws = keyed_random.integers(1 << 16, len(entity), *source, "slot")
@@ -261,13 +263,13 @@ def _draw_slots(
 
 
 def _year_slots(world: FactGraph) -> NDArray[np.int64]:
-    """For each entity type the slot of its year, -1 if it has none."""
+    """Return the slot of the year of each entity type, -1 if it has none."""
     by_subject = world.blueprint.by_subject
     objects = [[r.object for r in by_subject.get(entity_type, ())] for entity_type in world.spans]
     return np.array([given.index(YEAR) if YEAR in given else -1 for given in objects])
 
 
 def _type_codes(world: FactGraph) -> NDArray[np.int64]:
-    """Place of each entity's type among the types of ``world``."""
+    """Return the index of each entity's type among the types of ``world``."""
     sizes = [len(span) for span in world.spans.values()]
     return np.asarray(np.repeat(np.arange(len(sizes)), sizes), dtype=np.int64)

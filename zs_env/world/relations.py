@@ -1,4 +1,4 @@
-"""The relations of the embedded world: what can be true of what, and how English says it.
+"""Table of the relations of the embedded world, with their phrasings in English.
 
 Each relation is a function from subjects of one type to objects of another, so that every fact
 has one answer. No relation is the inverse of another: no fact can be inferred from other facts.
@@ -20,6 +20,8 @@ from zs_env.world.schema import (
     Relation,
 )
 
+# Name, type of subjects, type of objects, statements, questions, phrases; then, for years, phrases
+# for the earlier and the later one. Every text here is read by policies: tests fix the vocabulary.
 RELATIONS = (
     Relation(
         "birthplace", PERSON, CITY,

@@ -1,4 +1,4 @@
-"""The types of entities of the embedded world, and what a relation between two of them is."""
+"""Entity types of the embedded world, and the class of relations between them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ FILM, NOVEL, BAND, TEAM, YEAR = "film", "novel", "band", "team", "year"
 
 @dataclass(frozen=True)
 class Relation:
-    """One relation and its phrasings; ``{s}`` is the subject, ``{o}`` the object.
+    """Relation and its phrasings; ``{s}`` is the subject, ``{o}`` the object.
 
     Attributes:
-        name: unique; relations are equal if their names are.
+        name: unique name; relations with equal names are equal.
         subject: entity type of subjects.
-        object: entity type of objects, or ``YEAR``.
+        object: entity type of objects, perhaps ``YEAR``.
         statements: sentences that state a fact.
         questions: questions for the object.
-        phrases: noun phrases that stand for the object.
-        earlier: for a year, phrases that stand for the one of ``{a}`` and ``{b}`` with the lower.
-        later: the same for the higher year.
-        cues: further words by which a query may mean the relation.
+        phrases: noun phrases for the object.
+        earlier: noun phrases for the one of ``{a}`` and ``{b}`` with the earlier year; empty unless
+            objects are years.
+        later: noun phrases for the one with the later year.
+        cues: additional words by which a query may mean the relation, separated by spaces.
     """
 
     name: str
@@ -37,11 +38,11 @@ class Relation:
 
     @cached_property
     def templates(self) -> tuple[str, ...]:
-        """Every phrasing."""
+        """All phrasings."""
         return self.statements + self.questions + self.phrases + self.earlier + self.later
 
     def shortened(self, count: int) -> Relation:
-        """The relation with only the first ``count`` statements, questions and phrases."""
+        """Return the relation with only the first ``count`` statements, questions and phrases."""
         return replace(
             self,
             statements=self.statements[:count],

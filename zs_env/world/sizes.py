@@ -1,4 +1,4 @@
-"""What worlds of each size are made of: entities, their names, relations, questions, a prompt."""
+"""Blueprints of the worlds of each size: entities, names, relations, questions, prompt."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from zs_env.world.schema import (
 COMPARISON = "comparison"
 
 NameForm = tuple[tuple[str, ...], ...]
-"""What the first word of a name is drawn from, what the second, and so on."""
+"""Pools that the first word of a name is drawn from, the second, and so on."""
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Questions that are drawn at random: how many, and of which kinds.
+    """Numbers and kinds of questions that are drawn at random.
 
     Attributes:
-        num_train: questions of the train split.
-        num_test: questions of the test split.
-        shares: kind -> share of the questions of a split.
+        num_train: number of questions of the train split.
+        num_test: number of questions of the test split.
+        shares: share of a split's questions by kind.
     """
 
     num_train: int
@@ -46,16 +46,16 @@ class Mixture:
 
 @dataclass(frozen=True, eq=False)
 class Blueprint:
-    """What the worlds of one size have in common, whatever their seed.
+    """Common structure of the worlds of one size, whatever their seed.
 
     Attributes:
-        counts: entity type -> number of entities. Types without relations come last.
-        name_forms: entity type -> forms of its names; the first that has enough names is used.
-        relations: what can be true, and how it is said.
-        mixture: the questions that are drawn; None for all there are of one hop: every fact of a
-            split, in each of its phrasings.
-        prompt: the first observation whose words are part of the vocabulary.
-        max_documents: the numbers of documents that are part of the vocabulary.
+        counts: number of entities by entity type. Types without relations come last.
+        name_forms: forms of names by entity type; the first with enough names is used.
+        relations: relations and their phrasings.
+        mixture: questions that are drawn; None for all 1-hop questions: every fact of a split in
+            each of its phrasings.
+        prompt: template of the first observation; its words are part of the vocabulary.
+        max_documents: largest number of a document that is part of the vocabulary.
     """
 
     counts: Mapping[str, int]
@@ -67,7 +67,7 @@ class Blueprint:
 
     @cached_property
     def by_subject(self) -> dict[str, tuple[Relation, ...]]:
-        """The relations of each entity type; a relation's place is its slot in `World.facts`."""
+        """Relations by entity type; a relation's index is its slot in `FactGraph.facts`."""
         return {
             entity_type: tuple(r for r in self.relations if r.subject == entity_type)
             for entity_type in self.counts
@@ -75,7 +75,7 @@ class Blueprint:
 
     @cached_property
     def slots(self) -> dict[str, int]:
-        """Relation name -> its slot."""
+        """Slot by relation name."""
         return {
             relation.name: slot
             for relations in self.by_subject.values()
@@ -84,21 +84,21 @@ class Blueprint:
 
     @property
     def num_slots(self) -> int:
-        """Most relations that one entity type has."""
+        """Number of slots: the most relations of an entity type."""
         return max(map(len, self.by_subject.values()))
 
     @property
     def has_years(self) -> bool:
-        """Whether some relation gives a year; the years are entities then."""
+        """Whether years are entities, because a relation has them as objects."""
         return any(relation.object == YEAR for relation in self.relations)
 
     @property
     def num_subjects(self) -> int:
-        """Entities that have facts."""
+        """Number of entities that are subjects of facts."""
         return sum(self.counts[t] for t, relations in self.by_subject.items() if relations)
 
     def name_words(self) -> set[str]:
-        """Every word that a name may have."""
+        """Return all words that names may have."""
         pools = [pool for forms in self.name_forms.values() for form in forms for pool in form]
         years = [words.YEARS] if self.has_years else []
         return {word for pool in [*pools, *years] for word in pool}
@@ -125,13 +125,13 @@ _SHARES = {"1-hop": 0.25, "2-hop": 0.35, "3-hop": 0.2, "4-hop": 0.1, COMPARISON:
 
 
 def _full(times: int, num_train: int) -> Blueprint:
-    """All types and relations, with ``times`` the entities of ``small``."""
+    """Make the blueprint of all types and relations, with ``times`` the entities of ``small``."""
     counts = {entity_type: times * count for entity_type, count in _SMALL_COUNTS.items()}
     return Blueprint(counts, _NAME_FORMS, RELATIONS, Mixture(num_train, 500, _SHARES))
 
 
-# Every pair of a first and a last name is a person, and it is drawn which pairs are test subjects.
-# So a policy that has learned on train questions to copy names knows every word of test questions.
+# Every pair of a first and a last name is a person, and the split of each is drawn. So a policy
+# that learned to copy names on train questions has seen every word of test questions.
 _TINY = Blueprint(
     counts={PERSON: 144, CITY: 16, COMPANY: 12},
     name_forms={
@@ -151,11 +151,11 @@ SIZES = {
     "medium": _full(10, 50_000),
     "large": _full(50, 200_000),
 }
-"""Size -> what its worlds are made of."""
+"""Blueprint by size."""
 
 
 def find_blueprint(size: str) -> Blueprint:
-    """The blueprint of ``size``; ValueError if there is no such size."""
+    """Return the blueprint of ``size``; raise ValueError if the size is unknown."""
     if size not in SIZES:
         raise ValueError(f"`world_size` must be one of {', '.join(SIZES)}, got {size!r}.")
     return SIZES[size]

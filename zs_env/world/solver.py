@@ -1,7 +1,7 @@
-"""A scripted agent that solves the embedded world's questions hop by hop, from text alone.
+"""Scripted agent that solves the embedded world's questions hop by hop, from text alone.
 
-It knows the world's grammar and names, and none of its facts: those it has to search for. It
-shows that the environment can be solved, and it is where behaviour cloning can start.
+It knows the world's grammar and names but no facts: it has to search for them. It shows that the
+environment can be solved, and its episodes can be used for behaviour cloning.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FOUND = "I know the answer."
 OUT_OF_TURNS = "There is no turn left to search."
 
 UNKNOWN = "unknown"
-"""The answer that is given when no turn is left to search."""
+"""Answer if the question is not understood or no turn is left to search."""
 
 _QUESTION = re.compile(r"^Question: (.+)$", re.MULTILINE)
 _QUERY = re.compile(f"</{THINK}><{SEARCH}>(.*?)</{SEARCH}>")
@@ -30,7 +30,7 @@ _HEADER = re.compile(r"^Doc \d+(?: \(.*?\))?: ", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Hop:
-    """The object of ``relation`` of what ``subject`` stands for, in the words of ``template``."""
+    """Plan: the object of ``relation`` of the entity of ``subject``, phrased as ``template``."""
 
     relation: Relation
     subject: Plan
@@ -39,7 +39,7 @@ class Hop:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The one of two entities whose year is lower, or higher if ``later``."""
+    """Plan: the one of two entities with the earlier year, or the later year if ``later``."""
 
     relation: Relation
     later: bool
@@ -48,17 +48,17 @@ class Comparison:
 
 
 Plan = int | Hop | Comparison
-"""How to find an answer; a number is an entity that is already known."""
+"""Plan that finds an entity; an integer is the number of a known entity."""
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """A fact that has to be searched for first.
+    """Missing fact, which has to be searched for.
 
     Attributes:
-        relation: what is asked.
-        subject: of which entity.
-        template: how the question puts it, if it does.
+        relation: relation of the fact.
+        subject: entity number of its subject.
+        template: phrasing in the question; None if the question does not phrase it.
     """
 
     relation: Relation
@@ -66,25 +66,25 @@ class Lookup:
     template: str | None = field(default=None, compare=False)
 
     def phrase(self, world: FactGraph) -> str:
-        """What is asked for, always in the same words."""
+        """Return a noun phrase for the object, always in the same words."""
         return self.relation.phrases[0].format(s=world.names[self.subject])
 
     def wordings(self, world: FactGraph) -> list[str]:
-        """The queries that ask for it: first as the question puts it, then noun phrases."""
+        """Return queries for the fact: first as the question phrases it, then noun phrases."""
         templates = (*self.relation.phrases, *self.relation.questions)
         own_first = sorted(templates, key=lambda template: template != self.template)
         return [template.format(s=world.names[self.subject]) for template in own_first]
 
 
 class HopByHopSolver:
-    """Searches for one missing fact at a time, and answers when it has them all.
+    """Policy that searches for one missing fact at a time, and answers when it has all.
 
-    A policy without a state of its own: ``solver(observation)`` reads the whole transcript
+    It has no state: ``solver(observation)`` reads the whole transcript
     (``observation="transcript"``, default prompt).
 
     Args:
-        world: for its names.
-        max_turns: turns of an episode; in the last one it answers, come what may.
+        world: world of the questions, for its grammar and names.
+        max_turns: turns of an episode; in the last one it always answers.
     """
 
     def __init__(self, world: FactGraph, max_turns: int = 5) -> None:
@@ -92,7 +92,7 @@ class HopByHopSolver:
         self.max_turns = max_turns
 
     def __call__(self, observation: str) -> str:
-        """The next turn: a thought, and a search or the answer."""
+        """Return the text of the next turn: a thought, and a search or the answer."""
         step = self.next_step(observation)
         if step is None:
             return _turn(NOT_UNDERSTOOD, ANSWER, UNKNOWN)
@@ -107,21 +107,21 @@ class HopByHopSolver:
         return _turn(thought, SEARCH, wordings[num_tries % len(wordings)])
 
     def next_step(self, observation: str) -> int | Lookup | None:
-        """The entity that answers the question, or the first fact that is missing.
+        """Return the entity that answers the question, or the first missing fact.
 
-        None if the question is none of this world.
+        None if the question is not one of this world.
         """
         question = _QUESTION.search(observation)
         plan = parse_question(self.world, question[1]) if question else None
         return None if plan is None else self._resolve(plan, _read_sentences(observation))
 
     def read(self, lookup: Lookup, observation: str) -> int | None:
-        """The entity that the documents give for ``lookup``, or None."""
+        """Return the entity that the documents give for ``lookup``, or None."""
         found = self._read(lookup, _read_sentences(observation))
         return found if isinstance(found, int) else None
 
     def _resolve(self, plan: Plan, sentences: list[str]) -> int | Lookup:
-        """The entity that ``plan`` stands for, or the first fact that is missing."""
+        """Return the entity that ``plan`` finds, or the first missing fact."""
         if isinstance(plan, int):
             return plan
         if isinstance(plan, Hop):
@@ -135,12 +135,12 @@ class HopByHopSolver:
         second_year = self._read(Lookup(plan.relation, plan.second), sentences)
         if isinstance(second_year, Lookup):
             return second_year
-        # Years are numbered in order.
+        # Years are numbered in order, so entity numbers compare as years do.
         return plan.first if (first_year > second_year) == plan.later else plan.second
 
     def _read(self, lookup: Lookup, sentences: list[str]) -> int | Lookup:
-        """What most sentences state, or ``lookup`` itself if none does."""
-        found: Counter[int] = Counter()
+        """Return the entity that most sentences state, or ``lookup`` if no sentence does."""
+        found: Counter[int] = Counter()  # noisy documents may state a wrong object
         name = self.world.names[lookup.subject]
         for template in lookup.relation.statements:
             form = template.removesuffix(".").replace("{s}", name)
@@ -156,7 +156,7 @@ class HopByHopSolver:
 
 
 def parse_question(world: FactGraph, text: str) -> Hop | None:
-    """How to find the answer to a question of ``world``; None if it is none of its questions."""
+    """Return the plan that answers a question of ``world``; None for any other text."""
     for relation in world.relations:
         for template in relation.questions:
             hop = _parse_hop(world, relation, template, text)
@@ -211,7 +211,7 @@ def _type_of(world: FactGraph, plan: Plan) -> str:
 
 
 def _inside(template: str, field: str, text: str) -> str | None:
-    """What stands in ``text`` where ``template`` has ``field``; None if the rest differs."""
+    """Return the part of ``text`` in place of ``field`` in ``template``; None without a match."""
     before, _, after = template.partition(field)
     if text.startswith(before) and text.endswith(after) and len(text) > len(before) + len(after):
         return text[len(before) : len(text) - len(after)]
@@ -219,7 +219,7 @@ def _inside(template: str, field: str, text: str) -> str | None:
 
 
 def _read_sentences(observation: str) -> list[str]:
-    """The sentences of all documents in a transcript, without their full stops."""
+    """Return the sentences of all documents in a transcript, without their full stops."""
     documents = (line for block in _BLOCK.findall(observation) for line in block.split("\n"))
     texts = (_HEADER.sub("", document).removesuffix(".") for document in documents)
     return [sentence for text in texts for sentence in text.split(". ")]

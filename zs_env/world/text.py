@@ -1,4 +1,4 @@
-"""The English of the embedded world: statements of facts, the corpus, and the closed vocabulary."""
+"""English of the embedded world: statements of facts, the corpus, the closed vocabulary."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from zs_env.world.graph import Fact, FactGraph
 from zs_env.world.sizes import Blueprint, find_blueprint
 
 PASSAGE_WORDS = 30
-"""A passage of the corpus takes further statements until it has about this many words."""
+"""Words of a passage of the corpus, approximately."""
 
 TOKEN_PATTERN = r"</?\w+>|\w+|[^\w\s]"
-"""A tag, a word or a mark."""
+"""Pattern of a token: a tag, a word or a punctuation mark."""
 
 _TOKEN = re.compile(TOKEN_PATTERN)
 _FIELD = re.compile(r"\{[soab]\}")
 
 
 class PageSection(NamedTuple):
-    """A piece of the corpus: part of the page of the entity called ``title``."""
+    """Passage of the corpus: a part of the page of the entity called ``title``."""
 
     id: str
     title: str
@@ -31,18 +31,18 @@ class PageSection(NamedTuple):
 
 
 def state(world: FactGraph, fact: Fact, phrasing: int) -> str:
-    """The sentence that states ``fact`` in one of its relation's phrasings, counted from 0."""
+    """Return the sentence that states ``fact`` in a phrasing of its relation, from 0."""
     template = fact.relation.statements[phrasing]
     return template.format(s=world.names[fact.subject], o=world.names[fact.object])
 
 
 def statements(world: FactGraph, fact: Fact) -> list[str]:
-    """Every sentence that states ``fact``."""
+    """Return all sentences that state ``fact``."""
     return [state(world, fact, phrasing) for phrasing in range(len(fact.relation.statements))]
 
 
 def corpus(world: FactGraph) -> Iterator[PageSection]:
-    """The pages of the world's entities, in passages. Each fact is stated once."""
+    """Yield the passages of the pages of the world's entities; each fact is stated once."""
     draws = keyed_random.integers(3, world.facts.size, "corpus", world.seed)
     phrasings = draws.reshape(world.facts.shape)
     for entity in range(world.num_entities):
@@ -71,17 +71,17 @@ def _packed(sentences: list[str]) -> list[str]:
 
 
 def tokenize(text: str) -> list[str]:
-    """Lower-cased words, tags and punctuation marks: what `vocabulary` is made of."""
+    """Split ``text`` into lower-cased words, tags and punctuation marks, as in `vocabulary`."""
     return _TOKEN.findall(text.lower())
 
 
 def vocabulary(size: str = "small") -> tuple[str, ...]:
-    """Every token, sorted, of the texts of all embedded worlds of ``size`` and of the environment.
+    """Return all tokens, sorted, of the texts of embedded worlds of ``size`` and environments.
 
-    It is closed: it depends on no seed, and a word-level tokenizer that has it knows every
-    question, document, prompt and correction, and the scripted agent's turns. It is the same for
-    ``small``, ``medium`` and ``large``; that of ``tiny`` is part of it, and has its own short
-    prompt, `zs_env.prompts.TINY_PROMPT`, in place of the default one.
+    The vocabulary is closed and does not depend on the seed: it covers every question, document,
+    prompt and correction, and the scripted agent's turns. It is the same for ``small``, ``medium``
+    and ``large``; that of ``tiny`` is a part of it, and covers the short prompt
+    `zs_env.prompts.TINY_PROMPT` in place of the default one.
 
     Raises:
         ValueError: the size is unknown.

@@ -1,4 +1,4 @@
-"""The word-level tokenizer of the embedded world, in plain Python."""
+"""Word-level tokenizer of the embedded world, in plain Python."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ SPECIAL_TOKENS = (PADDING, END_OF_TEXT, UNKNOWN)
 
 
 def token_list(size: str = "small") -> tuple[str, ...]:
-    """The token of each id: the special ones, then `zs_env.world.text.vocabulary` of ``size``."""
+    """Return the tokens in order of id: special tokens, then the vocabulary of ``size``."""
     return (*SPECIAL_TOKENS, *vocabulary(size))
 
 
 class WorldTokenizer:
-    r"""A token for each word, tag and mark of a world's closed vocabulary; lower case.
+    r"""Tokenizer with a token for each lower-case word, tag and mark of a closed vocabulary.
 
     Printable ASCII text gets the ids that the tokenizer of the bundled policy gives it
-    (``agents/tiny/tokenizer.py``), which needs transformers. A text that spells a special token
-    never gets its id, so that no document can end a turn.
+    (``agents/tiny/tokenizer.py``), which needs transformers. Text that spells a special token never
+    gets its id, so that no document can end a turn.
 
     Args:
-        size: of the world. ``tiny`` has at most 128 tokens; the other sizes share theirs.
+        size: size of the world. ``tiny`` has at most 128 tokens; the other sizes share one list.
 
     Raises:
         ValueError: the size is unknown.
 
     Attributes:
-        tokens: the token of each id, tuple of str.
-        pad_token_id: the id of padding.
-        eos_token_id: the id of end-of-text.
-        unk_token_id: the id of every word that is not in the vocabulary.
+        tokens: token of each id, tuple of str.
+        pad_token_id: id of padding.
+        eos_token_id: id of end-of-text.
+        unk_token_id: id of all words that are not in the vocabulary.
         all_special_tokens: padding, end-of-text and unknown, list of str.
 
     Example:
@@ -52,7 +52,7 @@ class WorldTokenizer:
         )
 
     def __len__(self) -> int:
-        """Number of tokens, the special ones included."""
+        """Return the number of tokens, the special ones included."""
         return len(self.tokens)
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
@@ -60,16 +60,17 @@ class WorldTokenizer:
         return type(self), (self.size,)
 
     def __repr__(self) -> str:
-        """The call that makes this tokenizer."""
+        """Return the call that makes this tokenizer."""
         return f"WorldTokenizer({self.size!r})"
 
     def encode(self, text: str, *, add_special_tokens: bool = False, **options: Any) -> list[int]:
-        """The ids of ``text``. There are no special tokens to add, and no options to heed."""
+        """Return the ids of ``text``; no special tokens are added, and options are ignored."""
+        # Special tokens contain brackets, which the pattern splits: text never gets their ids.
         find, unknown = self._ids.get, self.unk_token_id
         return [find(token, unknown) for token in tokenize(text)]
 
     def decode(self, token_ids: Iterable[int]) -> str:
-        """The tokens of ``token_ids``, joined by spaces, special ones included.
+        """Return the tokens of ``token_ids``, joined by spaces, special ones included.
 
         Raises:
             ValueError: an id is not in [0, number of tokens).
@@ -77,7 +78,7 @@ class WorldTokenizer:
         return " ".join([self._token(token_id) for token_id in token_ids])
 
     def token_id(self, token: str) -> int:
-        """The id of one token, special ones included; that of unknown if there is no such token."""
+        """Return the id of a token, also of a special one; that of unknown if there is none."""
         return self._ids.get(token, self.unk_token_id)
 
     def _token(self, token_id: int) -> str:

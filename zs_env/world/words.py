@@ -1,7 +1,7 @@
-"""The words that names are made of. Invented or common ones, and only as many as names need.
+"""Words of names: invented or common, and only as many as the names need.
 
-No pool is small: a policy that never searches could answer with the whole of a pool of K words,
-and would earn an F1 of about 2 / K.
+No pool is small: a policy that never searches could answer with a whole pool of K words, and would
+earn an F1 of about 2 / K.
 """
 
 from __future__ import annotations
@@ -96,4 +96,4 @@ ANIMAL = tuple(
 
 YEARS = tuple(str(year) for year in range(1900, 2000))
 FIRST_EVENT_YEAR = 1950
-"""People are born before this year; everything else happens from it on."""
+"""First year of all events but births: people are born before it."""

@@ -1,4 +1,4 @@
-"""The embedded world: its facts, and the questions about them."""
+"""Embedded world: its facts, and the questions about them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from zs_env.world.questions import WorldQuestions, make_questions
 
 
 class World(FactGraph):
-    """A knowledge graph and its questions. Use `load_world`, which shares it."""
+    """Knowledge graph and its questions. Use `load_world`, which shares it."""
 
     def __reduce__(self) -> tuple[object, tuple[int, str]]:
-        """Pickle as seed and size: what is loaded is the shared copy of the process."""
+        """Pickle as seed and size: loading returns the shared copy of the process."""
         return load_world, (self.seed, self.size)
 
     def __repr__(self) -> str:
