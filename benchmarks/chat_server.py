@@ -78,7 +78,7 @@ def good(body: dict[str, Any], _: int = 0) -> Reply:
 
 @functools.cache
 def bomb() -> bytes:
-    """64 MiB of blanks, compressed to 64 kB."""
+    """Return 64 MiB of blanks, compressed to 64 kB."""
     return gzip.compress(b" " * 2**26)
 
 

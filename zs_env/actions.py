@@ -56,7 +56,7 @@ Action = Search | Answer | Invalid
 
 
 def tagged(name: str, content: str) -> str:
-    """``content`` between the opening and the closing tag ``name``."""
+    """Return ``content`` between the opening and the closing tag ``name``."""
     return f"<{name}>{content}</{name}>"
 
 
@@ -75,7 +75,7 @@ def find_action(text: str) -> tuple[Action, int]:
 
 
 def parse_action(text: str) -> Action:
-    """What the policy does with ``text``: `Search`, `Answer` or `Invalid`. Never raises.
+    """Return the action of ``text``: `Search`, `Answer` or `Invalid`. Never raises.
 
     >>> parse_action("<think>Is it <answer>?</think><search>capital of Peru</search>")
     Search(query='capital of Peru')
@@ -84,7 +84,7 @@ def parse_action(text: str) -> Action:
 
 
 def ends_turn(text: str) -> bool:
-    """Whether ``text`` holds an action that nothing written after it could change.
+    """Return whether ``text`` holds an action that nothing written after it could change.
 
     What a sampler asks after each tag: an action inside a thought that is still open does not end
     the turn, for the thought may yet be closed and hide it.
@@ -99,7 +99,7 @@ def ends_turn(text: str) -> bool:
 
 
 def _has_open_thought(text: str, stop: int) -> bool:
-    """Whether a thought begins in ``text[:stop]`` and is not closed there. Time is linear."""
+    """Return whether ``text[:stop]`` leaves a thought open. Time is linear."""
     start = text.find(_THINK_START, 0, stop)
     while start >= 0:
         end = text.find(_THINK_END, start, stop)
@@ -133,7 +133,7 @@ def close_turn(text: str) -> str:
 
 
 def _scan(text: str) -> tuple[Action, int]:
-    """`find_action` for any text, tag by tag."""
+    """Do `find_action` for any text, tag by tag."""
     thoughts: list[tuple[int, int]] = []
     opened: dict[str, int] = {}
     for tag in _tags_outside_thoughts(text, thoughts):
@@ -164,7 +164,7 @@ def _tags_outside_thoughts(text: str, thoughts: list[tuple[int, int]]) -> Iterat
 
 
 def _without(text: str, spans: list[tuple[int, int]], start: int, stop: int) -> str:
-    """``text[start:stop]`` without the ``spans``, which are in order and do not overlap."""
+    """Cut the ``spans``, in order and without overlap, out of ``text[start:stop]``."""
     if not spans or spans[-1][0] < start:
         return text[start:stop]
     pieces = []

@@ -89,7 +89,7 @@ def clean_text(text: str) -> str:
 
 
 def _is_clean(text: str) -> bool:
-    """Whether cleaning would change nothing, for the most usual text. Faster than cleaning."""
+    """Return True if cleaning would surely change nothing. Faster than cleaning."""
     return (
         text.isascii()
         and "<" not in text
@@ -101,7 +101,7 @@ def _is_clean(text: str) -> bool:
 
 
 def cut_words(text: str, max_words: int) -> str:
-    """The first ``max_words`` words of single-spaced ``text``.
+    """Return the first ``max_words`` words of single-spaced ``text``.
 
     A script without spaces is bounded too: by `MAX_WORD_CHARS` characters for each word allowed.
     """
@@ -113,12 +113,12 @@ def cut_words(text: str, max_words: int) -> str:
 
 
 def cut_document(document: Document, max_words: int) -> Document:
-    """``document`` with text and title cut at ``max_words`` words each."""
+    """Return ``document`` with text and title cut at ``max_words`` words each."""
     return Document(cut_words(document.text, max_words), cut_words(document.title, max_words))
 
 
 def clean_documents(documents: Sequence[Document], max_words: int) -> Sequence[Document]:
-    """``documents`` with texts and titles cleaned, and each cut at ``max_words`` words."""
+    """Return ``documents`` with texts and titles cleaned and cut at ``max_words`` words each."""
     if _are_clean(documents, max_words):
         return documents
     return [
@@ -128,7 +128,7 @@ def clean_documents(documents: Sequence[Document], max_words: int) -> Sequence[D
 
 
 def _are_clean(documents: Sequence[Document], max_words: int) -> bool:
-    """`_is_clean` for all documents in one look, if they are short and have no titles."""
+    """Check all documents at once, if they are short and have no titles."""
     for document in documents:
         if document.title or len(document.text) >= 2 * max_words:
             return False

@@ -235,7 +235,7 @@ class Episode:
         return self.delta
 
     def info(self) -> dict[str, Any]:
-        """What happened in the last turn; at the end, how the episode went. A fresh flat dict."""
+        """Return what the last turn did and, at the end, the outcome, as a fresh flat dict."""
         info = {
             "turn": self.turn,
             "num_searches": self.num_searches,

@@ -24,7 +24,7 @@ def check_file(path: Path, error: type[ZeroSearchError]) -> None:
 
 
 def read_jsonl(path: Path, error: type[ZeroSearchError]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of a JSON-lines file, each with its place, ``file:line``. Skips blank lines.
+    """Yield the objects of a JSON-lines file, each with its place, ``file:line``; skip blank lines.
 
     Args:
         path: the file.
@@ -37,7 +37,7 @@ def read_jsonl(path: Path, error: type[ZeroSearchError]) -> Iterator[tuple[str, 
 
 
 def filled_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
-    """The lines that are not blank: number, counted from 1; byte at which it starts; content."""
+    """Yield the lines that are not blank: number, from 1; byte of the start; content."""
     start = 0
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -47,7 +47,7 @@ def filled_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
 
 
 def parse_line(place: str, line: bytes, error: type[ZeroSearchError]) -> dict[str, Any]:
-    """The JSON object that ``line`` is.
+    """Return the JSON object in ``line``.
 
     Args:
         place: where the line stands, for the message.

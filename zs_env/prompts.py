@@ -139,12 +139,12 @@ def render_prompt(template: str, question: str) -> QuotingText:
 
 
 def render_correction(reason: str) -> str:
-    """What the policy reads after a turn without an action."""
+    """Return the text that the policy reads after a turn without an action."""
     return CORRECTION.format(reason=reason)
 
 
 def render_information(documents: Sequence[Document]) -> QuotingText:
-    """The block that a search adds: one document a line, already clean, between the tags."""
+    """Return the block that a search adds: one clean document a line, between the tags."""
     lines = [
         f"Doc {number} ({document.title}): {document.text}"
         if document.title
@@ -191,7 +191,7 @@ def fit_documents(
 
 
 def check_simulation_template(template: str, name: str) -> str:
-    """``template`` if it can be filled in.
+    """Return ``template`` if it can be filled in.
 
     Args:
         template: a text with fields: ``{query}`` and ``{quality}`` or ``{quality_title}`` must be
@@ -214,7 +214,7 @@ def check_simulation_template(template: str, name: str) -> str:
 
 
 def render_simulation(template: str, request: SearchRequest, engine: str) -> str:
-    """What a simulation LLM is told to answer ``request`` as the search engine ``engine``."""
+    """Return what tells a simulation LLM to answer ``request`` as the engine ``engine``."""
     fields = _simulation_fields(request, engine)
     # All at once: a query that spells a field is not filled in.
     return _FIELD.sub(lambda match: fields.get(match[1], match[0]), template)

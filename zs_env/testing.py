@@ -40,7 +40,7 @@ class SearchEngineContract:
         ]
 
     def test_engine_batch_gets_one_result_for_each_request(self) -> None:
-        """Results come in the order of the requests, with at most ``top_k`` documents each."""
+        """Check that results keep the order of requests, with at most ``top_k`` documents each."""
         requests = self.make_requests()
         results = checked_search(self.make_engine(), requests)
         for request, result in zip(requests, results, strict=True):
@@ -49,12 +49,12 @@ class SearchEngineContract:
             assert found <= request.top_k, f"{found} documents, top_k is {request.top_k}"
 
     def test_engine_empty_batch_gets_no_results(self) -> None:
-        """No requests, no results, no error."""
+        """Check that no requests get no results, and no error."""
         results = checked_search(self.make_engine(), [])
         assert results == [], f"expected no results, got {results}"
 
     def test_engine_result_does_not_depend_on_the_batch(self) -> None:
-        """A request gets the same result alone, in a batch, and in a batch in another order."""
+        """Check that a request gets the same result alone and in batches of any order."""
         engine, requests = self.make_engine(), self.make_requests()
         together = checked_search(engine, requests)
         backwards = checked_search(engine, requests[::-1])[::-1]
@@ -63,7 +63,7 @@ class SearchEngineContract:
             assert results[0] == results[1] == results[2], f"{request} got {results}"
 
     def test_engine_asearch_agrees_with_search(self) -> None:
-        """The asynchronous interface gives the same results, whatever the order of completion."""
+        """Check that the asynchronous interface gives the same results, in any order."""
         engine, requests = self.make_engine(), self.make_requests()
 
         async def gather() -> list[SearchResult]:

@@ -87,7 +87,7 @@ class CacheStore:
         return value
 
     def __len__(self) -> int:
-        """Number of values."""
+        """Return the number of values."""
         return len(self._cache)
 
     def close(self) -> None:

@@ -77,12 +77,12 @@ class TokenBatch:
         self._append(slot, Role.PROMPT, episode.segments[0].text)
 
     def action_masks(self) -> NDArray[np.int8]:
-        """What may be written next, a fresh array of shape (N, V), int8."""
+        """Return which tokens may come next, a fresh array of shape (N, V), int8."""
         masks: NDArray[np.int8] = self.masks.table[self._classes()]
         return masks
 
     def masked(self, tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of ``tokens``, one a slot, may not be written, shape (N,)."""
+        """Return which of ``tokens``, one a slot, are masked, shape (N,)."""
         forbidden: NDArray[np.bool_] = self.masks.table[self._classes(), tokens] == 0
         return forbidden
 

@@ -24,10 +24,10 @@ class Tokenizer(Protocol):
         """The id of end-of-text."""
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        """The ids of a text."""
+        """Return the ids of a text."""
 
     def decode(self, token_ids: list[int]) -> str:
-        """The text of some ids."""
+        """Return the text of ids."""
 
 
 class TextEncoder:
@@ -63,7 +63,7 @@ class TextEncoder:
         return type(self), (self.tokenizer,)
 
     def __call__(self, text: str) -> int:
-        """Number of tokens of ``text``."""
+        """Return the number of tokens of ``text``."""
         return len(self.encode(text))
 
     def encode(self, text: str) -> tuple[int, ...]:
@@ -75,14 +75,14 @@ class TextEncoder:
         return self._encode(str(text), getattr(text, "spans", ()))
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of a turn; end-of-text at its end is no part of it."""
+        """Return the text of a turn, without end-of-text at its end."""
         ids = list(token_ids)
         if ids and ids[-1] == self.end_of_text:
             ids.pop()
         return self.tokenizer.decode(ids)
 
     def turn_is_over(self, token_ids: Sequence[int], max_tokens: int, since: int = 0) -> bool:
-        """Whether a turn ends with its last token: the rule of every driver and sampler.
+        """Return whether a turn ends with its last token: the rule of every driver and sampler.
 
         A turn ends at end-of-text, after ``max_tokens`` tokens, and at the tag that completes a
         search or an answer outside of an open thought.
@@ -99,7 +99,7 @@ class TextEncoder:
         return ends_turn(self.decode(token_ids))
 
     def may_close(self, token: int) -> bool:
-        """Whether ``token`` may complete an action: then it holds the last character of a tag."""
+        """Return whether ``token`` may complete an action: it holds the last character of a tag."""
         text = self.token_text(token)
         return ">" in text and text.strip() not in OTHER_TAGS
 

@@ -97,7 +97,7 @@ class TokenMasks:
         return type(self), (self._encoder, self.masking, self.answer_last)
 
     def after(self, states: NDArray[np.int64], tokens: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The `TurnState` after ``tokens``; one that the template forbids changes nothing."""
+        """Return the `TurnState` after ``tokens``; a forbidden token changes nothing."""
         states_after: NDArray[np.int64] = self._next[states, tokens]
         return states_after
 
@@ -107,7 +107,7 @@ class TokenMasks:
         tokens_left: NDArray[np.int64],
         last_turn: NDArray[np.bool_],
     ) -> NDArray[np.int64]:
-        """The row of `table` for turns in ``states`` with ``tokens_left`` tokens to write."""
+        """Return the row of `table` for turns in ``states`` with ``tokens_left`` tokens left."""
         if not self._by_state:
             return np.zeros_like(states)
         must_close = tokens_left <= TOKENS_TO_CLOSE[states]
@@ -129,7 +129,7 @@ class TokenMasks:
         return table
 
     def _follow_template(self, words: NDArray[np.bool_], texts: list[str]) -> NDArray[np.int8]:
-        """The mask of each state, and then of each state in which the turn must be closed."""
+        """Return the mask of each state, then of each state in which the turn must be closed."""
         if missing := [text for text in POLICY_TAGS if text not in self._tags]:
             raise ValueError(
                 f"masking='tags' needs each tag to be one token, and this tokenizer splits "
@@ -163,7 +163,7 @@ class TokenMasks:
         }
 
     def _find_words(self) -> NDArray[np.bool_]:
-        """Tokens that are neither special nor a tag, shape (V,)."""
+        """Return which tokens are neither special nor a tag, shape (V,)."""
         words = ~self._are(self._tags)
         tokenizer = self._encoder.tokenizer
         special = [getattr(tokenizer, name, None) for name in SPECIAL_ATTRIBUTES]
@@ -178,5 +178,5 @@ class TokenMasks:
 
 
 def _shows(text: str) -> bool:
-    """Whether ``text`` is surely not blank, as a part of a character might turn out to be."""
+    """Return whether ``text`` surely shows; a part of a character might be blank."""
     return bool(clean_text(text)) and "\ufffd" not in text

@@ -54,7 +54,7 @@ class QuotingEncoder:
         )
 
     def _is_sound(self, ids: Sequence[int], text: str, pieces: Sequence[tuple[str, bool]]) -> bool:
-        """Whether all markup in ``ids``, those of ``text``, comes from the frame."""
+        """Return whether all markup in ``ids``, those of ``text``, comes from the frame."""
         quotations = [piece for piece, quoted in pieces if quoted]
         if not quotations:
             return True
@@ -135,7 +135,7 @@ def _piece(text: str, quoted: bool) -> Iterator[tuple[str, bool]]:
 
 
 def _may_turn_into_a_tag(text: str) -> bool:
-    """Whether a tokenizer that replaces characters could make a tag of clean ``text``."""
+    """Return whether a tokenizer that replaces characters could make a tag of ``text``."""
     return "<" in text or not text.isascii()
 
 

@@ -95,7 +95,7 @@ class Trajectory:
     info: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """Number of tokens, T."""
+        """Return the number of tokens, T."""
         return len(self.token_ids)
 
     @property
