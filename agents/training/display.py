@@ -54,7 +54,7 @@ class Display:
         """Print a line of metrics, and advance the bar."""
         cells = [f"{label} {metrics[name]:.3f}" for name, label in SHOWN.items() if name in metrics]
         cells += [
-            f"test F1 {name.split('/')[1]} {value:.3f}"
+            f"test F1 {name.removeprefix('test/').removesuffix('/f1')} {value:.3f}"
             for name, value in metrics.items()
             if name.startswith("test/") and name.endswith("/f1")
         ]
