@@ -123,7 +123,7 @@ def test_run_of_an_older_version_resumes_and_says_what_it_ignores(begun, capsys)
     resume(begun)
     assert [metrics["update"] for metrics in read_metrics(begun.folder)] == [0, 1, 2]
     said = [line for line in capsys.readouterr().out.splitlines() if "ignored" in line]
-    assert said == ["ignored, as no such options exist now: rollout_rows=256"]
+    assert said == ["ignored options that no longer exist: rollout_rows=256"]
 
 
 def test_run_of_another_number_of_processes_is_refused(begun):

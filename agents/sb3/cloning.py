@@ -59,7 +59,7 @@ def demonstrate(env: TokenVecEnv, num_steps: int) -> Demonstrations:
             if unwritten and "turn" in info:  # an info with a turn says that the turn has ended
                 raise ValueError(
                     f"`max_turn_tokens` is too small for the scripted solver: its turn needs "
-                    f"{len(unwritten)} more tokens."
+                    f"{len(unwritten)} tokens more."
                 )
         rewards += [infos[i]["episode"]["r"] for i in np.flatnonzero(ended)]
     if not rewards:

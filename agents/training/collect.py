@@ -39,8 +39,8 @@ class Collector:
         longest = getattr(policy.model.config, "max_position_embeddings", None)
         if longest is not None and config.max_context > longest:
             raise ValueError(
-                f"`max_context` must be at most {longest}, the tokens that the model reads, got "
-                f"{config.max_context}."
+                f"`max_context` is {config.max_context}, and the model reads at most {longest} "
+                "tokens."
             )
         self.source = config.make_source(policy)
         self.player = Player(

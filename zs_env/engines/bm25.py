@@ -121,9 +121,7 @@ def load(
             raise TypeError(f"`{name}` must be a path, got {path!r}.")
     if corpus is None:
         if index is not None:
-            raise ValueError(
-                f"`index` needs the `corpus` that it indexes, got {str(index)!r} and no `corpus`."
-            )
+            raise ValueError(f"`index` is of a `corpus`, got {str(index)!r} and no corpus.")
         return _load_world(world_seed, world_size)
     path = Path(corpus)
     check_file(path, CorpusError)

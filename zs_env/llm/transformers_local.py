@@ -53,7 +53,9 @@ class TransformersLanguageModel(LocalLanguageModel):
     ) -> None:
         super().__init__(model, chat_template_kwargs, max_batch_size)
         if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
-            raise ValueError(f"`dtype` must be auto or a name such as float32, got {dtype!r}.")
+            raise ValueError(
+                f"`dtype` must be auto or one of torch, such as float32, got {dtype!r}."
+            )
         self.dtype = dtype
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.max_length = max_length
