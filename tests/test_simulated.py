@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import json
 import sys
 import threading
@@ -15,7 +16,7 @@ from benchmarks.chat_server import FAULTS, MODEL, Reply, documents, good
 from tests.helpers import mixed_policy
 from zs_env import Document, SearchFailure, SearchRequest, SearchResult, prompts
 from zs_env.engines import checked_asearch, checked_search, load_engine
-from zs_env.engines.simulated import SimulatedEngine, parse_documents
+from zs_env.engines.simulated import OPTIONS, SimulatedEngine, load, parse_documents
 from zs_env.engines.usage import Usage
 from zs_env.envs.text_vector_env import ZeroSearchVectorEnv
 from zs_env.errors import ServiceError
@@ -482,3 +483,20 @@ def test_latency_and_order_of_replies_change_nothing(server):
         envs.close()
         seen.append([episode.transcript for episode in first])
     assert seen[0] == seen[1] == seen[2]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("templat", "engine 'simulated' has no option 'templat' .did you mean 'template'"),
+        ("modle", "wrong options for llm 'openai_api': 'modle' is unknown .did you mean 'model'"),
+    ],
+)
+def test_unknown_option_names_the_nearest_of_engine_or_language_model(option, message):
+    with pytest.raises(TypeError, match=message):
+        load_engine({"name": "simulated", "model": "m", option: "x"}, check=False)
+
+
+def test_options_of_the_engine_are_those_that_load_takes():
+    named = {p.name for p in inspect.signature(load).parameters.values() if p.kind != p.VAR_KEYWORD}
+    assert named == set(OPTIONS)

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from zs_env.checks import suggestion
 from zs_env.concurrency.event_loop import PerLoop
 from zs_env.concurrency.single_flight import SingleFlight
 from zs_env.documents import Document, SearchRequest, SearchResult, clean_text
@@ -26,6 +27,9 @@ TOKENS_PER_WORD = 4
 
 LEAST_TOKENS = 600
 """Tokens allowed for an answer at least, as in the paper (section 4.1)."""
+
+OPTIONS = ("llm", "template", "search_engine", "temperature", "top_p", "max_tokens")
+"""Options of the engine itself; all others are the language model's."""
 
 THOUGHT_END = "</think>"
 """End of a reasoning model's thoughts; the text before it is not read."""
@@ -211,9 +215,18 @@ def load(
         top_p: see `SimulatedEngine`.
         max_tokens: see `SimulatedEngine`.
         llm_options: arguments of the language model, such as ``base_url`` and ``model``.
+
+    Raises:
+        TypeError: neither engine nor language model has an option; the message names the nearest.
     """
     made = not isinstance(llm, LanguageModel)
-    model = load_llm(llm, llm_options)
+    try:
+        model = load_llm(llm, llm_options)
+    except TypeError as error:
+        for option in llm_options:
+            if near := suggestion(option, OPTIONS):
+                raise TypeError(f"engine 'simulated' has no option {option!r}{near}.") from error
+        raise
     return SimulatedEngine(
         model, template, search_engine, temperature, top_p, max_tokens, owns_llm=made
     )
