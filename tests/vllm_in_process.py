@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def completions(model: str) -> dict[str, Any]:
     mixed = [vars_of(outcome) for outcome in llm.complete([greedy[0], too_long, greedy[1]])]
     # Many times what vLLM is asked at once, so that it is busy when it is killed.
     threading.Timer(1.0, kill_engine, [llm]).start()
-    long = [request._replace(max_tokens=700) for request in greedy[:4]] * 100
+    long = [replace(request, max_tokens=700) for request in greedy[:4]] * 100
     dead = [vars_of(outcome) for outcome in llm.complete(long)]
     revived = [vars_of(outcome) for outcome in llm.complete(greedy[:2])]
     llm.close()
