@@ -12,7 +12,6 @@ pytest.importorskip("torch")
 
 import torch
 
-from agents.sampling import sampler
 from agents.sampling.player import Player
 from agents.sampling.policy import Policy, load_policy
 from agents.sampling.sampler import Sampler
@@ -27,6 +26,7 @@ from zs_env.actions import STOP, ends_turn
 from zs_env.episode import Assignment, Role
 from zs_env.errors import RolloutError
 from zs_env.keyed_random import derive_key
+from zs_env.llm.sampling import generator
 from zs_env.tokens.play import play as play_all
 from zs_env.tokens.token_episode import SampleRequest
 
@@ -87,8 +87,14 @@ def complete(sampling, requests):
 
 def sample(policy, requests, *, num_slots=None, greedy=False):
     """What turns draw that begin together: (context, key, most tokens) -> ids, log-probs."""
-    sampling = Sampler(policy, num_slots or len(requests), 64, greedy=greedy)
+    sampling = Sampler(policy, num_slots or len(requests), greedy=greedy)
     return complete(sampling, [request(*r, place) for place, r in enumerate(requests)])
+
+
+def scripted(ids):
+    """A draw of one token at a time, which are ``ids``."""
+    script = iter(ids)
+    return lambda *_: (torch.tensor([next(script)]), torch.zeros(1))
 
 
 def generated(policy, ids, max_tokens):
@@ -127,8 +133,8 @@ def test_trajectories_do_not_depend_on_how_context_is_read(
 ):
     policy = make_policy()
     expected = play(policy, num_slots=7)
-    monkeypatch.setattr(sampler, "PREFILL_TOKENS", prefill_tokens)
-    monkeypatch.setattr(sampler, "PATIENCE", patience)
+    monkeypatch.setattr(generator, "READ_TOKENS", prefill_tokens)
+    monkeypatch.setattr(generator, "PATIENCE", patience)
     assert_same(play(policy, num_slots=7), expected)
 
 
@@ -161,7 +167,7 @@ def test_greedy_session_equals_generate_of_transformers(make_policy):
 
 def test_greedy_session_second_turn_equals_generate_on_the_whole_context(make_policy):
     policy = make_policy(habits={})
-    sampling = Sampler(policy, 2, 64, greedy=True)
+    sampling = Sampler(policy, 2, greedy=True)
     complete(sampling, [request(CONTEXTS[2], 0, 9, place=1)])
     [(first, _)] = complete(sampling, [request(CONTEXTS[1], 0, 6)])
     context = [*CONTEXTS[1], *first, 40, 41, 42]
@@ -174,14 +180,14 @@ def test_greedy_session_second_turn_equals_generate_on_the_whole_context(make_po
 
 def test_second_turn_reads_only_what_is_new(make_policy, monkeypatch):
     policy, read = make_policy(habits={}), []
-    whole = policy.at
+    whole = policy.causal_model.at
 
     def noting(token_ids, chosen, **kwargs):
         read.append(token_ids.tolist())
         return whole(token_ids, chosen, **kwargs)
 
-    monkeypatch.setattr(policy, "at", noting)
-    sampling = Sampler(policy, 1, 64)
+    monkeypatch.setattr(policy.causal_model, "at", noting)
+    sampling = Sampler(policy, 1)
     [(first, _)] = complete(sampling, [request(CONTEXTS[3], 0, 2)])
     new = [first[1], 40, 41]  # the token that was sampled last has not been read
     complete(sampling, [request([*CONTEXTS[3], *first, 40, 41], 0, 1)])
@@ -192,7 +198,7 @@ def test_another_episode_at_a_place_begins_anew(make_policy):
     """Its draws follow from its own key, and nothing that was cached for the last is used."""
     policy = make_policy(habits={})
     fresh = sample(policy, [(CONTEXTS[3], 7, 10)])
-    sampling = Sampler(policy, 1, 64)
+    sampling = Sampler(policy, 1)
     sampling([request(CONTEXTS[3], 1, 10)])
     other = request(CONTEXTS[3], 7, 10)._replace(episode=1)
     assert complete(sampling, [other])[0][0] == fresh[0][0]
@@ -264,23 +270,18 @@ def test_session_of_one_token_at_most_samples_one(make_policy):
     assert len(ids) == len(log_probs) == 1
 
 
-def test_session_goes_on_where_a_tag_stands_in_an_open_thought(make_policy):
+def test_session_goes_on_where_a_tag_stands_in_an_open_thought(make_policy, monkeypatch):
     """Such a turn is not over: `rollout` and the token environments go on as well."""
     policy = make_policy(habits={})
     ids = policy.tokenizer.convert_tokens_to_ids(
         ["<think>", "<search>", "who", "</search>", "</think>", "<answer>", "who", "</answer>"]
     )
-    script = iter([*ids, 0])
-
-    def scripted(logits, slots):
-        return [next(script)], [0.0]
-
-    sampling = Sampler(policy, 1, 64)
-    sampling._draw = scripted
+    monkeypatch.setattr(generator, "draw", scripted([*ids, 0]))
+    sampling = Sampler(policy, 1)
     assert complete(sampling, [request(CONTEXTS[1], 0, 30)]) == [(ids, [0.0] * 8)]
 
 
-def test_session_ends_at_a_tag_of_several_tokens(tmp_path):
+def test_session_ends_at_a_tag_of_several_tokens(tmp_path, monkeypatch):
     """The token that completes it may reach past it."""
     tokenizer = bpe_tokenizer()
     policy = load_policy(tiny_model(tmp_path, tokenizer, pad_token_id=0)).eval()
@@ -288,16 +289,15 @@ def test_session_ends_at_a_tag_of_several_tokens(tmp_path):
     ids = tokenizer.encode(text + "<answer>", add_special_tokens=False)
     over = [n for n in range(len(ids)) if text in tokenizer.decode(ids[:n])]
     assert tokenizer.decode(ids[over[0] - 1]) == "><", "the tokenizer must merge across the end"
-    script = iter(ids)
-    sampling = Sampler(policy, 1, 64)
-    sampling._draw = lambda logits, slots: ([next(script)], [0.0])
+    monkeypatch.setattr(generator, "draw", scripted(ids))
+    sampling = Sampler(policy, 1)
     [(found, _)] = complete(sampling, [request([5, 6], 0, 40)])
     assert found == ids[: over[0]]
 
 
 def test_session_that_is_complete_returns_while_others_still_sample(make_policy):
     policy = make_policy(habits={})
-    sampling = Sampler(policy, 2, 64)
+    sampling = Sampler(policy, 2)
     long, short = request(CONTEXTS[1], 0, 30), request(CONTEXTS[1], 0, 2, place=1)
     nothing, (ids, _) = sampling([long, short])
     assert nothing is None and len(ids) == 2
@@ -327,7 +327,7 @@ class SlowEngine(SearchEngine):
 
 def test_episode_that_waits_for_its_documents_holds_up_no_other(make_policy):
     policy = make_policy({"<search>": 7.0, "</search>": 7.0})  # nearly every turn searches
-    engine, sampling = SlowEngine(), Sampler(policy, 3, RULES.max_context)
+    engine, sampling = SlowEngine(), Sampler(policy, 3)
     texts = ["slow one", *(f"quick {n}" for n in range(6))]
     asked = []
 
@@ -350,7 +350,7 @@ def test_error_in_the_model_reaches_the_caller_and_later_episodes_are_sound(
 ):
     policy = make_policy()
     player = Player(policy, EchoEngine(), RULES, num_slots=3)
-    whole, calls = policy.at, []
+    whole, calls = policy.causal_model.at, []
 
     def breaks_down(*args, **kwargs):
         calls.append(args)
@@ -358,7 +358,7 @@ def test_error_in_the_model_reaches_the_caller_and_later_episodes_are_sound(
             raise RuntimeError("out of memory")
         return whole(*args, **kwargs)
 
-    monkeypatch.setattr(policy, "at", breaks_down)
+    monkeypatch.setattr(policy.causal_model, "at", breaks_down)
     with pytest.raises(RuntimeError, match="out of memory"):
         player.play(assignments(8))
     monkeypatch.undo()
@@ -383,13 +383,13 @@ def test_sampler_counts_what_trajectories_hold(make_policy):
 
 
 def test_sampler_without_a_slot_for_a_place_refuses_it(make_policy):
-    sampling = Sampler(make_policy(), 1, 64)
+    sampling = Sampler(make_policy(), 1)
     with pytest.raises(RolloutError, match="1 slots, and an episode is at place 1: .*`max_epis"):
         sampling([request(CONTEXTS[0], 0, 1, place=1)])
 
 
 def test_context_that_does_not_grow_is_refused(make_policy):
-    sampling = Sampler(make_policy(habits={}), 1, 64)
+    sampling = Sampler(make_policy(habits={}), 1)
     [(ids, _)] = complete(sampling, [request(CONTEXTS[1], 0, 3)])
     with pytest.raises(RolloutError, match="must grow"):
         sampling([request([*CONTEXTS[1], *ids[:2]], 0, 3)])

@@ -23,7 +23,7 @@ from zs_env.engines import checked_search, load_engine
 from zs_env.engines.simulated import SimulatedEngine
 from zs_env.errors import ServiceError
 from zs_env.llm import ChatRequest, Completion, Message, load_llm
-from zs_env.llm.keyed_sampling import KeyedSampling, keep_top_p
+from zs_env.llm.sampling.drawing import draw, keep_top_p
 from zs_env.llm.transformers_local import TransformersLanguageModel
 
 LENGTHS = (1, 40, 7, 100, 3)
@@ -136,20 +136,38 @@ def test_single_requests_are_answered_as_in_a_batch(llm):
     assert asyncio.run(gather()) == asyncio.run(gather()) == llm.complete(requests)
 
 
-def test_keyed_sampling_draws_as_often_as_the_probabilities_say():
+def test_draws_are_as_frequent_as_the_probabilities_say():
     probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05])
+    uniform = (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000
     for top_p, temperature, expected in [
         (1.0, 1.0, [0.5, 0.3, 0.15, 0.05]),
         (0.7, 1.0, [0.625, 0.375, 0.0, 0.0]),
         (1.0, 0.5, [0.25 / 0.365, 0.09 / 0.365, 0.0225 / 0.365, 0.0025 / 0.365]),
-        (1.0, 0.0, [1.0, 0.0, 0.0, 0.0]),
     ]:
-        rows = [chat("", seed=i, top_p=top_p, temperature=temperature) for i in range(4000)]
-        scores = KeyedSampling(rows, "cpu")(None, probabilities.log().expand(4000, 4))
-        counts = scores.argmax(-1).bincount(minlength=4)
-        # Four standard deviations of a share of 4000 draws are 0.032 at most.
-        assert torch.allclose(counts / 4000, torch.tensor(expected), atol=0.032), (top_p, counts)
-        assert all(counts[torch.tensor(expected) == 0] == 0)
+        logits = probabilities.log().expand(4000, 4) + 3.0
+        columns = torch.full((4000,), temperature), torch.full((4000,), top_p)
+        tokens, log_probs = draw(logits, uniform, *columns, torch.zeros(4000, dtype=torch.bool))
+        # Evenly spaced numbers hit each token as often as they can.
+        counts = tokens.bincount(minlength=4)
+        assert torch.allclose(counts / 4000, torch.tensor(expected), atol=0.001), (top_p, counts)
+        among_all = (probabilities ** (1 / temperature)).log().log_softmax(-1)
+        assert torch.allclose(log_probs, among_all[tokens], atol=1e-5)
+    rows = torch.tensor([[0.1, 0.2, 0.7]] * 2).log()
+    numbers = torch.tensor([0.05, 0.05], dtype=torch.float64)
+    tokens, _ = draw(rows, numbers, torch.ones(2), torch.ones(2), torch.tensor([True, False]))
+    assert tokens.tolist() == [2, 0]
+
+
+def test_unlikely_tokens_of_a_large_vocabulary_are_drawn():
+    size = 200_000
+    logits = torch.zeros(1, size)
+    logits[0, 0] = 25.0  # the others share about 1e-6 of the probability
+    rest = float(logits.softmax(-1)[0, 1:].double().sum())
+    for share in (0.25, 0.75):
+        uniform = torch.tensor([1 - rest * (1 - share)], dtype=torch.float64)
+        one = torch.ones(1)
+        tokens, _ = draw(logits, uniform, one, one, torch.zeros(1, dtype=torch.bool))
+        assert int(tokens) == pytest.approx(share * size, rel=0.05)
 
 
 def test_keep_top_p_by_hand():
@@ -235,19 +253,22 @@ def test_interrupted_batch_is_raised_and_leaves_nothing_behind(folder, monkeypat
 def test_batch_that_does_not_fit_in_memory_fails_and_says_what_to_do(folder, monkeypatch):
     llm = TransformersLanguageModel(str(folder), max_batch_size=4)
     llm.check()
-    generate = llm._loaded._model.generate
+    model = llm._loaded._generator._model
+    at = model.at
 
-    def out_of_memory(ids, **options):
+    def out_of_memory(ids, chosen, **options):
         if len(ids) == 4:
             raise torch.OutOfMemoryError
-        return generate(ids, **options)
+        return at(ids, chosen, **options)
 
-    monkeypatch.setattr(llm._loaded._model, "generate", out_of_memory)
-    outcomes = llm.complete(chats())
-    longest = outcomes.pop(LENGTHS.index(100))
-    assert isinstance(longest, Completion)
-    assert all("4 prompts of up to" in str(failure) for failure in outcomes)
-    assert all("lower `max_batch_size`" in str(failure) for failure in outcomes)
+    monkeypatch.setattr(model, "at", out_of_memory)
+    *failures, last = llm.complete(chats())
+    assert isinstance(last, Completion)
+    assert len(failures) == 4
+    assert all("4 texts at a time do not fit in the memory" in str(failure) for failure in failures)
+    assert all("lower `max_batch_size`" in str(failure) for failure in failures)
+    monkeypatch.undo()
+    assert llm.complete(chats())[-1] == last
 
 
 def test_simulated_engine_counts_what_the_model_used(folder, tmp_path):

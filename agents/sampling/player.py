@@ -38,7 +38,7 @@ class Player:
     ) -> None:
         self.engine = engine
         self.rules = rules
-        self.sampler = Sampler(policy, num_slots, rules.max_context, greedy=greedy)
+        self.sampler = Sampler(policy, num_slots, greedy=greedy)
         self._num_slots = num_slots
 
     def play(self, assignments: Sequence[Assignment]) -> list[Trajectory]:

@@ -13,12 +13,12 @@ from transformers.utils.logging import disable_progress_bar
 
 from agents.tiny import find_model
 from zs_env.errors import MissingDependencyError
+from zs_env.llm.sampling.causal_model import CausalModel
 from zs_env.tokens.encoder import TextEncoder
 from zs_env.tokens.tokenizers import read_tokenizer
 
 disable_progress_bar()
 
-PROBE_TOKENS = 4
 ADAPTERS = "adapter_config.json"
 
 
@@ -47,6 +47,7 @@ class Policy(nn.Module):
 
     Attributes:
         encoder: encoder of the environment's texts, which also counts their tokens.
+        causal_model: the model, asked at chosen positions.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Policy(nn.Module):
         self.encoder = TextEncoder(tokenizer)  # type: ignore[arg-type]
         self.temperature = temperature
         self.value_head = ValueHead(model.config.hidden_size) if with_values else None
-        self._plain_head = _has_plain_head(model)
+        self.causal_model = CausalModel(model, len(tokenizer))
 
     def begin_prompt(self, template: str) -> str:
         """Return ``template`` with the model's begin-of-text token before it, if it uses one."""
@@ -88,7 +89,7 @@ class Policy(nn.Module):
         """
         # The output at a position is for the next token, so the mask shifts by one.
         chosen = mask[:, 1:]
-        hidden, logits = self.at(token_ids[:, :-1], chosen)
+        hidden, logits = self.causal_model.read(token_ids[:, :-1], chosen)
         logits = logits.float() / self.temperature
         all_log_probs = logits.log_softmax(-1)
         log_probs = all_log_probs.gather(-1, token_ids[:, 1:][chosen][:, None])[:, 0]
@@ -97,25 +98,6 @@ class Policy(nn.Module):
         if self.value_head is not None:
             values = self.value_head(hidden)
         return PolicyOutput(*(_spread(x, chosen) for x in (log_probs, entropy, values)))
-
-    def at(self, token_ids: Tensor, chosen: Tensor, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Return last hidden states and raw logits at the N positions of ``chosen``.
-
-        Args:
-            token_ids: token ids, (B, T), int64.
-            chosen: True for the positions to return, (B, T), bool.
-            kwargs: further arguments of the model, such as its cache.
-
-        Returns:
-            Hidden states (N, hidden size), and logits (N, V).
-        """
-        kwargs.setdefault("use_cache", False)
-        model = _unwrapped(self.model)
-        if self._plain_head:
-            hidden = model.base_model(token_ids, **kwargs).last_hidden_state[chosen]
-            return hidden, model.get_output_embeddings()(hidden)
-        output = model(token_ids, output_hidden_states=True, **kwargs)
-        return output.hidden_states[-1][chosen], output.logits[chosen]
 
 
 class ValueHead(nn.Module):
@@ -194,28 +176,6 @@ def _import_peft() -> Any:
     except ImportError as error:
         raise MissingDependencyError.for_extra("`lora_rank`", "peft", "lora") from error
     return peft
-
-
-def _unwrapped(model: Any) -> PreTrainedModel:
-    """Return the model inside a peft model; its adapters stay in place."""
-    unwrapped: PreTrainedModel = model.get_base_model() if hasattr(model, "peft_config") else model
-    return unwrapped
-
-
-@torch.no_grad()
-def _has_plain_head(model: PreTrainedModel) -> bool:
-    """Return whether the logits are just the output embedding of the last hidden states.
-
-    If so, they can be computed for the chosen positions only (for the benchmark training: documents
-    need no logits). Models that scale or cap their logits differ.
-    """
-    # Tried on a few tokens: configurations have no common field for it.
-    model = _unwrapped(model)
-    token_ids = torch.arange(PROBE_TOKENS, device=next(model.parameters()).device)[None]
-    hidden = model.base_model(token_ids, use_cache=False).last_hidden_state
-    logits = model(token_ids, use_cache=False).logits
-    plain: Tensor = model.get_output_embeddings()(hidden)
-    return bool(torch.allclose(plain, logits, rtol=1e-3, atol=1e-4))
 
 
 def _spread(values: Tensor, chosen: Tensor) -> Tensor:

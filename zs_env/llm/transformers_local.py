@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,9 @@ try:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-    from zs_env.llm.keyed_sampling import EndOfEachRequest, KeyedSampling
+    from zs_env.llm.sampling.causal_model import CausalModel
+    from zs_env.llm.sampling.draft import Draft
+    from zs_env.llm.sampling.generator import Generator
 except ImportError as error:
     raise MissingDependencyError.for_extra(
         "A language model in transformers", "transformers", "train"
@@ -22,12 +25,12 @@ except ImportError as error:
 
 
 class TransformersLanguageModel(LocalLanguageModel):
-    """Causal language model of transformers, run in padded batches.
+    """Causal language model of transformers, which writes the texts of many requests together.
 
-    Each request is sampled with a generator of its own, so its text follows from its seed and
-    prompt, not from the batch. But the batch changes the rounding of logits, which can change a
-    text where two tokens are almost equally likely. Sampling parameters in the model's
-    ``generation_config.json`` are ignored.
+    What the prompts of a batch begin with alike is read once. Each request is sampled with random
+    numbers of its own, so its text follows from its seed and prompt, not from the batch. But the
+    batch changes the rounding of logits, which can change a text where two tokens are almost
+    equally likely. Sampling parameters in the model's ``generation_config.json`` are ignored.
 
     Args:
         model: folder or hub name of the model.
@@ -36,7 +39,7 @@ class TransformersLanguageModel(LocalLanguageModel):
         max_length: length of the context, in tokens; by default the model's.
         chat_template_kwargs: additional variables of the chat template, such as
             ``{"enable_thinking": False}``.
-        max_batch_size: most requests of a batch.
+        max_batch_size: most requests that are written at the same time.
 
     Raises:
         ValueError: ``dtype`` is unknown, or ``max_batch_size`` is not positive.
@@ -81,74 +84,63 @@ class _Model:
     ) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(path)
         model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
-        self._model: Any = model.to(device).eval()
-        context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        model = model.to(device).eval()
+        context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.max_length = max_length or context or sys.maxsize
-        self._max_batch_size = max_batch_size
-        self._end_ids = _end_ids(self._model.generation_config, self.tokenizer)
-        # generate() would take other parameters from it, such as a repetition penalty.
-        self._model.generation_config = GenerationConfig()
+        self._end_ids = _end_ids(model.generation_config, self.tokenizer)
+        self._num_slots = max_batch_size
+        self._generator = Generator(CausalModel(model, len(self.tokenizer)))
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion | SearchFailure]:
-        """Continue prompts in batches of about the same length, so that there is little padding."""
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].token_ids))
+        """Continue prompts; as soon as one has ended, the next takes its slot."""
         written: dict[int, Completion | SearchFailure] = {}
-        for start in range(0, len(order), self._max_batch_size):
-            chosen = order[start : start + self._max_batch_size]
-            batch = self._generate_batch([prompts[i] for i in chosen])
-            written.update(zip(chosen, batch, strict=True))
-        return [written[i] for i in range(len(prompts))]
+        waiting = deque(enumerate(prompts))
+        free = deque(range(self._num_slots))
+        under_way: dict[int, Draft] = {}
+        while waiting or under_way:
+            while free and waiting:
+                number, prompt = waiting.popleft()
+                under_way[number] = self._begin(prompt, free.popleft())
+            try:
+                self._generator.step()
+            except torch.OutOfMemoryError:
+                self._generator.clear()
+                failure = SearchFailure(
+                    f"{len(under_way)} texts at a time do not fit in the memory of the GPU: lower "
+                    "`max_batch_size`."
+                )
+                written |= dict.fromkeys(under_way, failure)
+                free.extend(draft.slot for draft in under_way.values())
+                under_way.clear()
+            for number, draft in list(under_way.items()):
+                if draft.finished:
+                    written[number] = self._completion(prompts[number], draft.written)
+                    free.append(under_way.pop(number).slot)
+        return [written[number] for number in range(len(prompts))]
 
     def close(self) -> None:
         """Free the weights."""
-        del self._model
+        del self._generator
         torch.cuda.empty_cache()
 
-    def _generate_batch(self, prompts: Sequence[Prompt]) -> Sequence[Completion | SearchFailure]:
-        try:
-            return [
-                self._completion(prompt, written)
-                for prompt, written in zip(prompts, self._sample(prompts), strict=True)
-            ]
-        except torch.OutOfMemoryError:
-            longest = len(prompts[-1].token_ids)  # prompts come in order of length
-            failure = SearchFailure(
-                f"{len(prompts)} prompts of up to {longest:,} tokens do not fit in the memory of "
-                "the GPU: lower `max_batch_size`."
-            )
-            return [failure] * len(prompts)
-
-    def _sample(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        """Return the token ids that continue each prompt, perhaps with more after its end."""
-        width = max(len(prompt.token_ids) for prompt in prompts)
-        pad_id = self._end_ids[0] if self._end_ids else 0
-        padding = [width - len(prompt.token_ids) for prompt in prompts]
-        ids = [
-            [pad_id] * count + prompt.token_ids
-            for count, prompt in zip(padding, prompts, strict=True)
-        ]
-        mask = [[0] * count + [1] * (width - count) for count in padding]
-        device = self._model.device
-        output: torch.Tensor = self._model.generate(
-            torch.tensor(ids, device=device),
-            attention_mask=torch.tensor(mask, device=device),
-            generation_config=GenerationConfig(
-                do_sample=False,  # `KeyedSampling` makes the likeliest token a sample
-                max_new_tokens=max(prompt.max_tokens for prompt in prompts),
-                eos_token_id=self._end_ids or None,
-                pad_token_id=pad_id,
-            ),
-            logits_processor=[KeyedSampling([prompt.request for prompt in prompts], device)],
-            stopping_criteria=[EndOfEachRequest(width, [prompt.max_tokens for prompt in prompts])],
+    def _begin(self, prompt: Prompt, slot: int) -> Draft:
+        """Have the generator begin the answer to ``prompt`` in ``slot``."""
+        request = prompt.request
+        draft = Draft(
+            slot,
+            request.seed,
+            temperature=request.temperature or 1.0,
+            top_p=request.top_p,
+            greedy=request.temperature == 0,
         )
-        written: list[list[int]] = output[:, width:].tolist()
-        return written
+        draft.begin(
+            prompt.token_ids,
+            lambda written: written[-1] in self._end_ids or len(written) == prompt.max_tokens,
+        )
+        self._generator.add(draft)
+        return draft
 
-    def _completion(self, prompt: Prompt, written: list[int]) -> Completion:
-        """Return the completion: the written tokens up to the first end."""
-        token_ids = written[: prompt.max_tokens]
-        ends = (place for place, token in enumerate(token_ids, 1) if token in self._end_ids)
-        token_ids = token_ids[: next(ends, None)]
+    def _completion(self, prompt: Prompt, token_ids: list[int]) -> Completion:
         text = self.tokenizer.decode(
             token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )

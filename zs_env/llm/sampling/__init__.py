@@ -1,0 +1,1 @@
+"""Sampling from a causal language model in this process: policies and simulation LLMs alike."""
