@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from agents.sampling.interface import OwnSamplers, SamplerService
 from agents.sampling.policy import Policy
-from agents.sampling.sampler import Sampler
 from zs_env.engines import SearchEngine
 from zs_env.episode import Assignment
 from zs_env.rules import Rules
@@ -22,6 +22,7 @@ class Player:
         rules: rules with limits in tokens, such as those of an `zs_env.episodes.EpisodeSource`.
         num_slots: largest number of episodes at a time.
         greedy: whether to take the most likely token instead of sampling.
+        samplers: sampler of the tokens; by default `policy` itself, in this process.
 
     Attributes:
         sampler: sampler of the tokens.
@@ -35,10 +36,12 @@ class Player:
         num_slots: int,
         *,
         greedy: bool = False,
+        samplers: SamplerService | None = None,
     ) -> None:
         self.engine = engine
         self.rules = rules
-        self.sampler = Sampler(policy, num_slots, greedy=greedy)
+        samplers = samplers or OwnSamplers(policy)
+        self.sampler = samplers.make(num_slots, rules.max_context, greedy=greedy)
         self._num_slots = num_slots
 
     def play(self, assignments: Sequence[Assignment]) -> list[Trajectory]:

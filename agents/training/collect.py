@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from gymnasium import logger
 
 from agents.objectives.losses import kl_k3
+from agents.sampling.interface import SamplerService
 from agents.sampling.player import Player
 from agents.sampling.policy import Policy
 from agents.training.batch import Batch, PlayedBatch, make_batch
@@ -23,6 +24,7 @@ class Collector:
     Args:
         learner: learner, with its policy, options and processes.
         reference: policy that training began with; None if the KL divergence from it is not used.
+        samplers: sampler of the tokens; by default the policy itself.
 
     Raises:
         ValueError: questions or engine are wrong, or the context is too small for one turn.
@@ -32,10 +34,16 @@ class Collector:
         player: player of the episodes.
     """
 
-    def __init__(self, learner: Learner, reference: Policy | None) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        reference: Policy | None,
+        samplers: SamplerService | None = None,
+    ) -> None:
         config, policy = learner.config, learner.policy
         self.learner = learner
         self.reference = reference
+        self._samplers = samplers
         longest = getattr(policy.model.config, "max_position_embeddings", None)
         if longest is not None and config.max_context > longest:
             raise ValueError(
@@ -44,7 +52,11 @@ class Collector:
             )
         self.source = config.make_source(policy)
         self.player = Player(
-            policy, self.source.engine, self.source.rules, config.concurrent_episodes
+            policy,
+            self.source.engine,
+            self.source.rules,
+            config.concurrent_episodes,
+            samplers=samplers,
         )
 
     def collect(self, update: int) -> tuple[Batch, Metrics]:
@@ -80,6 +92,7 @@ class Collector:
         learner.policy.eval()
         with learner.autocast():
             trajectories = self.player.play(self._assignments(update))
+            self._let_rest()
         for trajectory in trajectories:
             trajectory.verify()  # a wrong mask or log-probability would go unnoticed in training
         seconds = time.perf_counter() - start
@@ -91,6 +104,12 @@ class Collector:
             TIMING + "generation": sampler.seconds,
             TIMING + "environment": seconds - sampler.seconds,
         }
+
+    def _let_rest(self) -> None:
+        """Check that the sampler kept its weights, and let it sleep while the learner works."""
+        if self._samplers is not None:
+            self.learner.processes.on_main(self._samplers.check)
+            self._samplers.sleep()
 
     def _assignments(self, update: int) -> Sequence[Assignment]:
         """Return the assignments of this process: ``group_size`` for each of its questions."""

@@ -77,6 +77,29 @@ class Config(Settings):
     """Questions of an update."""
     group_size: int = 1
     """Episodes for each question."""
+    sampler: Literal["transformers", "vllm"] = "transformers"
+    """What samples the policy's tokens. transformers: the policy itself, in this process.
+
+    vllm: vLLM, in processes that this one starts, which share its GPU and sleep while it learns,
+    or behind sampler_url. It gets the new weights after each update.
+    """
+    sampler_url: tuple[str, ...] = ()
+    """URLs of vLLM servers of the same model, each on GPUs of its own: http://host:8000."""
+    sampler_folder: Path | None = None
+    """Folder in which weights are handed to vLLM; by default weights, in the folder of the run.
+
+    A fast one, such as below /dev/shm, saves time. Servers must see it under the same path.
+    """
+    sampler_memory: float = 0.3
+    """Share of the GPU's memory that vLLM takes in the process."""
+    sampler_tolerance: float = 0.0
+    """Largest difference between vLLM's and the learner's log-probability of a token.
+
+    It is looked for in a fixed text after each transfer of weights. 0: 0.001 in float32,
+    0.5 in bfloat16.
+    """
+    sampler_timeout_s: float = 600.0
+    """Longest time to wait for vLLM: to start, to take weights, or to end a turn."""
     concurrent_episodes: int = 256
     """Episodes that a process plays at the same time."""
     temperature: float = 1.0
@@ -103,6 +126,12 @@ class Config(Settings):
     learner: the sampled tokens are scored once more before the update, so ratios begin at 1.
     sampler: those of sampling, which corrects for a sampler that differs from the learner.
     The difference between both is logged as sampler_gap (largest) and sampler_gap_mean.
+    """
+    importance_cap: float = 0.0
+    """Largest importance weight of a token, learner's over sampler's probability; 0: no weights.
+
+    Truncated importance sampling (Espeholt et al. 2018; Yao et al. 2025) corrects for a sampler
+    that differs from the learner, beside the ratio. It needs old_log_probs learner; 2 is usual.
     """
     kl_coef: float = 0.001
     """Weight of the KL divergence from the policy that training began with; 0 leaves it out."""
@@ -131,23 +160,36 @@ class Config(Settings):
                 "tokens are in the loss, and no sampler has drawn them."
             )
 
+        if self.importance_cap > 0 and self.old_log_probs != "learner":
+            raise ValueError(
+                f"`importance_cap` needs `old_log_probs` 'learner', got {self.old_log_probs!r}: "
+                "with the sampler's, the ratio corrects for the sampler already."
+            )
+        if self.sampler_url and self.sampler != "vllm":
+            raise ValueError(f"`sampler_url` needs `sampler` 'vllm', got {self.sampler!r}.")
+
     def _check_ranges(self) -> None:
         positive = (
             "updates questions_per_update group_size concurrent_episodes epochs minibatches "
             "micro_batch_tokens max_context max_turn_tokens evaluate_every save_every "
             "keep_checkpoints num_test_questions temperature learning_rate critic_learning_rate "
-            "max_grad_norm max_kl"
+            "max_grad_norm max_kl sampler_timeout_s"
         )
         for name in positive.split():
             if not getattr(self, name) > 0:
                 raise ValueError(f"`{name}` must be greater than 0, got {getattr(self, name)}.")
-        for name in ("kl_coef", "entropy_coef", "weight_decay", "lora_rank"):
+        not_negative = (
+            "kl_coef entropy_coef weight_decay lora_rank sampler_tolerance importance_cap"
+        )
+        for name in not_negative.split():
             if not getattr(self, name) >= 0:
                 raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")
         if not 0.0 <= self.learning_rate_decay <= 1.0:
             raise ValueError(
                 f"`learning_rate_decay` must be in [0, 1], got {self.learning_rate_decay}."
             )
+        if not 0.0 < self.sampler_memory < 1.0:
+            raise ValueError(f"`sampler_memory` must be in (0, 1), got {self.sampler_memory}.")
         if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f"`seed` must be from 0 to 2**63 - 1, got {self.seed}.")
 

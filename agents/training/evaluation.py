@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agents.sampling.interface import SamplerService
 from agents.sampling.player import Player
 from agents.sampling.policy import Policy
 from agents.training.config import Config
@@ -20,6 +21,7 @@ def evaluate(
     *,
     noise: float = 0.0,
     greedy: bool = True,
+    samplers: SamplerService | None = None,
 ) -> list[Record]:
     """Play the first ``config.num_test_questions`` questions of ``source``, once each.
 
@@ -30,6 +32,7 @@ def evaluate(
         processes: processes that share the questions.
         noise: noise probability; 0.0 for an engine that ignores noise.
         greedy: whether to take the most likely token instead of sampling.
+        samplers: sampler of the tokens; by default ``policy`` itself.
 
     Returns:
         Figures of each question by `agents.training.metrics.record_of`, with ``hops`` (0 if not
@@ -39,7 +42,14 @@ def evaluate(
     noise = noise if source.engine.honours_noise else 0.0
     count = min(config.num_test_questions, len(source.questions))
     questions = processes.share([source.questions[number] for number in range(count)])
-    player = Player(policy, source.engine, source.rules, config.concurrent_episodes, greedy=greedy)
+    player = Player(
+        policy,
+        source.engine,
+        source.rules,
+        config.concurrent_episodes,
+        greedy=greedy,
+        samplers=samplers,
+    )
     trajectories = player.play(
         [
             Assignment(q, derive_key("test", q.id), derive_key("test sample", q.id), noise)

@@ -10,7 +10,10 @@ from typing import Any
 from agents.training.config import Config
 from agents.training.errors import CheckpointError
 
-MAY_CHANGE = ("folder", "resume", "device", "save_every", "keep_checkpoints")
+MAY_CHANGE = (
+    "folder resume device save_every keep_checkpoints sampler_url sampler_folder sampler_memory "
+    "sampler_tolerance sampler_timeout_s"
+).split()
 """Options that may change when a run is resumed."""
 
 

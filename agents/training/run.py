@@ -17,6 +17,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -25,6 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from agents.objectives.importance import truncated_weights
+from agents.sampling.errors import SamplerError
 from agents.sampling.policy import Policy, add_adapters, load_policy
 from agents.training import checkpoint as checkpoints
 from agents.training.batch import Batch, TrainingBatch
@@ -36,9 +39,11 @@ from agents.training.errors import CheckpointError, TrainingError
 from agents.training.evaluation import evaluate
 from agents.training.folder import check_folder, open_folder
 from agents.training.learner import Learner, LossFunction
+from agents.training.memory import explain_memory
 from agents.training.metrics import TIMING, Metrics, MetricsLog, summarise
 from agents.training.report import comparison, write_report
 from agents.training.resume import check_options
+from agents.training.samplers import make_samplers
 
 
 class Run:
@@ -57,6 +62,7 @@ class Run:
         policy: policy that is trained.
         learner: learner, which takes the gradient steps.
         collector: collector, which plays the episodes.
+        samplers: sampler of the policy's tokens.
         processes: processes that take part.
         updates_done: number of updates done, those before the checkpoint included.
         metrics: metrics of the present update.
@@ -80,7 +86,9 @@ class Run:
             engine: config.make_test_source(self.policy, engine) for engine in config.test_engines
         }
         self.learner = Learner(self.policy, config, self.processes)
-        self.collector = Collector(self.learner, self._load_reference())
+        self.samplers = make_samplers(config, self.policy, self.processes)
+        self._has_changed = True  # since the weights were last given to the sampler
+        self.collector = Collector(self.learner, self._load_reference(), self.samplers)
         self.updates_done = self._restore()
         self.metrics: Metrics = {}
         self._interrupted = False
@@ -94,6 +102,8 @@ class Run:
             stack.callback(self.processes.close)
             stack.callback(self.learner.close)
             self.processes.on_main(lambda: self._open_folder(stack))
+            stack.callback(self.samplers.close)
+            self.samplers.start()
             for number in (signal.SIGINT, signal.SIGTERM):
                 stack.callback(signal.signal, number, signal.signal(number, self._interrupt))
             self._open = stack.pop_all()  # closed here only if something above failed
@@ -141,14 +151,20 @@ class Run:
         Returns:
             The episodes without those whose search failed.
         """
-        batch, metrics = self.collector.collect(update)
+        with explain_memory():
+            self._ready_sampler()
+            batch, metrics = self.collector.collect(update)
         self.metrics |= metrics
         return batch
 
     def learn(self, batch: TrainingBatch, loss_function: LossFunction) -> None:
         """Take the gradient steps of this update on ``batch``; see `Learner.learn`."""
         start = time.perf_counter()
-        self.metrics |= self.learner.learn(batch, loss_function, self.updates_done)
+        if self.config.importance_cap:
+            batch = self._weighted(batch)
+        self._has_changed = True
+        with explain_memory():
+            self.metrics |= self.learner.learn(batch, loss_function, self.updates_done)
         self.metrics[TIMING + "learn"] = time.perf_counter() - start
 
     def note(self, name: str, value: float) -> None:
@@ -172,7 +188,7 @@ class Run:
             self._say(f"ignored options that no longer exist: {', '.join(self._ignored)}")
 
     def _report(self, kind: type[BaseException] | None, *_: object) -> None:
-        expected = kind is None or issubclass(kind, SystemExit | TrainingError)
+        expected = kind is None or issubclass(kind, SystemExit | TrainingError | SamplerError)
         if expected and self._log is not None and self._log.written:
             write_report(self.config.folder)
 
@@ -250,13 +266,40 @@ class Run:
         )
 
     def _evaluate(self) -> None:
+        self._ready_sampler()
         start = time.perf_counter()
         for engine, source in self._test_sources.items():
-            with self.learner.autocast():
-                records = evaluate(self.policy, source, self.config, self.processes)
+            with self.learner.autocast(), explain_memory():
+                records = evaluate(
+                    self.policy, source, self.config, self.processes, samplers=self.samplers
+                )
             for name, value in summarise(records).items():
                 self.metrics[f"test/{engine}/{name}"] = value
         self.metrics[TIMING + "evaluation"] = time.perf_counter() - start
+
+    def _ready_sampler(self) -> None:
+        """Have the sampler ready, with the present weights."""
+        start = time.perf_counter()
+        self.samplers.wake()
+        if self._has_changed:
+            with self.learner.autocast():
+                self.processes.on_main(self.samplers.send_weights)
+            self._has_changed = False
+            self.metrics[TIMING + "transfer"] = time.perf_counter() - start
+
+    def _weighted(self, batch: TrainingBatch) -> TrainingBatch:
+        """Return ``batch`` with truncated importance weights in its advantages."""
+        weights = truncated_weights(
+            batch.old_log_probs,
+            batch.sampled_log_probs,
+            batch.response_mask,
+            self.config.importance_cap,
+        )
+        capped = (weights == self.config.importance_cap).double()
+        mean = self.processes.moments
+        self.metrics["importance_mean"] = mean(weights, batch.response_mask)[0]
+        self.metrics["importance_capped"] = mean(capped, batch.response_mask)[0]
+        return replace(batch, advantages=batch.advantages * weights)
 
     def _check_drift(self) -> None:
         """Check that the update has not moved the policy too far.

@@ -1,0 +1,1 @@
+"""vLLM as the sampler: in processes of this program, or behind servers."""
