@@ -32,7 +32,13 @@ class SamplerService(Protocol):
 
     A run calls `start`, then `wake` before episodes are played, with `send_weights` after it if the
     weights have changed, `check` and `sleep` after them, and `close` at the end.
+
+    Attributes:
+        gap: largest difference between log-probabilities of a token by the engine and by the
+            policy in the last check; None if the policy itself computes.
     """
+
+    gap: float | None
 
     def start(self) -> None:
         """Start the engine, or connect to it.
@@ -76,6 +82,8 @@ class SamplerService(Protocol):
 
 class OwnSamplers:
     """Samplers in this process that compute with ``policy`` itself: nothing is sent."""
+
+    gap: float | None = None
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy

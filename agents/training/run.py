@@ -286,6 +286,8 @@ class Run:
                 self.processes.on_main(self.samplers.send_weights)
             self._has_changed = False
             self.metrics[TIMING + "transfer"] = time.perf_counter() - start
+            if self.samplers.gap is not None:
+                self.metrics["transfer_gap"] = self.samplers.gap
 
     def _weighted(self, batch: TrainingBatch) -> TrainingBatch:
         """Return ``batch`` with truncated importance weights in its advantages."""

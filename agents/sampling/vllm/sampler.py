@@ -81,7 +81,7 @@ class VLLMSamplers:
         self._connection = connection
         self._agreement = agreement
         self._folder = folder
-        self.gap = 0.0
+        self.gap: float | None = None
 
     def start(self) -> None:
         """Start vLLM, or check that its servers can be used."""

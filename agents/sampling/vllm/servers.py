@@ -146,7 +146,8 @@ class _Server:
         if isinstance(longest, int) and longest < max_length:
             raise SamplerError(
                 f"{self.name} has a context of {longest} tokens, and `max_context` is "
-                f"{max_length}: start it with `--max-model-len {max_length}`, or lower `max_context`."
+                f"{max_length}: start it with `--max-model-len {max_length}`, or lower "
+                "`max_context`."
             )
 
     def ask(self, token_ids: Sequence[int], options: dict[str, Any]) -> Future[Any]:
