@@ -28,7 +28,7 @@ test: lint  ## check style and types, and run the tests
 # with NAME in .venvs/NAME, or says why that cannot be made.
 define test-in
 @if why=$$($(MAKE) --silent .venvs/$(1)/packages 2>&1); then \
-	$(MAKE) --silent .venvs/$(1)/installed && .venvs/$(1)/bin/python -m pytest -m $(1) tests/test_$(1).py; \
+	$(MAKE) --silent .venvs/$(1)/installed && .venvs/$(1)/bin/python -m pytest -m $(1) tests/test_$(1)*.py; \
 else \
 	why=$$(echo "$$why" | grep -v -e '^make.*[*]' -e ResolutionImpossible | tail -n 1); \
 	echo "The tests of $(2) are skipped, because it cannot be installed here: $$why"; \
@@ -53,8 +53,8 @@ test-wheel: setup  ## build the wheel, and use it with the oldest and the newest
 	@touch $@
 
 .venvs/vllm/installed: .venvs/vllm/packages setup.cfg pyproject.toml
-	.venvs/vllm/bin/python -m pip install --quiet --quiet --editable '.[llm]' pytest hypothesis \
-		-c constraints-vllm.txt
+	.venvs/vllm/bin/python -m pip install --quiet --quiet --editable '.[bm25,llm,lora,train]' \
+		pytest hypothesis -c constraints-vllm.txt
 	@touch $@
 
 .venvs/rllib/packages: requirements-rllib.txt constraints.txt

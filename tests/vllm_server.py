@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.helpers import free_port
@@ -29,23 +29,65 @@ ENVIRONMENT = {
 @contextlib.contextmanager
 def vllm_server(model: Path, log: Path, *options: str) -> Iterator[str]:
     """The base URL of a server that calls ``model`` tiny, and writes to ``log``."""
-    port = free_port()
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
-    command += ["--model", str(model), "--served-model-name", "tiny", "--dtype", "float32"]
-    command += ["--enforce-eager", "--host", "127.0.0.1", "--port", str(port), *options]
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **ENVIRONMENT},
-            start_new_session=True,
-        )
+    with VLLMServer(model, log, options) as server:
+        yield f"{server.url}/v1"
+
+
+class VLLMServer:
+    """A server that calls ``model`` tiny, and writes to ``log``: it can be killed and restarted.
+
+    Attributes:
+        url: URL without ``/v1``; it stays the same.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        log: Path,
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self._log = log
+        self._command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+        self._command += ["--model", str(model), "--served-model-name", "tiny"]
+        self._command += ["--dtype", "float32", "--enforce-eager"]
+        self._command += ["--host", "127.0.0.1", "--port", str(port), *options]
+        self._environment = {**os.environ, **ENVIRONMENT, **(environment or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> VLLMServer:
+        """Start it."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        if self._process is not None:
+            end_group(self._process)
+
+    def start(self) -> None:
+        """Start it, and wait until it can be asked."""
+        with self._log.open("w") as output:
+            self._process = subprocess.Popen(
+                self._command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,
+            )
         try:
-            _wait_until_ready(server, f"http://127.0.0.1:{port}/health", log)
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            end_group(server)
+            _wait_until_ready(self._process, f"{self.url}/health", self._log)
+        except BaseException:
+            end_group(self._process)
+            raise
+
+    def kill(self) -> None:
+        """End it at once, with all its processes."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
