@@ -37,7 +37,8 @@ class Config(Settings):
     Metrics up to the checkpoint are kept; the order of questions follows from seed and update.
     The result is the same as without an interruption.
     Options must be those of the first start; options added since must have their defaults.
-    Only these may change: folder, device, save_every, keep_checkpoints.
+    Only these may change: folder, device, save_every, keep_checkpoints, sampler_url,
+    sampler_folder, sampler_memory, sampler_tolerance, sampler_timeout_s.
     """
     seed: int = 0
     """Seed of the order of questions, noise, documents and sampling."""
