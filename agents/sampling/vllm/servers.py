@@ -213,6 +213,7 @@ class _Server:
         timeout_s: float | None = None,
     ) -> bytes:
         """Return the body of the answer to a GET, or a POST of ``body``."""
+        shown = path.partition("?")[0]
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", **_access().headers}
         request = urllib.request.Request(self._root + path, data, headers)
@@ -223,8 +224,9 @@ class _Server:
                 return answer
         except urllib.error.HTTPError as error:
             text = " ".join(error.read().decode(errors="replace").split())[:300]
-            if error.code in (404, 405):
-                advice = f"{missing}, and see that its vLLM is new enough"
+            # vLLM itself says "NotFoundError", of a folder.
+            if error.code == 405 or "Not Found" in text:
+                advice = f"{missing}, and see that its vLLM is new enough."
             elif folder:
                 advice = (
                     "its log says why. Does it serve the model that is trained, and does it see "
@@ -232,13 +234,13 @@ class _Server:
                     "another machine)?"
                 )
             else:
-                advice = "its log says why"
+                advice = "its log says why."
             raise SamplerError(
-                f"{self.name} answers {path} with HTTP {error.code}: {text} {advice}."
+                f"{self.name} answers {shown} with HTTP {error.code} ({text}): {advice}"
             ) from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
-            raise SamplerError(f"{self.name} does not answer {path}: {reason}. {AGAIN}") from None
+            raise SamplerError(f"{self.name} does not answer {shown}: {reason}. {AGAIN}") from None
 
 
 def _access() -> Access:
