@@ -69,7 +69,6 @@ def probe_options(temperature: float, num_tokens: int) -> dict[str, Any]:
         **NEUTRAL,
         "temperature": temperature,
         "max_tokens": num_tokens,
-        "min_tokens": num_tokens,
         "seed": 0,
         "ignore_eos": True,
         "logprobs": 0,
