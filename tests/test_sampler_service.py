@@ -195,6 +195,15 @@ def test_weights_are_written_whole_or_as_adapters(policy, adapters, tmp_path):
     assert [*(tmp_path / "weights").iterdir()] == []
 
 
+@pytest.mark.parametrize("clear", [False, True])
+def test_what_a_killed_run_has_left_is_removed_from_its_own_folder_only(policy, clear, tmp_path):
+    left = tmp_path / "weights" / "policy-0-1"
+    left.mkdir(parents=True)
+    folder = WeightsFolder(tmp_path / "weights", torch.float32, clear=clear)
+    first = folder.write(policy)
+    assert left.exists() != clear and first.folder.is_dir()
+
+
 def test_options_of_a_turn_leave_the_distribution_as_it_is():
     request = SampleRequest([1, 2, 3], 10, ("</a>",), key=7)
     options = turn_options(request, 0.5, [9])
@@ -302,6 +311,9 @@ def test_vllm_in_the_process_needs_one_process(policy):
     processes.size = 2
     with pytest.raises(ValueError, match="give servers by `sampler_url`"):
         make_samplers(Config(sampler="vllm"), policy, processes)
+    config = Config(sampler="vllm", sampler_url=("http://a",), lora_rank=2)
+    with pytest.raises(ValueError, match="with `lora_rank` works with one process"):
+        make_samplers(config, policy, processes)
 
 
 def test_memory_that_runs_out_says_what_to_lower():

@@ -161,7 +161,7 @@ class Config(Settings):
                 "tokens are in the loss, and no sampler has drawn them."
             )
 
-        if self.importance_cap > 0 and self.old_log_probs != "learner":
+        if self.importance_cap > 0 and self.old_log_probs == "sampler":
             raise ValueError(
                 f"`importance_cap` needs `old_log_probs` 'learner', got {self.old_log_probs!r}: "
                 "with the sampler's, the ratio corrects for the sampler already."

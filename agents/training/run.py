@@ -81,7 +81,8 @@ class Run:
         self.processes.on_main(lambda: check_folder(config.folder))
         self.checkpoint = self._find_checkpoint()
         self.memory: dict[str, Any] = {}
-        self.policy = self._load_policy(with_values)
+        with explain_memory():
+            self.policy = self._load_policy(with_values)
         self._test_sources = {
             engine: config.make_test_source(self.policy, engine) for engine in config.test_engines
         }

@@ -21,7 +21,7 @@ def make_samplers(config: Config, policy: Policy, processes: Processes) -> Sampl
     """Make the sampler that ``config.sampler`` names; it has not been started yet.
 
     Raises:
-        ValueError: vLLM in the process, and several processes.
+        ValueError: there are several processes, and vLLM in the process or adapters.
         ServiceError: a URL is wrong.
     """
     if config.sampler == "transformers":
@@ -29,7 +29,8 @@ def make_samplers(config: Config, policy: Policy, processes: Processes) -> Sampl
     bfloat16 = config.uses_bfloat16(processes.device)
     tolerance = config.sampler_tolerance or (0.5 if bfloat16 else 1e-3)
     dtype = torch.bfloat16 if bfloat16 else torch.float32
-    folder = WeightsFolder(config.sampler_folder or config.folder / "weights", dtype)
+    shared = config.sampler_folder
+    folder = WeightsFolder(shared or config.folder / "weights", dtype, clear=shared is None)
     agreement = Agreement(policy, config.prompt_template, tolerance)
     return VLLMSamplers(policy, _connect(config, policy, processes, dtype), agreement, folder)
 
@@ -37,6 +38,11 @@ def make_samplers(config: Config, policy: Policy, processes: Processes) -> Sampl
 def _connect(
     config: Config, policy: Policy, processes: Processes, dtype: torch.dtype
 ) -> Connection:
+    if processes.size > 1 and config.lora_rank:
+        raise ValueError(
+            f"`sampler` 'vllm' with `lora_rank` works with one process, and there are "
+            f"{processes.size}: only the main one would know the name of the new adapters."
+        )
     if config.sampler_url:
         from agents.sampling.vllm.servers import VLLMServers  # needs aiohttp
 

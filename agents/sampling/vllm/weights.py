@@ -43,13 +43,15 @@ class WeightsFolder:
     Args:
         folder: made if it does not exist.
         dtype: dtype that weights are written in.
+        clear: whether what a killed run has left there is removed at the first transfer.
     """
 
-    def __init__(self, folder: Path, dtype: torch.dtype) -> None:
+    def __init__(self, folder: Path, dtype: torch.dtype, *, clear: bool = False) -> None:
         self._folder = folder.absolute()
         self._dtype = dtype
         # A server that outlives the run knows the adapters of the run before.
         self._prefix = f"policy-{secrets.token_hex(4)}"
+        self._clear = clear
         self._number = 0
         self._last: Path | None = None
 
@@ -59,6 +61,8 @@ class WeightsFolder:
         Raises:
             SamplerError: they cannot be written.
         """
+        if self._clear and self._number == 0:
+            shutil.rmtree(self._folder, ignore_errors=True)
         self._number += 1
         name = f"{self._prefix}-{self._number}"
         target = self._folder / name
