@@ -112,7 +112,7 @@ def test_command_line_of_a_module_with_a_syntax_error_is_one_line(tmp_path, monk
         (lambda: Config(precision="half"), "`precision` must be one of auto, float32, bfloat16"),
         (
             lambda: Config(old_log_probs="both"),
-            "`old_log_probs` must be one of learner, sampler",
+            "`old_log_probs` must be one of auto, learner, sampler",
         ),
         (lambda: EvaluateConfig("tiny", device="tpu"), "`device` must be one of auto, cpu, cuda"),
     ],

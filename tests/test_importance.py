@@ -79,7 +79,8 @@ def test_each_algorithm_learns_from_weighted_advantages(name, tmp_path, monkeypa
 
         monkeypatch.setattr("agents.training.learner.Learner.learn", learn)
         folder = tmp_path / f"{cap}"
-        train(config(folder=folder, importance_cap=cap, **SMALL))
+        options = {**SMALL, "old_log_probs": "learner", "importance_cap": cap}
+        train(config(folder=folder, **options))
     plain, weighted = learned[0.0], learned[1.5]
     places = torch.arange(plain.token_ids.shape[1]) % 2 == 0
     expected = torch.where(places, 1.5, 0.5).expand_as(plain.advantages)

@@ -60,7 +60,7 @@ def test_options_added_since_count_as_their_defaults():
     del before["old_log_probs"], before["divide_by_std"]
     assert check_options(GRPOConfig(), before) == []
     with pytest.raises(
-        CheckpointError, match=r"old_log_probs was 'learner' \(the default; it is new\), is 'sampl"
+        CheckpointError, match=r"old_log_probs was 'auto' \(the default; it is new\), is 'sampl"
     ):
         check_options(GRPOConfig(old_log_probs="sampler"), before)
 

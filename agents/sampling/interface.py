@@ -17,11 +17,14 @@ class PolicySampler(Sample, Protocol):
         encoder: encoder with the policy's tokenizer.
         seconds: time spent in sampling, in seconds.
         num_sampled: number of tokens sampled.
+        values: value of the state before each sampled token, by the number of the episode; empty if
+            the sampler gives none.
     """
 
     encoder: TextEncoder
     seconds: float
     num_sampled: int
+    values: dict[int, list[float]]
 
     def clear(self) -> None:
         """Forget all episodes."""
@@ -93,7 +96,7 @@ class OwnSamplers:
 
     def make(self, num_slots: int, max_length: int, *, greedy: bool = False) -> PolicySampler:
         """Make a sampler."""
-        return Sampler(self._policy, num_slots, max_length, greedy=greedy)
+        return Sampler(self._policy, num_slots, greedy=greedy)
 
     def send_weights(self) -> None:
         """Do nothing."""

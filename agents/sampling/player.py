@@ -26,6 +26,8 @@ class Player:
 
     Attributes:
         sampler: sampler of the tokens.
+        values: value of the state before each token that was sampled in the last `play`, a list for
+            each episode; None if the sampler gives none.
     """
 
     def __init__(
@@ -42,12 +44,13 @@ class Player:
         self.rules = rules
         samplers = samplers or OwnSamplers(policy)
         self.sampler = samplers.make(num_slots, rules.max_context, greedy=greedy)
+        self.values: list[list[float]] | None = None
         self._num_slots = num_slots
 
     def play(self, assignments: Sequence[Assignment]) -> list[Trajectory]:
         """Return the trajectories of ``assignments``, in their order."""
         try:
-            return play(
+            trajectories = play(
                 assignments,
                 self.engine,
                 self.sampler,
@@ -55,5 +58,9 @@ class Player:
                 self.rules,
                 max_episodes=self._num_slots,
             )
+            values = self.sampler.values
+            numbers = range(len(assignments))
+            self.values = [values.get(number, []) for number in numbers] if values else None
+            return trajectories
         finally:
             self.sampler.clear()  # the weights may change before the next call

@@ -10,7 +10,6 @@ from agents.sampling.policy import Policy
 from zs_env.errors import RolloutError
 from zs_env.llm.sampling.draft import Draft
 from zs_env.llm.sampling.generator import Generator
-from zs_env.tokens.encoder import TextEncoder
 from zs_env.tokens.token_episode import SampleRequest
 
 
@@ -76,7 +75,7 @@ class Sampler:
         """Forget all episodes."""
         self._drafts.clear()
         self._requests.clear()
-        self.values.clear()
+        self.values = {}
         self._generator.clear()
 
     def _find(self, request: SampleRequest) -> Draft:
@@ -112,5 +111,6 @@ class Sampler:
         return self.encoder.turn_is_over(written, max_tokens, known)
 
     def _take(self, request: SampleRequest, draft: Draft) -> tuple[list[int], list[float]]:
-        self.values.setdefault(request.episode, []).extend(draft.values)
+        if self.policy.value_head is not None:
+            self.values.setdefault(request.episode, []).extend(draft.values)
         return draft.written, draft.log_probs

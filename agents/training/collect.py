@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import chain
 
+import torch
 from gymnasium import logger
 
 from agents.objectives.losses import kl_k3
@@ -75,12 +77,15 @@ class Collector:
                 f"because a search failed; the last: {reasons[-1]}"
             )
         config = self.learner.config
+        values = self.player.values
         batch, scored = self._score(
             make_batch(
                 [trajectories[number] for number in kept],
                 [number // config.group_size for number in kept],
                 mask_documents=config.mask_documents,
-            )
+            ),
+            None if values is None else [values[number] for number in kept],
+            update,
         )
         return batch, played | scored | {TIMING + "score": time.perf_counter() - start}
 
@@ -124,22 +129,45 @@ class Collector:
             for member in range(config.group_size)
         ]
 
-    def _score(self, batch: PlayedBatch) -> tuple[Batch, Metrics]:
-        """Add the scores of the policy and of the reference; return metrics of both, too."""
+    def _score(
+        self, batch: PlayedBatch, sampled_values: list[list[float]] | None, update: int
+    ) -> tuple[Batch, Metrics]:
+        """Add the scores of the policy and of the reference; return metrics of both, too.
+
+        The sampler may have scored the tokens already. Then only a part of them is scored again, to
+        see how far both differ.
+        """
         learner, processes = self.learner, self.learner.processes
-        scores = learner.score(batch)
-        sampled = batch.response_mask  # not the loss mask, which may hold document tokens
-        gaps = (scores.log_probs - batch.sampled_log_probs).abs()
+        has_values = learner.policy.value_head is not None
+        old, values = batch.sampled_log_probs, torch.zeros_like(batch.sampled_log_probs)
+        if learner.config.scores_again or (has_values and sampled_values is None):
+            part, scores = batch, learner.score(batch)
+            values = scores.values
+            if learner.config.scores_again:
+                old = scores.log_probs
+        else:
+            part = self._part(batch, update)
+            scores = learner.score(part)
+            if sampled_values is not None:
+                # Row after row, in the order in which the tokens were sampled.
+                values[batch.response_mask] = torch.tensor([*chain(*sampled_values)])
+        sampled = part.response_mask  # not the loss mask, which may hold document tokens
+        gaps = (scores.log_probs - part.sampled_log_probs).abs()
         metrics = {
-            "response_mask_coverage": processes.moments(sampled.double(), batch.loss_mask)[0],
+            "response_mask_coverage": processes.moments(
+                batch.response_mask.double(), batch.loss_mask
+            )[0],
             "sampler_gap": processes.mean(float(gaps[sampled].max()) if sampled.any() else 0.0),
             "sampler_gap_mean": processes.moments(gaps, sampled)[0],
         }
-        from_learner = learner.config.old_log_probs == "learner"
-        old = scores.log_probs if from_learner else batch.sampled_log_probs
         if self.reference is None:
-            return batch.with_scores(old, scores.values), metrics
+            return batch.with_scores(old, values), metrics
         reference = learner.score(batch, self.reference).log_probs
         drift = kl_k3(old, reference, batch.loss_mask)
         metrics["kl"] = processes.moments(drift, batch.loss_mask)[0]
-        return batch.with_scores(old, scores.values, reference), metrics
+        return batch.with_scores(old, values, reference), metrics
+
+    def _part(self, batch: PlayedBatch, update: int) -> PlayedBatch:
+        """Return a micro-batch of ``batch``, another one for the next update."""
+        parts = list(batch.micro_batches(self.learner.config.micro_batch_tokens))
+        return batch.select(parts[update % len(parts)]) if parts else batch

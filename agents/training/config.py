@@ -121,12 +121,15 @@ class Config(Settings):
     """Weight decay of AdamW."""
     max_grad_norm: float = 1.0
     """Largest norm of the gradient, to which it is clipped."""
-    old_log_probs: Literal["learner", "sampler"] = "learner"
+    old_log_probs: Literal["auto", "learner", "sampler"] = "auto"
     """Source of the old log-probabilities in the probability ratio and the KL of an update.
 
     learner: the sampled tokens are scored once more before the update, so ratios begin at 1.
     sampler: those of sampling, which corrects for a sampler that differs from the learner.
-    The difference between both is logged as sampler_gap (largest) and sampler_gap_mean.
+    auto: the learner for the sampler vllm, for importance_cap and without mask_documents.
+    Otherwise the sampler, which is the policy itself; it gives the values as well, and only a part
+    of the tokens is scored once more, for the difference between both. That is logged as
+    sampler_gap (largest) and sampler_gap_mean.
     """
     importance_cap: float = 0.0
     """Largest importance weight of a token, learner's over sampler's probability; 0: no weights.
@@ -212,6 +215,13 @@ class Config(Settings):
     def episodes_per_update(self) -> int:
         """Episodes of an update."""
         return self.questions_per_update * self.group_size
+
+    @property
+    def scores_again(self) -> bool:
+        """Whether the old log-probabilities are those of the learner, see `old_log_probs`."""
+        if self.old_log_probs != "auto":
+            return self.old_log_probs == "learner"
+        return self.sampler != "transformers" or self.importance_cap > 0 or not self.mask_documents
 
     def uses_bfloat16(self, device: torch.device) -> bool:
         """Return whether to compute in bfloat16 on ``device``."""

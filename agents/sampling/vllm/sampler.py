@@ -126,12 +126,14 @@ class VLLMSampler:
         encoder: encoder with the policy's tokenizer.
         seconds: time spent in waiting for vLLM, in seconds.
         num_sampled: number of tokens sampled.
+        values: always empty: vLLM has no value head.
     """
 
     def __init__(self, policy: Policy, connection: Connection, *, greedy: bool) -> None:
         self.encoder = policy.encoder
         self.seconds = 0.0
         self.num_sampled = 0
+        self.values: dict[int, list[float]] = {}
         self._temperature = 0.0 if greedy else policy.temperature
         self._connection = connection
         self._asked: dict[int, SampleRequest] = {}

@@ -79,7 +79,10 @@ class CausalModel:
     @property
     def _recomputes(self) -> bool:
         """Whether activations are computed again in the backward pass, which allows no cache."""
-        return self._model.training and self._model.is_gradient_checkpointing
+        # Newer versions of transformers have renamed it.
+        names = ("is_activation_checkpointing", "is_gradient_checkpointing")
+        [name, *_] = [name for name in names if hasattr(type(self._model), name)]
+        return self._model.training and bool(getattr(self._model, name))
 
     def _num_shared(self, token_ids: Tensor, chosen: Tensor) -> int:
         """Return how many first columns are alike in all of 2 or more rows, and not chosen."""

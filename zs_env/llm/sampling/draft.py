@@ -48,9 +48,7 @@ class Draft:
         self._ids: list[int] = []
         self._random = np.random.Generator(np.random.Philox(key))
 
-    def begin(
-        self, token_ids: Sequence[int], is_over: Callable[[Sequence[int]], bool]
-    ) -> None:
+    def begin(self, token_ids: Sequence[int], is_over: Callable[[Sequence[int]], bool]) -> None:
         """Begin a turn; of its context, what is in the cache is not read again.
 
         Args:
