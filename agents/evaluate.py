@@ -8,12 +8,14 @@ number of hops. Takes half a minute for 500 questions and the small policy on tw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -25,6 +27,7 @@ from agents.training.distributed import Processes
 from agents.training.evaluation import evaluate
 from agents.training.metrics import Record
 from zs_env import keyed_random
+from zs_env.settings import ChatTemplate
 
 COLUMNS = {
     "f1": "F1",
@@ -55,6 +58,14 @@ class EvaluateConfig:
     """Documents for each search; by default as in training."""
     document_words: int | None = None
     """Words of a document, approximately; by default as in training."""
+    chat_template: ChatTemplate | None = None
+    """Chat template of the tokenizer: on, off or auto; by default as in training."""
+    system_prompt: str | None = None
+    """System message of the chat; by default as in training."""
+    chat_template_kwargs: Annotated[
+        Mapping[str, Any] | None, tyro.conf.arg(constructor=json.loads, metavar="JSON")
+    ] = None
+    """Variables of the chat template, as a JSON object; by default as in training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to compute on. auto: a GPU if there is one."""
 
@@ -118,14 +129,15 @@ def load(checkpoint: str) -> tuple[Config, Policy]:
         return config, load_policy(checkpoint, temperature=config.temperature)
     state = load_state(folder)
     with reading(folder):
-        known = {f.name for f in fields(Config)} - {"folder"}
+        known = {f.name for f in fields(Config)} - {"folder", "policy_prompt"}
         options: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in state["config"].items()
             if name in known
         }
         config = Config(**options)
-        return config, load_policy(checkpoint, temperature=config.temperature)
+        policy = load_policy(checkpoint, temperature=config.temperature)
+        return config.keep_prompt(policy, state["config"]), policy
 
 
 def main(options: EvaluateConfig) -> None:
@@ -138,6 +150,10 @@ def main(options: EvaluateConfig) -> None:
     }
     chosen = {name: value for name, value in chosen.items() if value is not None}
     config = replace(config, **chosen, num_test_questions=options.num_questions)
+    chat = {name: getattr(options, name) for name in config.chat}
+    chat = {name: value for name, value in chat.items() if value is not None}
+    if chat:
+        config = replace(config, **chat, policy_prompt=None)
     processes = Processes(options.device)
     policy = policy.to(processes.device)
     source = config.make_test_source(policy, options.engine)

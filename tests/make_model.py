@@ -45,6 +45,7 @@ def convert(file: Path, folder: Path) -> None:
     """Write the model of a GGUF file as a folder of transformers."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
     source: dict[str, Any] = {"gguf_file": file.name}
     tokenizer = AutoTokenizer.from_pretrained(file.parent, **source)
     quantized = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **source)

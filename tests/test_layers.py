@@ -20,7 +20,8 @@ zs_env: world concurrency
 zs_env: llm
 zs_env: engines question_sources
 zs_env: settings
-zs_env: episodes tokens
+zs_env: tokens
+zs_env: episodes
 zs_env: envs
 zs_env: evaluation adapters testing
 zs_env: simulation report

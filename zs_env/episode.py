@@ -146,7 +146,9 @@ class Episode:
             raise ValueError(
                 f"the prompt of question {question.id!r} and one turn need "
                 f"{self._context_length + rules.turn_reserve} of context, and only "
-                f"{rules.max_context} is allowed: raise the context limit or drop the question."
+                f"{rules.max_context} is allowed ({self._prompt_length} for the prompt, "
+                f"{rules.turn_reserve} for the turn): raise the context limit (`max_context`, in "
+                "an environment `context_length` or `max_context_chars`) or drop the question."
             )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from zs_env.question_sources import QuestionOrder, load_questions
 from zs_env.questions import Question, QuestionSet
 from zs_env.rules import Limits, Rules
 from zs_env.settings import Settings
+from zs_env.tokens.chat import PolicyPrompt, policy_prompt
+from zs_env.tokens.encoder import TextEncoder
 
 SAMPLE_SIZE = 100
 """Number of questions checked at construction, if not all of them are in memory."""
@@ -29,8 +32,11 @@ class EpisodeSource:
     """Source of episodes, with the questions, the engine and the rules of ``settings``.
 
     Args:
-        settings: arguments of the driver or trainer.
-        limits: lengths of turns and transcripts, and their unit.
+        settings: arguments of the driver or trainer; `zs_env.settings.ChatSettings` has those of
+            the policy's chat template.
+        limits: lengths of turns and transcripts, and their unit. If that is the tokens of a
+            `zs_env.tokens.encoder.TextEncoder`, the prompt is written as its model reads it.
+        prompt: prompt that another source has written, instead of one from ``settings``.
 
     Raises:
         ValueError: a setting is out of its range, or a question does not fit into the limits.
@@ -41,11 +47,15 @@ class EpisodeSource:
         questions: the questions.
         engine: the search engine.
         rules: limits and reward of every episode.
+        prompt: prompt as the policy reads it, and whether that is in a chat.
     """
 
-    def __init__(self, settings: Settings, limits: Limits) -> None:
+    def __init__(
+        self, settings: Settings, limits: Limits, prompt: PolicyPrompt | None = None
+    ) -> None:
         self.settings = settings
         self.limits = limits
+        self.prompt = prompt or write_prompt(settings, limits.measure)
         self.rules = Rules(
             max_turns=settings.max_turns,
             top_k=settings.top_k,
@@ -54,7 +64,7 @@ class EpisodeSource:
             max_context=limits.max_context,
             turn_reserve=limits.turn_reserve,
             reward=settings.reward,
-            prompt_template=settings.prompt_template,
+            prompt_template=self.prompt.template,
         )
         world = (settings.world_seed, settings.world_size)
         self._noise(0.0)  # a bad schedule is refused before anything is loaded
@@ -66,9 +76,10 @@ class EpisodeSource:
             self.close()  # the engine may hold threads and connections
             raise
 
-    def __reduce__(self) -> tuple[type[EpisodeSource], tuple[Settings, Limits]]:
+    def __reduce__(self) -> tuple[type[EpisodeSource], tuple[Settings, Limits, PolicyPrompt]]:
         """Pickle the arguments: a copy loads its own questions and engine."""
-        return type(self), (self.settings, self.limits)
+        # The prompt goes along: a chat template may write the date.
+        return type(self), (self.settings, self.limits, self.prompt)
 
     def noise_probability(self, progress: float) -> float:
         """Return the noise probability at ``progress``, in [0, 1]; 0.0 for a real engine.
@@ -193,6 +204,28 @@ class EpisodeSource:
         if _num_bytes(prompt) + self.rules.turn_reserve > self.rules.max_context:
             longest = max(checked, key=lambda question: self.limits.measure(question.text))
         self.make(longest, 0, 0.0)
+
+
+def write_prompt(settings: Settings, measure: Callable[[str], int]) -> PolicyPrompt:
+    """Return the prompt of ``settings`` as the policy reads it.
+
+    Args:
+        settings: arguments of the driver or trainer.
+        measure: unit of lengths; a `TextEncoder` has the policy's tokenizer.
+
+    Raises:
+        ValueError: an option of the chat is wrong, or there is no chat.
+    """
+    template, chat = settings.prompt_template, settings.chat
+    if isinstance(measure, TextEncoder):
+        return policy_prompt(measure.tokenizer, template, **chat)
+    asked = chat.pop("chat_template", "auto") == "on"
+    if asked or any(value is not None for value in chat.values()):
+        raise ValueError(
+            "`chat_template`, `system_prompt` and `chat_template_kwargs` need the tokenizer of the "
+            "policy: give Limits(measure=TextEncoder(tokenizer)), or leave them out."
+        )
+    return PolicyPrompt(template, chat=False)
 
 
 class EpisodeStream:

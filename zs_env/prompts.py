@@ -133,6 +133,18 @@ def quoting(frame: Sequence[str], quotation: str) -> QuotingText:
     return QuotingText(quotation.join(frame), tuple(spans))
 
 
+def check_prompt_template(template: str) -> None:
+    """Check that a prompt template has a place for the question.
+
+    Raises:
+        ValueError: it has none, or is no text.
+    """
+    if not isinstance(template, str) or QUESTION_FIELD not in template:
+        raise ValueError(
+            f"`prompt_template` must be a text that holds {QUESTION_FIELD}, got {template!r}."
+        )
+
+
 def render_prompt(template: str, question: str) -> QuotingText:
     """Return the first observation: ``template`` with its ``{question}`` filled in, cleaned."""
     return quoting(template.split(QUESTION_FIELD), clean_text(question))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
 
-from zs_env.prompts import PROMPT, QUESTION_FIELD
+from zs_env.prompts import PROMPT, check_prompt_template
 from zs_env.rewards import RewardFunction, check_reward
 
 DOCUMENT_SLACK = 4
@@ -75,11 +75,7 @@ class Rules:
             why = "a response holds at least one turn, of `turn_reserve`"
             _check_least("max_response", self.max_response, self.turn_reserve, why)
         check_reward(self.reward)
-        if not isinstance(self.prompt_template, str) or QUESTION_FIELD not in self.prompt_template:
-            raise ValueError(
-                f"`prompt_template` must be a text that holds {QUESTION_FIELD}, "
-                f"got {self.prompt_template!r}."
-            )
+        check_prompt_template(self.prompt_template)
 
     @property
     def max_document_words(self) -> int:

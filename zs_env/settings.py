@@ -29,6 +29,7 @@ Score = Literal["f1", "exact_match", "substring_match"]
 Schedule = Literal["exponential", "linear", "constant", "random", "reverse"]
 WorldSize = Literal["tiny", "small", "medium", "large"]
 Observation = Literal["transcript", "delta"]
+ChatTemplate = Literal["auto", "on", "off"]
 Masking = Literal["tags", "vocabulary", "none"]
 MaskedAction = Literal["count", "error"]
 
@@ -68,6 +69,11 @@ class Settings:
     """Size of the embedded world: `"small"` (2,000 entities), `"medium"` (20,000), `"large"` (100,000), or `"tiny"` (144 people, 1-hop questions, few words)."""  # noqa: E501
     prompt_template: str = field(default=PROMPT, metadata={"shown": "prompts.PROMPT"})
     """Template of the first observation, which must hold `{question}`."""
+
+    @property
+    def chat(self) -> dict[str, Any]:
+        """Options of the chat in which a policy reads the prompt, by name; none here."""
+        return {}
 
 
 class Arguments(TypedDict, total=False):
@@ -127,7 +133,33 @@ class TextArguments(Arguments, total=False):
 
 
 @dataclass(frozen=True)
-class TokenSettings(Settings):
+class ChatSettings(Settings):
+    """Arguments of every driver and trainer that knows the tokenizer of the policy."""
+
+    chat_template: ChatTemplate = "auto"
+    """Chat template of the tokenizer: `"on"`, the prompt is a user's message in it, and the policy writes one message of the assistant; `"off"`; or `"auto"`, on if the tokenizer has one."""  # noqa: E501
+    system_prompt: str | None = None
+    """System message of the chat; `None` leaves it to the chat template."""
+    chat_template_kwargs: Mapping[str, Any] | None = None
+    """Variables of the chat template, such as `{"enable_thinking": False}`."""
+
+    @property
+    def chat(self) -> dict[str, Any]:
+        """Options of the chat in which a policy reads the prompt, by name."""
+        names = ("chat_template", "system_prompt", "chat_template_kwargs")
+        return {name: getattr(self, name) for name in names}
+
+
+class ChatArguments(Arguments, total=False):
+    """`ChatSettings` as keyword arguments."""
+
+    chat_template: ChatTemplate
+    system_prompt: str | None
+    chat_template_kwargs: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class TokenSettings(ChatSettings):
     """Arguments of the drivers whose actions are tokens.
 
     Raises:
@@ -159,7 +191,7 @@ class TokenSettings(Settings):
         as_integer("max_turn_tokens", self.max_turn_tokens)
 
 
-class TokenArguments(Arguments, total=False):
+class TokenArguments(ChatArguments, total=False):
     """`TokenSettings` as keyword arguments."""
 
     tokenizer: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,9 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from agents.tiny import find_model
-from zs_env.errors import MissingDependencyError
+from zs_env.errors import MissingDependencyError, TokenizerError
 from zs_env.llm.sampling.causal_model import CausalModel
-from zs_env.tokens.encoder import TextEncoder
+from zs_env.tokens.encoder import TextEncoder, num_token_ids
 from zs_env.tokens.tokenizers import read_tokenizer
 
 disable_progress_bar()
@@ -62,18 +62,10 @@ class Policy(nn.Module):
         self.model = model
         self.tokenizer = tokenizer
         # The types of transformers do not say that one sequence decodes to one text.
-        self.encoder = TextEncoder(tokenizer)  # type: ignore[arg-type]
+        self.encoder = TextEncoder(tokenizer, _end_ids(model))  # type: ignore[arg-type]
         self.temperature = temperature
         self.value_head = ValueHead(model.config.hidden_size) if with_values else None
-        self.causal_model = CausalModel(model, len(tokenizer))
-
-    def begin_prompt(self, template: str) -> str:
-        """Return ``template`` with the model's begin-of-text token before it, if it uses one."""
-        start, start_id = self.tokenizer.bos_token, self.tokenizer.bos_token_id
-        begins = start is not None and self.tokenizer.encode("")[:1] == [start_id]
-        if not begins or template.startswith(start):
-            return template
-        return start + template
+        self.causal_model = CausalModel(model, num_token_ids(tokenizer))
 
     @property
     def device(self) -> torch.device:
@@ -120,19 +112,27 @@ def load_model(path: str | Path, dtype: torch.dtype = torch.float32) -> PreTrain
     """Load the causal language model of a model folder or hub name, or ``tiny``, the bundled one.
 
     Raises:
-        ValueError: there is no such model.
+        ValueError: there is no such model, or a part of its weights is missing.
     """
     path = find_model(path)
     try:
         if (Path(path) / ADAPTERS).is_file():
             return _load_adapters(path, dtype)
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
-    except (OSError, ValueError, KeyError) as error:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ValueError(
             f"`model` must be a folder or hub name of a causal language model in the format of "
             f"transformers; {str(path)!r} cannot be loaded: {error}"
         ) from None
-    return model
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):  # they would be random
+        raise ValueError(
+            f"`model` {str(path)!r} lacks {len(missing)} of its weights, such as {missing[0]}: "
+            "copy or download the folder again, or correct its config.json."
+        )
+    return cast(PreTrainedModel, model)
 
 
 def load_policy(path: str | Path, *, with_values: bool = False, temperature: float = 1.0) -> Policy:
@@ -140,10 +140,12 @@ def load_policy(path: str | Path, *, with_values: bool = False, temperature: flo
 
     Raises:
         ValueError: there is no such model.
-        TokenizerError: the model has no tokenizer, or one without end-of-text.
+        TokenizerError: the model has no tokenizer, one without end-of-text, or that of another.
     """
     tokenizer = read_tokenizer(find_model(path))
-    return Policy(load_model(path), tokenizer, with_values=with_values, temperature=temperature)
+    model = load_model(path)
+    _check_tokenizer(path, model, tokenizer)
+    return Policy(model, tokenizer, with_values=with_values, temperature=temperature)
 
 
 def add_adapters(model: PreTrainedModel, rank: int) -> PreTrainedModel:
@@ -168,6 +170,30 @@ def _load_adapters(path: str | Path, dtype: torch.dtype) -> PreTrainedModel:
     base = load_model(config.base_model_name_or_path, dtype)
     model: Any = peft.PeftModel.from_pretrained(base, path, config=config, is_trainable=True)
     return model
+
+
+def _check_tokenizer(
+    path: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Check that the model has an embedding for each token.
+
+    Raises:
+        TokenizerError: it has not.
+    """
+    embeddings: Any = model.get_input_embeddings()
+    num_embeddings = embeddings.weight.shape[0]
+    if (num_ids := num_token_ids(tokenizer)) > num_embeddings:
+        raise TokenizerError(
+            f"the tokenizer of {str(path)!r} has {num_ids:,} token ids, and the model embeds only "
+            f"{num_embeddings:,}: it is the tokenizer of another model. Put the model's own beside "
+            "it; or, if tokens were added on purpose, enlarge the model with "
+            "`resize_token_embeddings`."
+        )
+
+
+def _end_ids(model: PreTrainedModel) -> Any:
+    """Return the tokens that end a text according to the model: a number, a list or None."""
+    return getattr(model.generation_config, "eos_token_id", None)
 
 
 def _import_peft() -> Any:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 import tyro
@@ -13,15 +14,18 @@ import tyro
 from agents.sampling.policy import Policy
 from agents.tiny import NAME
 from zs_env.checks import check_choice
-from zs_env.episodes import EpisodeSource
+from zs_env.episodes import EpisodeSource, write_prompt
 from zs_env.rules import Limits
-from zs_env.settings import Score, Settings, Split
+from zs_env.settings import ChatSettings, Score, Split
+from zs_env.tokens.chat import PolicyPrompt
 
 MAX_SEED = 2**63 - 1
 
+C = TypeVar("C", bound="Config")
+
 
 @dataclass(frozen=True)
-class Config(Settings):
+class Config(ChatSettings):
     """Options of a training run. The defaults suit a small run on two cores.
 
     Raises:
@@ -63,6 +67,12 @@ class Config(Settings):
     """Search engines to evaluate with, with their options, each written as `engine`."""
     num_test_questions: int = 500
     """Largest number of held-out questions in an evaluation."""
+    chat_template_kwargs: Annotated[
+        Mapping[str, Any] | None, tyro.conf.arg(constructor=json.loads, metavar="JSON")
+    ] = None
+    """Variables of the chat template, as a JSON object, such as {"enable_thinking": false}."""
+    policy_prompt: Annotated[PolicyPrompt | None, tyro.conf.Suppress] = None
+    """Prompt as the policy reads it; a run writes it when it begins, and keeps it."""
     top_k: int = 2
     document_words: int = 12
     reward: Score = "f1"
@@ -229,11 +239,24 @@ class Config(Settings):
             return device.type == "cuda"
         return self.precision == "bfloat16"
 
+    def keep_prompt(self: C, policy: Policy, saved: Mapping[str, Any]) -> C:
+        """Return the options with the prompt that ``policy`` reads.
+
+        Args:
+            policy: policy with its tokenizer.
+            saved: options of an earlier run as JSON types, whose prompt is kept; may be empty.
+
+        Raises:
+            ValueError: an option of the chat is wrong.
+        """
+        kept = saved.get("policy_prompt")
+        prompt = PolicyPrompt(**kept) if kept else write_prompt(self, policy.encoder)
+        return replace(self, policy_prompt=prompt)
+
     def make_source(self, policy: Policy) -> EpisodeSource:
         """Make the source of the episodes to train on, with lengths in tokens of ``policy``."""
         limits = Limits(self.max_context, self.max_turn_tokens, measure=policy.encoder)
-        template = policy.begin_prompt(self.prompt_template)
-        return EpisodeSource(replace(self, prompt_template=template), limits)
+        return EpisodeSource(self, limits, self.policy_prompt)
 
     def make_test_source(self, policy: Policy, engine: str) -> EpisodeSource:
         """Make the source of the held-out episodes, with ``engine`` for their searches."""

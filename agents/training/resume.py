@@ -12,9 +12,9 @@ from agents.training.errors import CheckpointError
 
 MAY_CHANGE = (
     "folder resume device save_every keep_checkpoints sampler_url sampler_folder sampler_memory "
-    "sampler_tolerance sampler_timeout_s"
+    "sampler_tolerance sampler_timeout_s policy_prompt"
 ).split()
-"""Options that may change when a run is resumed."""
+"""Options that may change when a run is resumed; the prompt is then the saved one."""
 
 
 def check_options(config: Config, saved: Mapping[str, Any]) -> list[str]:

@@ -83,6 +83,7 @@ class Run:
         self.memory: dict[str, Any] = {}
         with explain_memory():
             self.policy = self._load_policy(with_values)
+        self.config = config = config.keep_prompt(self.policy, self._saved.get("config", {}))
         self._test_sources = {
             engine: config.make_test_source(self.policy, engine) for engine in config.test_engines
         }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from zs_env.actions import STOP, TAG_NAMES, ends_turn
-from zs_env.errors import TokenizerError
+from zs_env.tokens.ends import end_of_text, find_end_ids
 from zs_env.tokens.quoting import QuotingEncoder
 
 OTHER_TAGS = {f"{start}{name}>" for name in TAG_NAMES for start in ("<", "</")} - set(STOP)
@@ -38,13 +38,15 @@ class TextEncoder:
 
     Args:
         tokenizer: of the policy.
+        end_ids: more tokens that end a turn, such as ``model.generation_config.eos_token_id``.
 
     Raises:
         TokenizerError: the tokenizer has no end-of-text.
 
     Attributes:
         tokenizer: the tokenizer.
-        end_of_text: its token that ends a turn.
+        end_of_text: its end-of-text.
+        end_ids: tokens that end a turn, end-of-text first, see `zs_env.tokens.ends.find_end_ids`.
 
     Example:
         >>> encoder = TextEncoder(tokenizer)  # doctest: +SKIP
@@ -52,15 +54,19 @@ class TextEncoder:
         >>> trajectory = await rollout(episode, engine, generate, encoder)  # doctest: +SKIP
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, end_ids: int | Iterable[int] | None = None) -> None:
         self.tokenizer = tokenizer
         self.end_of_text = end_of_text(tokenizer)
+        quoting = QuotingEncoder(tokenizer)
+        self._size = num_token_ids(tokenizer)
+        self.end_ids = find_end_ids(tokenizer, quoting.markup, self._size, end_ids)
+        self._ends = frozenset(self.end_ids)
         self._texts: dict[int, str] = {}
-        self._encode = lru_cache(maxsize=REMEMBERED_TEXTS)(QuotingEncoder(tokenizer).encode)
+        self._encode = lru_cache(maxsize=REMEMBERED_TEXTS)(quoting.encode)
 
-    def __reduce__(self) -> tuple[type, tuple[Tokenizer]]:
-        """Pickle as the tokenizer, without the texts that are remembered."""
-        return type(self), (self.tokenizer,)
+    def __reduce__(self) -> tuple[type, tuple[Tokenizer, tuple[int, ...]]]:
+        """Pickle as the arguments, without the texts that are remembered."""
+        return type(self), (self.tokenizer, self.end_ids)
 
     def __call__(self, text: str) -> int:
         """Return the number of tokens of ``text``."""
@@ -75,24 +81,27 @@ class TextEncoder:
         return self._encode(str(text), getattr(text, "spans", ()))
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Return the text of a turn, without end-of-text at its end."""
+        """Return the text of a turn, without the token that ended it.
+
+        A model may have more token ids than its tokenizer; those have no text.
+        """
         ids = list(token_ids)
-        if ids and ids[-1] == self.end_of_text:
+        if ids and ids[-1] in self._ends:
             ids.pop()
-        return self.tokenizer.decode(ids)
+        return self.tokenizer.decode([token for token in ids if token < self._size])
 
     def turn_is_over(self, token_ids: Sequence[int], max_tokens: int, since: int = 0) -> bool:
         """Return whether a turn ends with its last token: the rule of every driver and sampler.
 
-        A turn ends at end-of-text, after ``max_tokens`` tokens, and at the tag that completes a
-        search or an answer outside of an open thought.
+        A turn ends at one of ``end_ids``, after ``max_tokens`` tokens, and at the tag that
+        completes a search or an answer outside of an open thought.
 
         Args:
             token_ids: all ids of the turn, at least one.
             max_tokens: most tokens of a turn.
             since: how many of the ids are known to be no whole turn.
         """
-        if token_ids[-1] == self.end_of_text or len(token_ids) >= max_tokens:
+        if token_ids[-1] in self._ends or len(token_ids) >= max_tokens:
             return True
         if not any(map(self.may_close, token_ids[since:])):
             return False
@@ -106,19 +115,13 @@ class TextEncoder:
     def token_text(self, token: int) -> str:
         """Return the text of ``token`` by itself."""
         if token not in self._texts:
-            self._texts[token] = self.tokenizer.decode([token])
+            known = token < self._size
+            self._texts[token] = self.tokenizer.decode([token]) if known else ""
         return self._texts[token]
 
 
-def end_of_text(tokenizer: Tokenizer) -> int:
-    """Return the token that ends a turn which holds no action.
-
-    Raises:
-        TokenizerError: there is none.
-    """
-    if tokenizer.eos_token_id is None:
-        raise TokenizerError(
-            "the tokenizer has no end-of-text token (`eos_token_id` is None), so a policy could "
-            "not end a turn that holds no action: set `eos_token` in its tokenizer_config.json."
-        )
-    return int(tokenizer.eos_token_id)
+def num_token_ids(tokenizer: Any) -> int:
+    """Return how many ids the tokenizer knows: its largest id and one."""
+    # The length of a tokenizer is less where its ids have gaps.
+    vocabulary: dict[str, int] = getattr(tokenizer, "get_vocab", dict)()
+    return max(vocabulary.values()) + 1 if vocabulary else len(tokenizer)

@@ -87,7 +87,7 @@ class TokenMasks:
         texts = [encoder.token_text(token) for token in range(self.size)]
         self._tags = self._find_tags()
         self.may_end = np.array([encoder.may_close(token) for token in range(self.size)])
-        self.may_end[encoder.end_of_text] = True
+        self.may_end[list(encoder.end_ids)] = True
         self._next = np.tile(np.arange(NUM_STATES, dtype=np.int64)[:, None], self.size)
         self.table = self._make_table(masking, texts)
         self.table.flags.writeable = False
@@ -124,7 +124,7 @@ class TokenMasks:
             return self._follow_template(words, texts)
         allowed = words.copy()
         allowed[[self._tags[text] for text in POLICY_TAGS if text in self._tags]] = True
-        allowed[self._encoder.end_of_text] = True
+        allowed[list(self._encoder.end_ids)] = True
         table: NDArray[np.int8] = allowed[None].view(np.int8)
         return table
 
@@ -167,7 +167,7 @@ class TokenMasks:
         words = ~self._are(self._tags)
         tokenizer = self._encoder.tokenizer
         special = [getattr(tokenizer, name, None) for name in SPECIAL_ATTRIBUTES]
-        special += [self._encoder.end_of_text, *getattr(tokenizer, "all_special_ids", ())]
+        special += [*self._encoder.end_ids, *getattr(tokenizer, "all_special_ids", ())]
         words[[token for token in special if token is not None]] = False
         return words
 

@@ -26,7 +26,7 @@ class QuotingEncoder:
     of a span into markup are the spans and what is around them encoded apart, and the spans in
     pieces that contain no markup. Markup is a special token, an added token such as
     ``<tool_call>``, and a tag of the environment, which a tokenizer may make of other characters.
-    The token for unknown words is none.
+    The token for unknown words is none, unless a span spells it.
 
     Args:
         tokenizer: of the policy, a `zs_env.tokens.encoder.Tokenizer`.
@@ -58,6 +58,8 @@ class QuotingEncoder:
         quotations = [piece for piece, quoted in pieces if quoted]
         if not quotations:
             return True
+        if any(self._unknown and self._unknown in quotation for quotation in quotations):
+            return False
         found = self._markup_in(ids)
         if found:
             frame = [self._encode_frame(piece) for piece, quoted in pieces if not quoted]
@@ -89,13 +91,13 @@ class QuotingEncoder:
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
     def _markup_in(self, ids: Sequence[int]) -> list[int]:
-        markup = self._markup
+        markup = self.markup
         if markup.keys().isdisjoint(ids):
             return []
         return [token for token in ids if token in markup]
 
     @cached_property
-    def _markup(self) -> dict[int, str]:
+    def markup(self) -> dict[int, str]:
         """Token -> its text, for special and added tokens that are no tags."""
         tokenizer = self._tokenizer
         special = {*getattr(tokenizer, "all_special_ids", ())}
@@ -114,8 +116,14 @@ class QuotingEncoder:
         }
 
     @cached_property
+    def _unknown(self) -> str:
+        """Text that spells the token for unknown words, or nothing."""
+        return getattr(self._tokenizer, "unk_token", None) or ""
+
+    @cached_property
     def _spelled_markup(self) -> re.Pattern[str]:
-        texts = sorted(filter(None, self._markup.values()), key=len, reverse=True)
+        spelled = {*self.markup.values(), self._unknown} - {""}
+        texts = sorted(spelled, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, texts)) or r"(?!)")
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from zs_env.actions import POLICY_TAGS
 from zs_env.errors import MissingDependencyError, TokenizerError
-from zs_env.tokens.encoder import TextEncoder, end_of_text
+from zs_env.tokens.encoder import TextEncoder
+from zs_env.tokens.ends import end_of_text
 from zs_env.world.tokenizer import WorldTokenizer
 
 NEEDED = ("encode", "decode", "eos_token_id", "__len__")
