@@ -39,8 +39,9 @@ class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
 
     A masked token is written nevertheless, and counted in `info["num_masked"]`; with
     `masked_action="error"` it is an error. A turn ends at the token that completes a search or an
-    answer (outside of an open thought), at end-of-text, or after `max_turn_tokens`. The tags are
-    recognised in the text, even where a tokenizer splits them.
+    answer (outside of an open thought), at end-of-text or another token that ends a message, or
+    after `max_turn_tokens`. The tags are recognised in the text, even where a tokenizer splits
+    them.
 
     ## Observation Space
     `Dict`, where C is `context_length`:
@@ -52,7 +53,9 @@ class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
     | `roles`  | `Box(0, 4, (C,), int8)`        | author of each: 0 padding, 1 prompt, 2 policy, 3 documents, 4 correction |
 
     ## Starting State
-    As in `ZeroSearchEnv`, with the same options of `reset`: the prompt and nothing else.
+    As in `ZeroSearchEnv`, with the same options of `reset`: the prompt and nothing else. If the
+    tokenizer has a chat template, that is a user's message, and the assistant's begins; if not, it
+    begins with the tokenizer's begin-of-text token, if it writes one.
 
     ## Rewards
     As in `ZeroSearchEnv`: 0.0 until the episode ends. For intermediate rewards see
