@@ -46,6 +46,7 @@ class TextEncoder:
     Attributes:
         tokenizer: the tokenizer.
         end_of_text: its end-of-text.
+        num_ids: number of ids of the tokenizer; those of its model may be more.
         end_ids: tokens that end a turn, end-of-text first, see `zs_env.tokens.ends.find_end_ids`.
 
     Example:
@@ -58,8 +59,8 @@ class TextEncoder:
         self.tokenizer = tokenizer
         self.end_of_text = end_of_text(tokenizer)
         quoting = QuotingEncoder(tokenizer)
-        self._size = num_token_ids(tokenizer)
-        self.end_ids = find_end_ids(tokenizer, quoting.markup, self._size, end_ids)
+        self.num_ids = num_token_ids(tokenizer)
+        self.end_ids = find_end_ids(tokenizer, quoting.markup, self.num_ids, end_ids)
         self._ends = frozenset(self.end_ids)
         self._texts: dict[int, str] = {}
         self._encode = lru_cache(maxsize=REMEMBERED_TEXTS)(quoting.encode)
@@ -88,7 +89,7 @@ class TextEncoder:
         ids = list(token_ids)
         if ids and ids[-1] in self._ends:
             ids.pop()
-        return self.tokenizer.decode([token for token in ids if token < self._size])
+        return self.tokenizer.decode([token for token in ids if token < self.num_ids])
 
     def turn_is_over(self, token_ids: Sequence[int], max_tokens: int, since: int = 0) -> bool:
         """Return whether a turn ends with its last token: the rule of every driver and sampler.
@@ -115,7 +116,7 @@ class TextEncoder:
     def token_text(self, token: int) -> str:
         """Return the text of ``token`` by itself."""
         if token not in self._texts:
-            known = token < self._size
+            known = token < self.num_ids
             self._texts[token] = self.tokenizer.decode([token]) if known else ""
         return self._texts[token]
 

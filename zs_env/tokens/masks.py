@@ -83,7 +83,7 @@ class TokenMasks:
         self.answer_last = answer_last
         self._encoder = encoder
         self._by_state = masking == "tags"
-        self.size = len(encoder.tokenizer)  # type: ignore[arg-type]
+        self.size = encoder.num_ids
         texts = [encoder.token_text(token) for token in range(self.size)]
         self._tags = self._find_tags()
         self.may_end = np.array([encoder.may_close(token) for token in range(self.size)])
