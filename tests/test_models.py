@@ -207,9 +207,12 @@ def test_grpo_trains_adapters_of_it(tmp_path):
             group_size=4,
             minibatches=1,
             test_engines=(),
+            prompt_template=SHORT,
+            kl_coef=0.0,
+            top_k=1,
             max_turns=2,
-            max_turn_tokens=16,
-            max_context=400,
+            max_turn_tokens=12,
+            max_context=200,
         )
     )
     metrics = read_metrics(run)[1:]
