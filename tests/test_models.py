@@ -160,7 +160,7 @@ def test_policy_searches_the_world_in_rollout(policy):
     limits = Limits(max_context=700, turn_reserve=24, measure=policy.encoder)
     source = EpisodeSource(Settings(max_turns=2, top_k=2, document_words=12), limits)
     assert source.prompt.chat
-    sampler = Sampler(policy, 1, 700)
+    sampler = Sampler(policy, 1)
 
     async def generate(token_ids, stop, max_tokens):
         [sampled] = sampler([SampleRequest(token_ids, max_tokens, stop)])
@@ -183,7 +183,7 @@ def test_policy_searches_the_world_in_rollout(policy):
 def test_policy_answers_in_a_chat_and_ends_its_message(policy):
     chat = ChatSettings(questions=[PARIS], engine=FixedEngine(), prompt_template="{question}")
     source = EpisodeSource(chat, Limits(200, 24, measure=policy.encoder))
-    sampler = Sampler(policy, 1, 200, greedy=True)
+    sampler = Sampler(policy, 1, greedy=True)
     [trajectory] = play([source.assign(0)], source.engine, sampler, policy.encoder, source.rules)
     first = trajectory.segments[1]
     turn = trajectory.token_ids[first.start : first.stop].tolist()

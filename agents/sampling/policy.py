@@ -65,7 +65,7 @@ class Policy(nn.Module):
         self.encoder = TextEncoder(tokenizer, _end_ids(model))  # type: ignore[arg-type]
         self.temperature = temperature
         self.value_head = ValueHead(model.config.hidden_size) if with_values else None
-        self.causal_model = CausalModel(model, num_token_ids(tokenizer))
+        self.causal_model = CausalModel(model, self.encoder.num_ids)
 
     @property
     def device(self) -> torch.device:

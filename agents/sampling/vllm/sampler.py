@@ -173,5 +173,5 @@ class VLLMSampler:
 
     def _ask(self, request: SampleRequest) -> Asked:
         self._asked[request.place] = request
-        options = turn_options(request, self._temperature, [self.encoder.end_of_text])
+        options = turn_options(request, self._temperature, self.encoder.end_ids)
         return Asked(request.place, request.episode, request.token_ids, options)

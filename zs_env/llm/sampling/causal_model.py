@@ -19,8 +19,8 @@ class CausalModel:
 
     Args:
         model: language model, or a peft model around one.
-        num_tokens: number of tokens of its tokenizer. Some models have more logits; those are cut
-            off, so that every token which is drawn can be decoded.
+        num_tokens: number of token ids of its tokenizer. Some models have more logits; those are
+            cut off, so that every token which is drawn can be decoded.
     """
 
     def __init__(self, model: Any, num_tokens: int) -> None:
