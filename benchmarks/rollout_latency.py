@@ -103,7 +103,7 @@ class ByteTokenizer:
 
     def decode(self, token_ids: list[int]) -> str:
         """Return the text of bytes."""
-        return bytes(token_ids).decode()
+        return bytes(token for token in token_ids if token < 256).decode(errors="replace")
 
 
 def play_rollout(setting: Setting) -> Results:

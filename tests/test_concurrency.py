@@ -248,6 +248,7 @@ def test_servers_success_of_an_older_request_does_not_cancel_a_wait():
 
         async def send(name):
             asked.append(name)
+            await asyncio.sleep(0)
             if len(asked) == 1:  # answers well, after the other was told to wait
                 await asyncio.sleep(0.1)
             elif name == asked[0]:
@@ -430,7 +431,9 @@ def test_what_was_not_closed_is_freed_at_the_end_of_the_program():
     result = subprocess.run(
         [sys.executable, "-X", "dev", "-c", program], capture_output=True, text=True
     )
-    assert (result.returncode, result.stdout, result.stderr) == (0, "1\n", "")
+    # A busy machine makes steps slow, of which the debug mode warns.
+    errors = [e for e in result.stderr.splitlines() if not e.startswith("Executing <")]
+    assert (result.returncode, result.stdout, errors) == (0, "1\n", [])
 
 
 def test_servers_dead_one_does_not_use_up_attempts_while_the_other_often_fails():

@@ -20,6 +20,9 @@ from zs_env.concurrency.attempts import Refused, Retry
 TRANSIENT = (408, 409, 425, 429)
 """Client errors after which another attempt may succeed, as after every server error."""
 
+OVERLOADED = (429, 503)
+"""Statuses of a server that has too many requests under way."""
+
 ENCODINGS = "gzip"
 """Value of Accept-Encoding: the compression that `read_body` can undo."""
 
@@ -77,7 +80,8 @@ async def refuse(response: aiohttp.ClientResponse) -> NoReturn:
         detail = str(error)
     reason = f"HTTP {response.status}"
     if response.status in TRANSIENT or response.status >= 500:
-        raise Retry(reason, detail, retry_after_s(response.headers))
+        after_s = retry_after_s(response.headers)
+        raise Retry(reason, detail, after_s, overloaded=response.status in OVERLOADED)
     raise Refused(reason, detail)
 
 

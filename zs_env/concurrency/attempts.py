@@ -39,11 +39,20 @@ class Retry(AttemptError):
         reason: what went wrong, for the user.
         detail: text that the server sent; it is shown cut, with its secrets hidden.
         after_s: wait that the server asked for, in seconds.
+        overloaded: whether the server has more requests under way than it can answer.
     """
 
-    def __init__(self, reason: str, detail: str = "", after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        detail: str = "",
+        after_s: float | None = None,
+        *,
+        overloaded: bool = False,
+    ) -> None:
         super().__init__(reason, detail)
         self.after_s = after_s
+        self.overloaded = overloaded
 
 
 class Refused(AttemptError):

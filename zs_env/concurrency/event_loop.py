@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
+from zs_env.concurrency.mailbox import Mailbox, run_elsewhere
+
 T = TypeVar("T")
 
 CLOSING_S = 1.0
@@ -51,8 +53,7 @@ async def on_engine_loop(coroutine: Coroutine[Any, Any, T]) -> T:
     background = _Background.get()
     if asyncio.get_running_loop() is background.loop:
         return await coroutine
-    future = asyncio.run_coroutine_threadsafe(caught(coroutine), background.loop)
-    result, error = await asyncio.wrap_future(future)
+    result, error = await run_elsewhere(background.mailbox, caught(coroutine))
     if error is not None:
         raise error
     return result  # type: ignore[return-value]
@@ -188,6 +189,7 @@ class _Background:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self.mailbox = Mailbox.of(self.loop)
         self.thread = threading.Thread(
             target=self.loop.run_forever, name="zs_env engines", daemon=True
         )

@@ -6,6 +6,7 @@ an answer is limited, as received and decompressed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from zs_env.errors import MissingDependencyError
 
 try:
     import aiohttp
+    from yarl import URL
 
     from zs_env.concurrency.answers import (
         ENCODINGS,
@@ -37,6 +39,9 @@ except ImportError as error:
     raise MissingDependencyError.for_extra("A client of HTTP servers", "aiohttp", "http") from error
 
 T = TypeVar("T")
+
+JSON_HEADERS = {"Content-Type": "application/json"}
+"""Headers of a request with a body."""
 
 
 class Access(NamedTuple):
@@ -104,9 +109,10 @@ class JsonServers:
             ServiceError: the key cannot be sent.
         """
         client = self._clients.get()
+        body = None if payload is None else json.dumps(payload).encode()
 
         async def send(target: _Target) -> T:
-            return read(await client.send(target, path, payload, params, max_bytes))
+            return read(await client.send(target, path, body, params, max_bytes))
 
         return await client.servers.ask(send)
 
@@ -137,27 +143,45 @@ class JsonServers:
     def _connect(self) -> _Client:
         access = self._read_access()
         targets = [
-            _Target(url, environment_proxy(url) if self._use_proxy else None) for url in self._urls
+            _Target(url, environment_proxy(url) if self._use_proxy else None, access.params)
+            for url in self._urls
         ]
         session = aiohttp.ClientSession(
             headers={"Accept-Encoding": ENCODINGS, **access.headers},
             connector=aiohttp.TCPConnector(limit=0),  # `Patience.max_concurrency` is the limit
+            cookie_jar=aiohttp.DummyCookieJar(),  # requests depend on nothing that was answered
             timeout=aiohttp.ClientTimeout(total=None),  # `Servers` limits the time
             auto_decompress=False,  # `read_body` does it, and limits the size
         )
         secrets = [*access.secrets]
-        for url, proxy in targets:
-            secrets += url_secrets(url)
-            secrets.append(urlsplit(proxy or "").password or "")
+        for target in targets:
+            secrets += url_secrets(target.url)
+            secrets.append(urlsplit(target.proxy or "").password or "")
         named = [(public_url(target.url), target) for target in targets]
-        return _Client(session, Servers(named, self._patience, secrets), access.params)
+        return _Client(session, Servers(named, self._patience, secrets))
 
 
-class _Target(NamedTuple):
-    """URL of a server, and the proxy to use, if any."""
+class _Target:
+    """Server to send requests to.
 
-    url: str
-    proxy: str | None
+    Args:
+        url: URL of the server.
+        proxy: proxy to use, if any.
+        params: parameters of each request's query string.
+    """
+
+    def __init__(self, url: str, proxy: str | None, params: Mapping[str, str]) -> None:
+        self.url = url
+        self.proxy = proxy
+        self._params = params
+        self._paths: dict[str, URL] = {}
+
+    def at(self, path: str, params: Mapping[str, Any] | None) -> URL:
+        """Return the URL of ``path``, with ``params`` in its query string."""
+        if path not in self._paths:
+            self._paths[path] = URL(join_path(self.url, path)).update_query(self._params)
+        url = self._paths[path]
+        return url.update_query(params) if params else url
 
 
 class _Client(NamedTuple):
@@ -165,32 +189,31 @@ class _Client(NamedTuple):
 
     session: aiohttp.ClientSession
     servers: Servers[_Target]
-    params: Mapping[str, str]
 
     async def send(
         self,
         target: _Target,
         path: str,
-        payload: Any,
+        body: bytes | None,
         params: Mapping[str, Any] | None,
         max_bytes: int,
     ) -> Any:
         """Send a request and return the JSON of the answer; raise Retry or Refused otherwise."""
         try:
             async with self.session.request(
-                "GET" if payload is None else "POST",
-                join_path(target.url, path),
-                json=payload,
-                params={**self.params, **(params or {})},
+                "GET" if body is None else "POST",
+                target.at(path, params),
+                data=body,
+                headers=None if body is None else JSON_HEADERS,
                 proxy=target.proxy,
                 allow_redirects=False,
             ) as response:
                 if response.status != 200:
                     await refuse(response)
-                body = await read_body(response, max_bytes)
+                answer = await read_body(response, max_bytes)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise connection_error(error) from None
-        return parse_json(body)
+        return parse_json(answer)
 
 
 async def _disconnect(client: _Client) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from zs_env.concurrency.event_loop import caught
 
 T = TypeVar("T")
+
+_Task: TypeAlias = "asyncio.Task[tuple[T | None, BaseException | None]]"
 
 
 class SingleFlight(Generic[T]):
@@ -25,35 +28,43 @@ class SingleFlight(Generic[T]):
 
         A cancelled call does not affect the others; if it was the last, ``ask()`` is cancelled.
         """
+        loop = asyncio.get_running_loop()
         flight = self._flights.get(key)
         if flight is None:
-            task = asyncio.get_running_loop().create_task(caught(ask()))
-            flight = self._flights[key] = _Flight(task)
-            task.add_done_callback(lambda _: self._land(key, task))
-        flight.passengers += 1
+            flight = self._flights[key] = _Flight(loop.create_task(caught(ask())))
+            flight.task.add_done_callback(partial(self._land, key, flight))
+        seat: asyncio.Future[tuple[T | None, BaseException | None]] = loop.create_future()
+        flight.seats.append(seat)
         try:
-            result, error = await asyncio.shield(flight.task)
+            result, error = await seat
         except asyncio.CancelledError:
-            if flight.passengers == 1:
-                self._land(key, flight.task)
+            if all(other.cancelled() for other in flight.seats if other is not seat):
+                self._forget(key, flight)
                 flight.task.cancel()
             raise
-        finally:
-            flight.passengers -= 1
         if error is not None:
             raise error
         return result  # type: ignore[return-value]  # without an error there is a result
 
-    def _land(self, key: Hashable, task: asyncio.Task[Any]) -> None:
-        """Forget the flight of ``task``, unless a later one has taken its place."""
-        flight = self._flights.get(key)
-        if flight is not None and flight.task is task:
+    def _land(self, key: Hashable, flight: _Flight[T], task: _Task[T]) -> None:
+        self._forget(key, flight)
+        for seat in flight.seats:
+            if seat.done():
+                continue
+            if task.cancelled():
+                seat.cancel()
+            else:
+                seat.set_result(task.result())
+
+    def _forget(self, key: Hashable, flight: _Flight[T]) -> None:
+        """Forget ``flight``, unless a later one has taken its place."""
+        if self._flights.get(key) is flight:
             del self._flights[key]
 
 
 class _Flight(Generic[T]):
-    """Task that is under way, and the number of calls that wait for it."""
+    """Task that is under way, and a future for each call that waits for it."""
 
-    def __init__(self, task: asyncio.Task[tuple[T | None, BaseException | None]]) -> None:
+    def __init__(self, task: _Task[T]) -> None:
         self.task = task
-        self.passengers = 0
+        self.seats: list[asyncio.Future[tuple[T | None, BaseException | None]]] = []

@@ -36,7 +36,8 @@ class OpenAILanguageModel(LanguageModel):
         timeout_s: time limit of one attempt, in seconds.
         deadline_s: time limit of a request, in seconds, waiting and retries included.
         max_attempts: most attempts of one request.
-        max_concurrency: most requests under way at the same time.
+        max_concurrency: most requests under way at the same time; a server that is overloaded
+            (status 429 or 503, or no answer in time) gets fewer, and more again by steps.
         extra_body: additional fields of a request's body, as JSON, such as
             ``{"chat_template_kwargs": {"enable_thinking": false}}``.
 
@@ -53,7 +54,7 @@ class OpenAILanguageModel(LanguageModel):
         timeout_s: float = 60.0,
         deadline_s: float = 120.0,
         max_attempts: int = 6,
-        max_concurrency: int = 256,
+        max_concurrency: int = 1024,
         extra_body: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
