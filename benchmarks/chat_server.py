@@ -4,7 +4,8 @@
 
 A reply is `Doc 1:` lines that follow from the prompt and the seed, so a reply to another request is
 noticed. Its latency follows from them too. Whether it fails follows from them and from the number
-of attempts since the last POST to /forget. So two clients meet the same server.
+of attempts since the last POST to /forget. So two clients meet the same server. What was asked
+since then is counted at /counts. With --allowed, requests beyond so many at a time are refused.
 """
 
 from __future__ import annotations
@@ -135,16 +136,22 @@ def realistic(median_s: float, sigma: float, fault_rate: float, faults: Sequence
 class ChatServer:
     """Server whose replies follow from ``plan``.
 
+    Args:
+        plan: what it replies.
+        allowed: most requests at the same time; those beyond get status 429 at once.
+
     Attributes:
         num_requests: number of requests so far.
+        num_refused: number of requests beyond those that are allowed so far.
         in_flight: number of requests being answered.
-        most_in_flight: largest ``in_flight`` so far.
+        most_in_flight: largest ``in_flight`` so far, with those that were refused.
         headers: headers of the last request.
     """
 
-    def __init__(self, plan: Plan = good) -> None:
+    def __init__(self, plan: Plan = good, allowed: float = math.inf) -> None:
         self.plan = plan
-        self.num_requests = self.in_flight = self.most_in_flight = 0
+        self.allowed = allowed
+        self.num_requests = self.num_refused = self.in_flight = self.most_in_flight = 0
         self.headers: dict[str, str] = {}
         self._asked: Counter[str] = Counter()
 
@@ -154,11 +161,17 @@ class ChatServer:
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/forget", self._forget)
+        app.router.add_get("/counts", self._counts)
         return app
 
     async def _forget(self, _: web.Request) -> web.Response:
         self._asked.clear()
+        self.num_requests = self.num_refused = self.most_in_flight = 0
         return web.Response()
+
+    async def _counts(self, _: web.Request) -> web.Response:
+        names = ("num_requests", "num_refused", "most_in_flight")
+        return web.json_response({name: getattr(self, name) for name in names})
 
     async def _models(self, _: web.Request) -> web.Response:
         return web.json_response({"data": [{"id": MODEL, "object": "model"}]})
@@ -170,6 +183,9 @@ class ChatServer:
         self.headers = dict(request.headers)
         try:
             body = await request.json()
+            if self.in_flight > self.allowed:
+                self.num_refused += 1
+                return await _answer(request, body, Reply(status=429, body=b"too many at once"))
             key = _key(body)
             self._asked[key] += 1
             return await _answer(request, body, self.plan(body, self._asked[key] - 1))
@@ -274,11 +290,12 @@ def main() -> None:
     parser.add_argument("--median-ms", type=float, default=150.0, help="median of the latency")
     parser.add_argument("--sigma", type=float, default=0.6, help="spread of the latency")
     parser.add_argument("--fault-rate", type=float, default=0.0, help="share of faulty replies")
+    parser.add_argument("--allowed", type=float, default=math.inf, help="most requests at a time")
     parser.add_argument("--faults", default="500", help=f"comma-separated names of {list(FAULTS)}")
     options = parser.parse_args()
     faults = options.faults.split(",")
     plan = realistic(options.median_ms / 1000, options.sigma, options.fault_rate, faults)
-    with running(ChatServer(plan).app(), options.port) as address:
+    with running(ChatServer(plan, options.allowed).app(), options.port) as address:
         print(f"{address}/v1", flush=True)
         threading.Event().wait()
 

@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.chat_server import MODEL, documents
-from benchmarks.rollout_latency import body_of, policy
+from benchmarks.rollout_clients import body_of, policy
 from zs_env import Episode
 from zs_env.engines import SearchEngine, checked_search, load_engine
 from zs_env.envs.pool import EpisodePool

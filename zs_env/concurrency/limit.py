@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+FIRST = 256
+"""Limit at the beginning: as many at once may be too many for a server that nobody has tried."""
+
 GROWTH = 16
-"""A limit grows by one part in so many, at least by 1, for each window of answers."""
+"""A limit that was halved grows by one part in so many, at least by 1, a window of answers."""
 
 LEAST_SHARE = 8
 """One sign of overload leaves at least one part in so many of a limit."""
@@ -14,11 +17,12 @@ class AdaptiveLimit:
 
     Additive increase and multiplicative decrease as in TCP (RFC 5681). Half of what is under way
     remains, at most half of the limit. The requests that are under way then, a window, say nothing
-    more: a hundred that are refused together halve it once. It grows after as many answers as it
-    allows, and only while it is used to the full: what was never under way was never tested.
+    more: a hundred that are refused together halve it once. It grows by a step after as many
+    answers as it allows; until the first sign of overload, by 1 with each answer. It grows only
+    while it is used to the full: what was never under way was never tested.
 
     Args:
-        most: limit at the beginning, and the highest.
+        most: highest limit.
 
     Attributes:
         allowed: most requests under way at the same time, in [1, ``most``].
@@ -26,7 +30,7 @@ class AdaptiveLimit:
     """
 
     def __init__(self, most: int) -> None:
-        self.allowed = most
+        self.allowed = min(most, FIRST)
         self.window = 0
         self._most = most
         self._num_answers = 0
@@ -36,7 +40,9 @@ class AdaptiveLimit:
         if self.allowed == self._most or in_flight < self.allowed:
             return
         self._num_answers += 1
-        if self._num_answers >= self.allowed:
+        if self.window == 0:
+            self.allowed += 1
+        elif self._num_answers >= self.allowed:
             step = max(1, self.allowed // GROWTH)
             self.allowed = min(self.allowed + step, self._most)
             self._num_answers = 0
