@@ -265,6 +265,42 @@ def test_concurrency_is_bounded_and_used(server):
     assert server.most_in_flight == 4
 
 
+@pytest.mark.parametrize("sign", [429, 503, "hang", 500])
+def test_concurrency_is_halved_once_for_all_that_are_refused_together(server, sign):
+    again = []
+
+    def plan(body, attempt):
+        if attempt > 0:
+            again.append(server.in_flight)
+            return Reply("x", delay_s=0.4)
+        return Reply(hang=True) if sign == "hang" else Reply(status=sign, body=b"", delay_s=1.0)
+
+    server.plan = plan
+    llm = OpenAILanguageModel(MODEL, server.url, max_concurrency=64, timeout_s=2.0)
+    outcomes = llm.complete([ask(str(i)) for i in range(64)])
+    llm.close()
+    assert all(isinstance(outcome, Completion) for outcome in outcomes)
+    if sign == 500:
+        assert max(again) > 40, "an error says nothing of too many requests"
+    else:
+        assert 16 < max(again) <= 34, "half, and one step of 2 after 32 answers"
+
+
+def test_server_that_allows_few_at_a_time_is_not_flooded_and_answers_all(server):
+    server.allowed = 8
+    server.plan = lambda body, attempt: Reply("x", delay_s=0.02)
+    llm = OpenAILanguageModel(MODEL, server.url)
+    first = llm.complete([ask(str(i)) for i in range(300)])
+    num_refused, num_before = server.num_refused, server.num_requests
+    assert 0 < num_refused < 512, "256 at first, then 128, 64, …"
+    server.most_in_flight = 0
+    second = llm.complete([ask(str(i), seed=2) for i in range(300)])
+    llm.close()
+    assert all(isinstance(outcome, Completion) for outcome in first + second)
+    assert server.most_in_flight <= 16
+    assert server.num_refused - num_refused <= 0.1 * (server.num_requests - num_before)
+
+
 def test_busy_server_gets_fewer_requests():
     slow, quick = ChatServer(lambda b, n: Reply("x", delay_s=0.5)), ChatServer()
     quick.plan = lambda body, attempt: Reply("x", delay_s=0.01)
