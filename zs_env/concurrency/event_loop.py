@@ -48,11 +48,18 @@ def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
     return result  # type: ignore[return-value]  # without an error there is a result
 
 
-async def on_engine_loop(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run ``coroutine`` on the engines' loop and return its result; awaited on any loop."""
+def on_engine_loop(coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+    """Run ``coroutine`` on the engines' loop and return its result; awaited at once, on any loop.
+
+    On the engines' loop it is ``coroutine`` itself: a layer less for each search.
+    """
     background = _Background.get()
     if asyncio.get_running_loop() is background.loop:
-        return await coroutine
+        return coroutine
+    return _ask_elsewhere(background, coroutine)
+
+
+async def _ask_elsewhere(background: _Background, coroutine: Coroutine[Any, Any, T]) -> T:
     result, error = await run_elsewhere(background.mailbox, caught(coroutine))
     if error is not None:
         raise error

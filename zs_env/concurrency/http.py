@@ -110,11 +110,9 @@ class JsonServers:
         """
         client = self._clients.get()
         body = None if payload is None else json.dumps(payload).encode()
-
-        async def send(target: _Target) -> T:
-            return read(await client.send(target, path, body, params, max_bytes))
-
-        return await client.servers.ask(send)
+        return await client.servers.ask(
+            lambda target: client.send(target, path, body, params, max_bytes, read)
+        )
 
     async def try_each(
         self, read: Callable[[Any], T], *, path: str, timeout_s: float
@@ -130,11 +128,9 @@ class JsonServers:
             ServiceError: the key cannot be sent.
         """
         client = self._clients.get()
-
-        async def send(target: _Target) -> T:
-            return read(await client.send(target, path, None, None, MAX_BODY_BYTES))
-
-        return await client.servers.try_each(send, timeout_s)
+        return await client.servers.try_each(
+            lambda target: client.send(target, path, None, None, MAX_BODY_BYTES, read), timeout_s
+        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -197,8 +193,9 @@ class _Client(NamedTuple):
         body: bytes | None,
         params: Mapping[str, Any] | None,
         max_bytes: int,
-    ) -> Any:
-        """Send a request and return the JSON of the answer; raise Retry or Refused otherwise."""
+        read: Callable[[Any], T],
+    ) -> T:
+        """Send a request and return what ``read`` makes of the answer; raise Retry or Refused."""
         try:
             async with self.session.request(
                 "GET" if body is None else "POST",
@@ -213,7 +210,7 @@ class _Client(NamedTuple):
                 answer = await read_body(response, max_bytes)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise connection_error(error) from None
-        return parse_json(answer)
+        return read(parse_json(answer))
 
 
 async def _disconnect(client: _Client) -> None:
