@@ -48,18 +48,11 @@ def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
     return result  # type: ignore[return-value]  # without an error there is a result
 
 
-def on_engine_loop(coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-    """Run ``coroutine`` on the engines' loop and return its result; awaited at once, on any loop.
-
-    On the engines' loop it is ``coroutine`` itself: a layer less for each search.
-    """
+async def on_engine_loop(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run ``coroutine`` on the engines' loop and return its result; awaited on any loop."""
     background = _Background.get()
     if asyncio.get_running_loop() is background.loop:
-        return coroutine
-    return _ask_elsewhere(background, coroutine)
-
-
-async def _ask_elsewhere(background: _Background, coroutine: Coroutine[Any, Any, T]) -> T:
+        return await coroutine
     result, error = await run_elsewhere(background.mailbox, caught(coroutine))
     if error is not None:
         raise error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -102,9 +102,7 @@ class SearchEngine:
         return Batcher(ask, max_size=MAX_BATCH_SIZE, max_in_flight=1)
 
 
-def checked_asearch(
-    engine: SearchEngine, request: SearchRequest
-) -> Coroutine[Any, Any, SearchResult]:
+async def checked_asearch(engine: SearchEngine, request: SearchRequest) -> SearchResult:
     """Ask ``engine`` for one result and check it; asynchronous drivers call this.
 
     The engine runs on the event loop of all engines, whichever loop the caller runs on.
@@ -112,7 +110,7 @@ def checked_asearch(
     Raises:
         EngineContractError: the engine did not return a `SearchResult`.
     """
-    return on_engine_loop(_answer(engine, request))
+    return await on_engine_loop(_answer(engine, request))
 
 
 async def _answer(engine: SearchEngine, request: SearchRequest) -> SearchResult:

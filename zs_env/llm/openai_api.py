@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zs_env.concurrency.attempts import AttemptError, Refused, no_answer
@@ -63,9 +63,9 @@ class OpenAILanguageModel(LanguageModel):
         patience = Patience(timeout_s, deadline_s, max_attempts, max_concurrency)
         self._servers = JsonServers(base_url, patience, self._read_access, use_proxy=True)
 
-    def acomplete(self, request: ChatRequest) -> Coroutine[Any, Any, Completion]:
+    async def acomplete(self, request: ChatRequest) -> Completion:
         """Continue one chat."""
-        return on_engine_loop(self._ask(request))
+        return await on_engine_loop(self._ask(request))
 
     def identity(self) -> dict[str, Any]:
         """Return the model and the additional fields of requests, without the URLs."""
