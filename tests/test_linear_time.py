@@ -17,7 +17,7 @@ import pytest
 from zs_env.actions import ANY_TAG, close_turn, ends_turn, find_action
 from zs_env.documents import Document, clean_documents, clean_text, cut_words
 from zs_env.engines.corpus import split_contents
-from zs_env.engines.simulated import parse_documents
+from zs_env.engines.document_forms import parse_documents
 from zs_env.prompts import PROMPT_BASED, SearchRequest, check_simulation_template, render_simulation
 from zs_env.rewards import all_scores, may_contain
 from zs_env.world import load_world

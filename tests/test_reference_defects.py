@@ -15,7 +15,7 @@ import pytest
 from benchmarks.chat_server import MODEL, ChatServer, Reply, running
 from tests.helpers import QUESTION, EchoEngine, FixedEngine, answer, play, search
 from zs_env import Document, Episode, Question, Rules, SearchResult, prompts, rewards
-from zs_env.engines.simulated import parse_documents
+from zs_env.engines.document_forms import parse_documents
 from zs_env.envs.text_vector_env import ZeroSearchVectorEnv
 from zs_env.prompts import PROMPT_BASED, SIMULATION_TEMPLATES, render_simulation
 

@@ -16,7 +16,8 @@ from benchmarks.chat_server import FAULTS, MODEL, Reply, documents, good
 from tests.helpers import mixed_policy
 from zs_env import Document, SearchFailure, SearchRequest, SearchResult, prompts
 from zs_env.engines import checked_asearch, checked_search, load_engine
-from zs_env.engines.simulated import OPTIONS, SimulatedEngine, load, parse_documents
+from zs_env.engines.document_forms import parse_documents
+from zs_env.engines.simulated import OPTIONS, SimulatedEngine, load
 from zs_env.engines.usage import Usage
 from zs_env.envs.text_vector_env import ZeroSearchVectorEnv
 from zs_env.errors import ServiceError

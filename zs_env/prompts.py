@@ -70,6 +70,11 @@ Write {top_k} {quality} documents of about {document_words} words, one a line, a
 """
 """For a model that was trained to play the search engine, and needs no example."""
 
+JSON_FORM = """
+Write the documents as JSON, without "Doc 1:": {"documents": ["...", "..."]}
+"""
+"""What a simulation LLM is told after the template if a grammar holds it to JSON."""
+
 SIMULATION_TEMPLATES = {"prompt-based": PROMPT_BASED, "fine-tuned": FINE_TUNED}
 
 EXAMPLES = {

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zs_env.checks import suggestion
+from zs_env.checks import check_choice, suggestion
 from zs_env.concurrency.event_loop import PerLoop
 from zs_env.concurrency.single_flight import SingleFlight
-from zs_env.documents import Document, SearchRequest, SearchResult, clean_text
+from zs_env.documents import Document, SearchRequest, SearchResult
 from zs_env.engines.base import SearchEngine
+from zs_env.engines.document_forms import (
+    FIRST_DOCUMENT,
+    GRAMMARS,
+    check_prefill,
+    keeps_to,
+    make_grammar,
+    parse_documents,
+    parse_json_documents,
+)
 from zs_env.engines.usage import Usage
-from zs_env.errors import SearchFailure
+from zs_env.errors import SearchFailure, ServiceError
 from zs_env.keyed_random import derive_key
-from zs_env.llm import ChatRequest, LanguageModel, Message, load_llm
-from zs_env.prompts import SIMULATION_TEMPLATES, check_simulation_template, render_simulation
+from zs_env.llm import ChatRequest, Completion, LanguageModel, Message, load_llm
+from zs_env.prompts import (
+    JSON_FORM,
+    SIMULATION_TEMPLATES,
+    check_simulation_template,
+    render_simulation,
+)
 
 NUM_TRIES = 2
 """Most attempts, each with another seed, while the model writes too few documents."""
@@ -28,17 +40,20 @@ TOKENS_PER_WORD = 4
 LEAST_TOKENS = 600
 """Tokens allowed for an answer at least, as in the paper (section 4.1)."""
 
-OPTIONS = ("llm", "template", "search_engine", "temperature", "top_p", "max_tokens")
-"""Options of the engine itself; all others are the language model's."""
+CHECK_TOKENS = 8
+"""Tokens of the message by which `SimulatedEngine.check` sees whether the form is kept to."""
 
-THOUGHT_END = "</think>"
-"""End of a reasoning model's thoughts; the text before it is not read."""
-
-_DOCUMENT = re.compile(
-    r"[\s*#>-]*doc(?:ument)?\s*#?\d{1,6}\s*"
-    r"(?:\((?:title:)?([^()]{0,200})\)\s*)?[*_]{0,2}:[*_]{0,2}(.*)",
-    re.IGNORECASE,
+OPTIONS = (
+    "llm",
+    "template",
+    "search_engine",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "prefill",
+    "grammar",
 )
+"""Options of the engine itself; all others are the language model's."""
 
 
 class SimulatedEngine(SearchEngine):
@@ -57,12 +72,19 @@ class SimulatedEngine(SearchEngine):
         top_p: probability that the tokens to sample from have together, in (0, 1].
         max_tokens: most tokens for all documents of a search; by default four for each word that
             is wanted, and at least 600.
+        prefill: beginning of each message, from which the model goes on; true stands for
+            ``Doc 1:``. Small models write documents more often then. A reasoning model does not
+            think.
+        grammar: what each message is held to: ``regex``, lines ``Doc 1: …``, with vLLM; ``json``, a
+            JSON list, with servers that know ``response_format`` and with vLLM. It cannot be
+            combined with ``prefill``.
         owns_llm: whether `close` closes the simulation LLM too.
 
     Raises:
-        ValueError: the template is unknown or cannot be filled in, or a sampling parameter is out
-            of its range.
-        TypeError: a sampling parameter is not a number.
+        ValueError: the template is unknown or cannot be filled in, a sampling parameter is out of
+            its range, the grammar is unknown or cannot go on from ``prefill``, or the model honours
+            neither.
+        TypeError: a sampling parameter is not a number, or ``prefill`` is not a text.
 
     Attributes:
         usage: counts of what searches have used, `Usage`.
@@ -76,10 +98,17 @@ class SimulatedEngine(SearchEngine):
         temperature: float = 0.8,
         top_p: float = 1.0,
         max_tokens: int | None = None,
+        prefill: str | bool = "",
+        grammar: str | None = None,
         *,
         owns_llm: bool = False,
     ) -> None:
         ChatRequest((), 0, temperature, top_p, 1 if max_tokens is None else max_tokens)  # checks
+        if grammar is not None:
+            check_choice("grammar", grammar, GRAMMARS)
+        self._prefill = check_prefill(prefill, grammar)
+        self._grammar = grammar
+        llm.check_form(self._prefill, grammar)
         self.llm = llm
         self.template = _load_template(template)
         self.usage: Usage = Usage()
@@ -98,14 +127,14 @@ class SimulatedEngine(SearchEngine):
     def identity(self) -> dict[str, Any]:
         """Return the model and how it is asked."""
         samples = [SearchRequest("", "", (), noisy=noisy) for noisy in (False, True)]
+        form = {"prefill": self._prefill, "grammar": self._grammar}
         return {
             "llm": self.llm.identity(),
             "template": self.template,
-            "prompts": [
-                render_simulation(self.template, sample, self._search_engine) for sample in samples
-            ],
+            "prompts": [self._prompt(sample) for sample in samples],
             "max_tokens": self._max_tokens or [LEAST_TOKENS, TOKENS_PER_WORD],
             **self._sampling,
+            **{name: value for name, value in form.items() if value},  # records older than it hold
         }
 
     def cache_key(self, request: SearchRequest) -> tuple[Any, ...]:
@@ -113,74 +142,74 @@ class SimulatedEngine(SearchEngine):
         return request._replace(turn=0)
 
     def check(self) -> None:
-        """Check that the model can be used."""
+        """Check that the model can be used, with ``prefill`` and ``grammar`` by a short message.
+
+        Raises:
+            ServiceError: it cannot be used, or refuses one of them or does not keep to it.
+        """
         self.llm.check()
+        if self._prefill or self._grammar:
+            self._check_form()
 
     def close(self) -> None:
         """Close the model, if this engine owns it."""
         if self._owns_llm:
             self.llm.close()
 
+    def _check_form(self) -> None:
+        sample = self._chat(SearchRequest("?", "?", ("?",), top_k=1), seed=0)
+        [outcome] = self.llm.complete([replace(sample, max_tokens=CHECK_TOKENS)])
+        if isinstance(outcome, SearchFailure):
+            raise ServiceError(f"the simulation LLM cannot be asked in this form: {outcome}")
+        if self._grammar and not keeps_to(self._grammar, outcome.text, self._prefill):
+            raise ServiceError(
+                f"the simulation LLM does not keep to `grammar` {self._grammar}, and wrote "
+                f"{outcome.text!r}: the server does not know it. Use another, or leave it out."
+            )
+
     async def _simulate(self, request: SearchRequest) -> SearchResult:
-        prompt = render_simulation(self.template, request, self._search_engine)
+        parse = parse_json_documents if self._grammar == "json" else parse_documents
         found: list[Document] = []
         text = ""
         for attempt in range(NUM_TRIES):
             try:
-                text = await self._complete(prompt, request, attempt)
+                text = (await self._complete(request, attempt)).text
             except SearchFailure:
                 if not found:
                     raise
                 break  # the documents of the first attempt are better than a failure
-            found = max(found, parse_documents(text, request.top_k), key=len)
+            found = max(found, parse(text, request.top_k), key=len)
             if len(found) == request.top_k:
                 break
         if not found:
-            raise SearchFailure(f"the simulation LLM wrote no line 'Doc 1: …', but {text[:80]!r}.")
+            wanted = "JSON list" if self._grammar == "json" else f"line '{FIRST_DOCUMENT} …'"
+            raise SearchFailure(f"the simulation LLM wrote no {wanted}, but {text[:80]!r}.")
         return SearchResult(tuple(found))
 
-    async def _complete(self, prompt: str, request: SearchRequest, attempt: int) -> str:
-        words = request.top_k * request.document_words
-        completion = await self.llm.acomplete(
-            ChatRequest(
-                (Message("user", prompt),),
-                seed=derive_key("simulation", request.key, request.query, attempt) >> 33,
-                max_tokens=self._max_tokens or max(LEAST_TOKENS, TOKENS_PER_WORD * words),
-                **self._sampling,
-            )
-        )
+    async def _complete(self, request: SearchRequest, attempt: int) -> Completion:
+        seed = derive_key("simulation", request.key, request.query, attempt) >> 33
+        completion = await self.llm.acomplete(self._chat(request, seed))
         self.usage.count_completion(completion.prompt_tokens, completion.completion_tokens)
-        return completion.text
+        return completion
 
+    def _chat(self, request: SearchRequest, seed: int) -> ChatRequest:
+        """Return what the model is asked for ``request``."""
+        words = request.top_k * request.document_words
+        grammar = None
+        if self._grammar is not None:
+            grammar = make_grammar(self._grammar, request, self._prefill)
+        return ChatRequest(
+            (Message("user", self._prompt(request)),),
+            seed=seed,
+            max_tokens=self._max_tokens or max(LEAST_TOKENS, TOKENS_PER_WORD * words),
+            prefill=self._prefill,
+            grammar=grammar,
+            **self._sampling,
+        )
 
-def parse_documents(text: str, top_k: int) -> list[Document]:
-    """Return the first ``top_k`` documents of ``text``, cleaned; empty ones do not count.
-
-    A line that begins with ``Doc 1:`` or ``Doc 1 (title):``, with any number, begins a document.
-    The lines below belong to it, up to an empty one. ``Doc 1:`` within a line begins nothing. The
-    thoughts of a reasoning model are left out.
-    """
-    text = text.rpartition(THOUGHT_END)[2]
-    documents = (
-        Document(clean_text(" ".join(lines)), clean_text(title)) for title, lines in _blocks(text)
-    )
-    return list(islice((document for document in documents if document.text), top_k))
-
-
-def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield the title and the lines of each document of ``text``."""
-    title, lines, inside, filled = "", [""], False, False
-    for line in text.splitlines():
-        if match := _DOCUMENT.match(line):
-            yield title, lines
-            title, lines, inside = match[1] or "", [match[2]], True
-            filled = bool(match[2].strip())
-        elif line.strip() and inside:
-            lines.append(line)
-            filled = True
-        elif filled:
-            inside = False
-    yield title, lines
+    def _prompt(self, request: SearchRequest) -> str:
+        prompt = render_simulation(self.template, request, self._search_engine)
+        return prompt + JSON_FORM if self._grammar == "json" else prompt
 
 
 def _load_template(template: str) -> str:
@@ -203,6 +232,8 @@ def load(
     temperature: float = 0.8,
     top_p: float = 1.0,
     max_tokens: int | None = None,
+    prefill: str | bool = "",
+    grammar: str | None = None,
     **llm_options: Any,
 ) -> SimulatedEngine:
     """Make the engine that a language model plays.
@@ -214,6 +245,8 @@ def load(
         temperature: see `SimulatedEngine`.
         top_p: see `SimulatedEngine`.
         max_tokens: see `SimulatedEngine`.
+        prefill: see `SimulatedEngine`.
+        grammar: see `SimulatedEngine`.
         llm_options: arguments of the language model, such as ``base_url`` and ``model``.
 
     Raises:
@@ -228,5 +261,13 @@ def load(
                 raise TypeError(f"engine 'simulated' has no option {option!r}{near}.") from error
         raise
     return SimulatedEngine(
-        model, template, search_engine, temperature, top_p, max_tokens, owns_llm=made
+        model,
+        template,
+        search_engine,
+        temperature,
+        top_p,
+        max_tokens,
+        prefill,
+        grammar,
+        owns_llm=made,
     )

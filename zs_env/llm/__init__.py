@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zs_env.llm.base import ChatRequest, Completion, LanguageModel, Message
+from zs_env.llm.base import ChatRequest, Completion, Grammar, LanguageModel, Message
 from zs_env.loading import make_by_name
 
-__all__ = ["LLMS", "ChatRequest", "Completion", "LanguageModel", "Message", "load_llm"]
+__all__ = [
+    "LLMS",
+    "ChatRequest",
+    "Completion",
+    "Grammar",
+    "LanguageModel",
+    "Message",
+    "load_llm",
+]
 
 LLMS = {
     "openai_api": "zs_env.llm.openai_api:OpenAILanguageModel",

@@ -22,6 +22,19 @@ class Message(NamedTuple):
     content: str
 
 
+class Grammar(NamedTuple):
+    """Form that every text of a model has, because tokens that leave it are not sampled.
+
+    Attributes:
+        kind: ``regex`` or ``json``.
+        text: regular expression, or JSON schema as JSON text. It describes what the model writes,
+            without `ChatRequest.prefill`.
+    """
+
+    kind: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """Chat to continue by one message.
@@ -31,7 +44,10 @@ class ChatRequest:
         seed: seed of sampling, in [0, 2**31): the same request gets the same text.
         temperature: temperature of sampling, at least 0; 0 takes the likeliest token.
         top_p: probability that the likeliest tokens to sample from have together, in (0, 1].
-        max_tokens: most tokens of the message, at least 1.
+        max_tokens: most tokens that the model writes, at least 1.
+        prefill: beginning of the message, which the model continues; the completion's text
+            begins with it.
+        grammar: grammar that holds what the model writes; None for none.
 
     Raises:
         TypeError: a sampling parameter has the wrong type.
@@ -43,6 +59,8 @@ class ChatRequest:
     temperature: float = 0.8
     top_p: float = 1.0
     max_tokens: int = 600
+    prefill: str = ""
+    grammar: Grammar | None = None
 
     def __post_init__(self) -> None:
         """Check the sampling parameters."""
@@ -82,6 +100,12 @@ class Completion:
     completion_tokens: int = 0
 
 
+def whole_message(prefill: str, written: str) -> str:
+    """Return ``prefill`` and what was ``written`` after it; a model that repeats it began anew."""
+    begun_anew = written.lstrip().startswith(prefill.strip())
+    return written if begun_anew else prefill + written
+
+
 class LanguageModel:
     """Model that continues chats. Override `complete` or `acomplete`; the other is derived.
 
@@ -90,6 +114,12 @@ class LanguageModel:
 
     max_batch_size: int = 256
     """Largest batch for `complete` when single requests are collected."""
+
+    continues_messages: bool = False
+    """Whether the model honours `ChatRequest.prefill`."""
+
+    grammars: tuple[str, ...] = ()
+    """Kinds of `Grammar` that the model can be held to."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a subclass that overrides neither method."""
@@ -130,6 +160,22 @@ class LanguageModel:
         Raises:
             ServiceError: it cannot be used.
         """
+
+    def check_form(self, prefill: str, grammar: str | None) -> None:
+        """Check that the model honours ``prefill``, and a grammar of the kind ``grammar``.
+
+        Raises:
+            ValueError: it does not.
+        """
+        name = type(self).__name__
+        if prefill and not self.continues_messages:
+            raise ValueError(f"{name} cannot continue a message: leave out `prefill`.")
+        if grammar is not None and grammar not in self.grammars:
+            known = " or ".join(self.grammars) or "none"
+            raise ValueError(
+                f"{name} cannot be held to a grammar of the kind {grammar!r}, expected {known}: "
+                "leave out `grammar`, or use vLLM or a server that has it."
+            )
 
     def close(self) -> None:
         """Free what the model holds. May be called twice."""

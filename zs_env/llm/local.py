@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 from zs_env.errors import SearchFailure, ServiceError
-from zs_env.llm.base import ChatRequest, Completion, LanguageModel, Message
+from zs_env.llm.base import ChatRequest, Completion, LanguageModel, Message, whole_message
 
 
 class Prompt(NamedTuple):
     """Chat as the model reads it.
 
     Attributes:
-        token_ids: token ids of the chat in the model's template.
+        token_ids: token ids of the chat in the model's template, the begun message included.
         max_tokens: most tokens to write: the request's limit, or the room left in the context.
         request: request of the chat.
     """
@@ -57,6 +58,8 @@ class LocalLanguageModel(LanguageModel):
         ValueError: ``max_batch_size`` is not positive.
     """
 
+    continues_messages = True
+
     def __init__(
         self, model: str, chat_template_kwargs: Mapping[str, Any] | None, max_batch_size: int
     ) -> None:
@@ -73,13 +76,17 @@ class LocalLanguageModel(LanguageModel):
         """Continue a batch of chats; a chat that does not fit the context fails alone.
 
         Raises:
-            ServiceError: the model cannot be loaded.
+            ServiceError: the model cannot be loaded, or its chat template cannot continue a
+                message that a request begins.
+            ValueError: a request has a grammar that the model cannot be held to.
         """
+        for request in requests:
+            self.check_form(request.prefill, request.grammar and request.grammar.kind)
         with self._lock:
             loaded = self._load_once()
             prompts = [self._read(loaded, request) for request in requests]
             fitting = [prompt for prompt in prompts if isinstance(prompt, Prompt)]
-            written = iter(self._generate(loaded, fitting))
+            written = map(_whole, fitting, self._generate(loaded, fitting))
             return [next(written) if isinstance(prompt, Prompt) else prompt for prompt in prompts]
 
     def check(self) -> None:
@@ -129,7 +136,7 @@ class LocalLanguageModel(LanguageModel):
         return self._loaded
 
     def _read(self, loaded: Loaded, request: ChatRequest) -> Prompt | SearchFailure:
-        token_ids = self._encode(loaded, request.messages)
+        token_ids = self._encode(loaded, request.messages, request.prefill)
         room = loaded.max_length - len(token_ids)
         if room < 1:
             return SearchFailure(
@@ -138,10 +145,30 @@ class LocalLanguageModel(LanguageModel):
             )
         return Prompt(token_ids, min(request.max_tokens, room), request)
 
-    def _encode(self, loaded: Loaded, messages: Sequence[Message]) -> list[int]:
+    def _encode(self, loaded: Loaded, messages: Sequence[Message], prefill: str = "") -> list[int]:
+        if prefill:
+            return self._encode_begun(loaded, [*messages, Message("assistant", prefill)])
+        return list(self._apply_template(loaded, messages, add_generation_prompt=True))
+
+    def _encode_begun(self, loaded: Loaded, messages: Sequence[Message]) -> list[int]:
+        """Encode ``messages``, of which the last is begun and left open."""
+        prefill = messages[-1].content
+        begun = {"add_generation_prompt": False, "continue_final_message": True}
+        try:
+            text = self._apply_template(loaded, messages, tokenize=False, **begun)
+            if not text.endswith(prefill):
+                raise ValueError(f"the chat ends in {text[-len(prefill) :]!r}.")
+            return list(self._apply_template(loaded, messages, **begun))
+        except Exception as error:  # templates are programs, and raise what they like
+            raise ServiceError(
+                f"the chat template of {self.model!r} cannot continue a message that begins with "
+                f"{prefill!r}: {error} Leave out `prefill`, or let it end without a blank."
+            ) from error
+
+    def _apply_template(self, loaded: Loaded, messages: Sequence[Message], **options: Any) -> Any:
         chat = [message._asdict() for message in messages]
-        options = {"add_generation_prompt": True, **self.chat_template_kwargs}
-        return list(loaded.tokenizer.apply_chat_template(chat, return_dict=False, **options))
+        options = {"return_dict": False, **options, **self.chat_template_kwargs}
+        return loaded.tokenizer.apply_chat_template(chat, **options)
 
     def _generate(
         self, loaded: Loaded, prompts: Sequence[Prompt]
@@ -159,3 +186,10 @@ class LocalLanguageModel(LanguageModel):
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
             loaded.close()
+
+
+def _whole(prompt: Prompt, outcome: Completion | SearchFailure) -> Completion | SearchFailure:
+    """Put the begun message before what was written."""
+    if isinstance(outcome, SearchFailure):
+        return outcome
+    return replace(outcome, text=whole_message(prompt.request.prefill, outcome.text))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from zs_env.concurrency.attempts import AttemptError, Refused, no_answer
@@ -10,8 +12,9 @@ from zs_env.concurrency.event_loop import on_engine_loop, run_to_end
 from zs_env.concurrency.http import Access, JsonServers
 from zs_env.concurrency.keys import read_key
 from zs_env.concurrency.servers import Patience
-from zs_env.errors import ServiceError
-from zs_env.llm.base import ChatRequest, Completion, LanguageModel
+from zs_env.errors import SearchFailure, ServiceError
+from zs_env.llm.base import ChatRequest, Completion, LanguageModel, whole_message
+from zs_env.llm.chat_body import chat_body, refusal_hint
 
 CHECK_TIMEOUT_S = 10.0
 """Time limit of the check of one server, in seconds."""
@@ -24,6 +27,9 @@ A token is mostly shorter than 16 bytes and at most 128; JSON may write one byte
 
 OVERHEAD_BYTES = 2**16
 """Bytes that an answer may have besides those of its tokens."""
+
+FIELD_REFUSED = re.compile(r"\bHTTP 4(00|22)\b")
+"""Statuses of servers that refuse a field."""
 
 
 class OpenAILanguageModel(LanguageModel):
@@ -45,6 +51,9 @@ class OpenAILanguageModel(LanguageModel):
         ServiceError: ``base_url`` is not a URL or a list of URLs.
         ValueError: a limit is not positive.
     """
+
+    continues_messages = True
+    grammars = ("regex", "json")
 
     def __init__(
         self,
@@ -84,22 +93,19 @@ class OpenAILanguageModel(LanguageModel):
         self._servers.close()
 
     async def _ask(self, request: ChatRequest) -> Completion:
-        body = {
-            "model": self.model,
-            "messages": [
-                # A lone surrogate cannot be encoded, and would make the request fail.
-                {"role": role, "content": content.encode(errors="replace").decode()}
-                for role, content in request.messages
-            ],
-            "seed": request.seed,
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "max_tokens": request.max_tokens,
-            **self._extra_body,
-        }
-        return await self._servers.ask(
-            read_completion, path="/chat/completions", payload=body, max_bytes=answer_bytes(body)
-        )
+        body = {**chat_body(self.model, request), **self._extra_body}
+        try:
+            completion = await self._servers.ask(
+                read_completion,
+                path="/chat/completions",
+                payload=body,
+                max_bytes=answer_bytes(body),
+            )
+        except SearchFailure as failure:
+            if FIELD_REFUSED.search(str(failure)) and (hint := refusal_hint(request)):
+                raise SearchFailure(f"{failure}.{hint}") from None
+            raise
+        return replace(completion, text=whole_message(request.prefill, completion.text))
 
     async def _check(self) -> None:
         tried = await self._servers.try_each(

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from zs_env.llm.base import ChatRequest, Completion, LanguageModel
+from zs_env.llm.base import ChatRequest, Completion, LanguageModel, whole_message
 
 Script = Callable[[ChatRequest], str]
 
@@ -15,11 +15,15 @@ class ScriptedLanguageModel(LanguageModel):
     """Model that writes what ``script`` returns. Words are counted as tokens.
 
     Args:
-        script: function from a request to a text, or its place: ``module:function``.
+        script: function from a request to a text, or its place: ``module:function``. The text may
+            leave out the request's ``prefill``.
 
     Raises:
         ValueError: the function does not exist.
     """
+
+    continues_messages = True
+    grammars = ("regex", "json")
 
     def __init__(self, script: Script | str) -> None:
         self.script = _find(script) if isinstance(script, str) else script
@@ -28,7 +32,7 @@ class ScriptedLanguageModel(LanguageModel):
         """Call the script."""
         text = self.script(request)
         num_read = sum(len(message.content.split()) for message in request.messages)
-        return Completion(text, num_read, len(text.split()))
+        return Completion(whole_message(request.prefill, text), num_read, len(text.split()))
 
     def identity(self) -> dict[str, Any]:
         """Return the place of the script.

@@ -50,6 +50,8 @@ class VLLMLanguageModel(LocalLanguageModel):
             not positive.
     """
 
+    grammars = ("regex", "json")
+
     def __init__(
         self,
         model: str,
@@ -145,8 +147,10 @@ class _Engine:
 
     def _params_of(self, prompt: Prompt) -> vllm.SamplingParams:
         request = prompt.request
+        grammar = request.grammar
         return sampling_params(
             {
+                "structured_outputs": grammar and {grammar.kind: grammar.text},
                 "seed": request.seed,
                 "temperature": request.temperature,
                 "top_p": request.top_p,
