@@ -17,7 +17,7 @@ import pytest
 from zs_env.actions import ANY_TAG, close_turn, ends_turn, find_action
 from zs_env.documents import Document, clean_documents, clean_text, cut_words
 from zs_env.engines.corpus import split_contents
-from zs_env.engines.document_forms import parse_documents
+from zs_env.engines.document_forms import parse_documents, parse_json_documents
 from zs_env.prompts import PROMPT_BASED, SearchRequest, check_simulation_template, render_simulation
 from zs_env.rewards import all_scores, may_contain
 from zs_env.world import load_world
@@ -36,6 +36,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "close_turn": close_turn,
     "ANY_TAG": ANY_TAG.findall,
     "parse_documents": lambda text: parse_documents(text, 5),
+    "parse_json_documents": lambda text: parse_json_documents(f"[{text}", 5),
     "split_contents": split_contents,
     "all_scores": lambda text: all_scores(text, ["the Pale Sea", "a a a b"]),
     "may_contain": lambda text: may_contain(text, ["the Pale Sea", "a a a b"]),
@@ -54,6 +55,9 @@ FAMILIES: dict[str, Callable[[int], str]] = {
     "blanks around a slash": lambda n: "<" + " " * n + "/" + " " * n + "x",
     "blanks in a closing tag": lambda n: "</search" + "\t\n" * n,
     "openings": lambda n: "<" * n,
+    "quotes": lambda n: '"' * n,
+    "quotes and wrong escapes": lambda n: '"\\x' * n,
+    "open string": lambda n: '"' + "\\" * n,
     "openings apart": lambda n: "< " * n,
     "open thoughts": lambda n: "<think>" * n + "<search>a</search>",
     "open thoughts behind a closed one": lambda n: (

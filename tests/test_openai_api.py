@@ -21,7 +21,7 @@ from benchmarks.chat_server import FAULTS, MODEL, ChatServer, Reply, bomb, good,
 from tests.helpers import end_while_waiting, free_port
 from zs_env import SearchFailure
 from zs_env.errors import ServiceError
-from zs_env.llm import ChatRequest, Completion, Message
+from zs_env.llm import ChatRequest, Completion, Grammar, Message
 from zs_env.llm.openai_api import OpenAILanguageModel
 
 TRANSIENT = [
@@ -75,6 +75,80 @@ def test_request_says_all_that_decides_the_text(server):
         }
     ]
     assert llm.identity() == {"model": MODEL, "top_k": 7}
+
+
+def body_of(server, llm, **changes):
+    """What the server is sent for a request, without what every request has."""
+    seen = []
+    server.plan = lambda body, attempt: seen.append(body) or good(body)
+    llm.complete([replace(ask(), **changes)])
+    [body] = seen
+    common = {"model", "seed", "temperature", "top_p", "max_tokens"}
+    return {name: value for name, value in body.items() if name not in common}
+
+
+def test_begun_message_comes_last_and_is_to_be_continued(server, llm):
+    assert body_of(server, llm, prefill="Doc 1:\ud800") == {
+        "messages": [
+            {"role": "user", "content": "hello"},
+            {"role": "assistant", "content": "Doc 1:?"},
+        ],
+        "continue_final_message": True,
+        "add_generation_prompt": False,
+    }
+
+
+def test_grammar_is_sent_as_vllm_and_as_openai_name_it(server, llm):
+    hello = [{"role": "user", "content": "hello"}]
+    assert body_of(server, llm, grammar=Grammar("regex", "a+")) == {
+        "messages": hello,
+        "structured_outputs": {"regex": "a+"},
+    }
+    assert body_of(server, llm, grammar=Grammar("json", '{"type": "array"}')) == {
+        "messages": hello,
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "documents", "strict": True, "schema": {"type": "array"}},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "whole"),
+    [
+        (" a b", "Doc 1: a b"),
+        ("Doc 1: a b", "Doc 1: a b"),
+        ("\nDoc 1: a b", "\nDoc 1: a b"),
+        ("", "Doc 1:"),
+    ],
+)
+def test_text_begins_with_the_begun_message_once(server, llm, written, whole):
+    server.plan = lambda body, attempt: Reply(written)
+    [completion] = llm.complete([replace(ask(), prefill="Doc 1:")])
+    assert completion.text == whole
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_refusal_of_a_field_says_which_option_to_leave_out(server, llm, status):
+    server.plan = lambda body, attempt: Reply(status=status, body=b"unknown field")
+    regex, schema = Grammar("regex", "a"), Grammar("json", "{}")
+    begun, held, in_json, plain = llm.complete(
+        [
+            replace(ask(), prefill="Doc 1:"),
+            replace(ask(), grammar=regex),
+            replace(ask(), grammar=schema),
+            ask(),
+        ]
+    )
+    start = f"{server.url}: HTTP {status}: unknown field"
+    assert str(begun) == (
+        f"{start}. If the server does not know `continue_final_message` and "
+        "`add_generation_prompt`, leave out `prefill`."
+    )
+    option = ", leave out `grammar`."
+    assert str(held) == f"{start}. If the server does not know `structured_outputs`{option}"
+    assert str(in_json) == f"{start}. If the server does not know `response_format`{option}"
+    assert str(plain) == start
 
 
 @pytest.mark.parametrize("fault", TRANSIENT)

@@ -21,7 +21,7 @@ from zs_env.engines.simulated import OPTIONS, SimulatedEngine, load
 from zs_env.engines.usage import Usage
 from zs_env.envs.text_vector_env import ZeroSearchVectorEnv
 from zs_env.errors import ServiceError
-from zs_env.llm import ChatRequest, Completion, LanguageModel
+from zs_env.llm import ChatRequest, Completion, Grammar, LanguageModel
 from zs_env.llm.scripted import ScriptedLanguageModel
 from zs_env.testing import SearchEngineContract
 
@@ -36,6 +36,9 @@ def write(request):
 
 class Recorder(LanguageModel):
     """Keeps what it is asked, and answers with what ``texts`` has next."""
+
+    continues_messages = True
+    grammars = ("regex", "json")
 
     def __init__(self, *texts):
         super().__init__()
@@ -306,6 +309,111 @@ def test_close_leaves_a_model_that_the_user_made_alone():
     assert made is not mine and made.closed
 
 
+def test_message_is_begun_and_read_with_its_beginning():
+    model = Recorder("Doc 1: a\nDoc 2: b")
+    engine = SimulatedEngine(model, prefill=True)
+    [result] = checked_search(engine, [REQUEST._replace(top_k=2)])
+    assert [document.text for document in result.documents] == ["a", "b"]
+    assert model.asked[0].prefill == "Doc 1:" and model.asked[0].grammar is None
+    assert [role for role, _ in model.asked[0].messages] == ["user"]
+
+
+@pytest.mark.parametrize("prefill", ["Doc 1:", "Documents:\n"])
+def test_begun_message_is_whole_whether_the_model_repeats_its_beginning_or_not(prefill):
+    """A server that cannot continue a message begins another one, with the same words."""
+    rest = " a\nDoc 2: b" if prefill == "Doc 1:" else "Doc 1: a\nDoc 2: b"
+    for text in (rest, prefill + rest, f"\n{prefill}{rest}"):
+        llm = ScriptedLanguageModel(lambda request, text=text: text)
+        engine = SimulatedEngine(llm, prefill=prefill)
+        [result] = checked_search(engine, [REQUEST._replace(top_k=2)])
+        assert [document.text for document in result.documents] == ["a", "b"]
+
+
+def test_grammar_follows_the_request_and_the_beginning():
+    model = Recorder(*["Doc 1: a"] * 2, '{"documents": ["a b"]}')
+    request = REQUEST._replace(top_k=1, document_words=2)
+    for options in ({"grammar": "regex"}, {"grammar": "regex", "prefill": True}):
+        checked_search(SimulatedEngine(model, **options), [request])
+    [result] = checked_search(SimulatedEngine(model, grammar="json"), [request])
+    word = r"\S{1,24}"
+    assert [asked.grammar for asked in model.asked[:2]] == [
+        Grammar("regex", f"Doc 1: {word}( {word}){{0,3}}"),
+        Grammar("regex", f" {word}( {word}){{0,3}}"),
+    ]
+    assert model.asked[2].grammar.kind == "json"
+    assert result.documents == (Document("a b"),)
+    for_lines, _, for_json = (asked.messages[0].content for asked in model.asked)
+    assert for_json.startswith(for_lines) and '{"documents": [' in for_json[len(for_lines) :]
+
+
+def test_json_without_documents_is_asked_for_again_and_then_a_typed_failure():
+    engine = SimulatedEngine(Recorder("Sorry.", '{"documents": [""]}'), grammar="json")
+    [result] = checked_search(engine, [REQUEST])
+    assert 'wrote no JSON list, but \'{"documents"' in str(result.failure)
+    assert engine.usage.completions == 2
+
+
+def test_identity_without_prefill_and_grammar_is_that_of_older_records():
+    """Records are kept under it."""
+    llm = ScriptedLanguageModel(write)
+    plain = SimulatedEngine(llm).identity()
+    assert list(plain) == ["llm", "template", "prompts", "max_tokens", "temperature", "top_p"]
+    others = [
+        SimulatedEngine(llm, **options).identity()
+        for options in (
+            {"prefill": True},
+            {"prefill": "Doc"},
+            {"grammar": "regex"},
+            {"prefill": True, "grammar": "regex"},
+            {"grammar": "json"},
+        )
+    ]
+    assert len({json.dumps(identity) for identity in (plain, *others)}) == 6
+    assert SimulatedEngine(llm, prefill=False, grammar=None).identity() == plain
+    assert SimulatedEngine(llm, prefill="Doc 1:").identity() == others[0]
+
+
+def test_check_asks_once_for_the_form_and_not_without_one():
+    model = Recorder("Doc 1: a b", "Sure, I")
+    SimulatedEngine(model).check()
+    assert model.asked == []
+    SimulatedEngine(model, grammar="regex").check()
+    assert model.asked[0].max_tokens == 8 and model.asked[0].grammar.kind == "regex"
+    with pytest.raises(ServiceError, match="does not keep to `grammar` regex, and wrote 'Sure, I'"):
+        SimulatedEngine(model, grammar="regex").check()
+
+
+def test_check_says_when_the_form_is_refused():
+    class Refusing(Recorder):
+        async def acomplete(self, request):
+            raise SearchFailure("HTTP 400: extra inputs are not permitted")
+
+    with pytest.raises(ServiceError, match="cannot be asked in this form: HTTP 400"):
+        SimulatedEngine(Refusing(), prefill=True).check()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prefill": True}, "BatchModel cannot continue a message: leave out `prefill`"),
+        (
+            {"grammar": "regex"},
+            "BatchModel cannot be held to a grammar of the kind 'regex', .*none",
+        ),
+    ],
+)
+def test_model_that_does_not_know_the_form_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        SimulatedEngine(BatchModel(), **options)
+
+
+def test_written_form_of_an_engine_takes_prefill_and_grammar():
+    spec = "simulated,llm=scripted,script=tests.test_simulated:write,grammar=regex,prefill="
+    identities = [load_engine(spec + text).identity() for text in ("Doc 1:", "true")]
+    assert [identity["prefill"] for identity in identities] == ["Doc 1:"] * 2
+    assert identities[0]["grammar"] == "regex"
+
+
 def test_identity_changes_with_the_worked_example(monkeypatch):
     engine = SimulatedEngine(ScriptedLanguageModel(write))
     before = json.dumps(engine.identity())
@@ -427,6 +535,8 @@ def test_unknown_model_is_one_clear_error_when_the_environment_is_made(server):
         ({**SCRIPTED, "max_tokens": -1}, ValueError, "`max_tokens` must be an integer of at least"),
         ({**SCRIPTED, "max_tokens": 0}, ValueError, "`max_tokens` must .* got 0"),
         ({**SCRIPTED, "max_tokens": 9.5}, TypeError, "`max_tokens` must .* got 9.5"),
+        ({**SCRIPTED, "prefill": 3}, TypeError, "`prefill` must be a text"),
+        ({**SCRIPTED, "grammar": "regexp"}, ValueError, "one of regex, json, .*mean 'regex'"),
     ],
 )
 def test_wrong_option_is_refused(options, error, message):

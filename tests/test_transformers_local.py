@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import pickle
 import shutil
@@ -22,7 +23,7 @@ from zs_env import SearchFailure, SearchRequest
 from zs_env.engines import checked_search, load_engine
 from zs_env.engines.simulated import SimulatedEngine
 from zs_env.errors import ServiceError
-from zs_env.llm import ChatRequest, Completion, Message, load_llm
+from zs_env.llm import ChatRequest, Completion, Grammar, Message, load_llm
 from zs_env.llm.sampling.drawing import draw, keep_top_p
 from zs_env.llm.transformers_local import TransformersLanguageModel
 
@@ -174,6 +175,75 @@ def test_keep_top_p_by_hand():
     scores = torch.tensor([[0.1, 0.6, 0.3]] * 4).log()
     kept = keep_top_p(scores, torch.tensor([[1.0], [0.7], [0.5], [0.0]])) > -torch.inf
     assert kept.int().tolist() == [[1, 1, 1], [0, 1, 1], [0, 1, 0], [0, 1, 0]]
+
+
+def test_begun_message_is_continued_where_it_ends(llm, folder):
+    """The chat is laid out by hand: the assistant's turn is open, and nothing stands behind it."""
+    request = chat("river", temperature=0.0, prefill="Doc 1:")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    by_name = tokenizer.convert_tokens_to_ids
+    expected = [
+        by_name("<|im_start|>"), *tokenizer.encode("user\nriver"), by_name("<|im_end|>"),
+        *tokenizer.encode("\n"),
+        by_name("<|im_start|>"), *tokenizer.encode("assistant\nDoc 1:"),
+    ]  # fmt: skip
+    llm.check()
+    assert llm._encode(llm._loaded, request.messages, "Doc 1:") == expected
+    output = AutoModelForCausalLM.from_pretrained(folder).generate(
+        torch.tensor([expected]), do_sample=False, max_new_tokens=12
+    )
+    written = tokenizer.decode(output[0, len(expected) :], skip_special_tokens=True)
+    assert not written.startswith("Doc 1:")
+    [completion, plain] = llm.complete([request, replace(request, prefill="")])
+    assert completion == Completion(f"Doc 1:{written}", len(expected), 12)
+    assert plain.text != completion.text and not plain.text.startswith("Doc 1:")
+
+
+def with_template(folder, tmp_path, change):
+    copy = shutil.copytree(folder, tmp_path / "model")
+    file = copy / "chat_template.jinja"
+    file.write_text(change(file.read_text()))
+    return TransformersLanguageModel(str(copy))
+
+
+CONTENT = "message['content']"
+
+
+def test_template_that_trims_takes_a_beginning_without_blanks_at_its_end(folder, tmp_path):
+    """Else the model would go on from another text than the engine reads."""
+    llm = with_template(folder, tmp_path, lambda text: text.replace(CONTENT, f"{CONTENT} | trim"))
+    [completion] = llm.complete([chat("a", prefill="Doc 1:")])
+    assert completion.text.startswith("Doc 1:")
+    with pytest.raises(ServiceError, match="cannot continue a message that begins with 'Doc 1: '"):
+        llm.complete([chat("a", prefill="Doc 1: ")])
+
+
+@pytest.mark.parametrize("instead", ["{{ 'Yes.' }}", "{{ raise_exception('no assistant') }}"])
+def test_template_that_cannot_continue_a_message_is_one_clear_error(folder, tmp_path, instead):
+    shown = f"{{{{ {CONTENT} }}}}"
+    if_assistant = "{% if message['role'] == 'assistant' %}"
+    content = f"{if_assistant}{instead}{{% else %}}{shown}{{% endif %}}"
+    llm = with_template(folder, tmp_path, lambda text: text.replace(shown, content))
+    engine = SimulatedEngine(llm, template="fine-tuned", prefill=True)
+    with pytest.raises(ServiceError, match="begins with 'Doc 1:': .* Leave out `prefill`") as error:
+        engine.check()
+    assert "Search engine" not in str(error.value)  # the prompt, with golden answers
+
+
+def test_grammar_is_refused_here(llm):
+    with pytest.raises(ValueError, match="TransformersLanguageModel cannot be held to a grammar"):
+        SimulatedEngine(llm, grammar="regex")
+    with pytest.raises(ValueError, match="kind 'json', expected none: leave out `grammar`"):
+        llm.complete([chat("a", grammar=Grammar("json", "{}"))])
+
+
+def test_simulated_engine_with_a_begun_message_always_has_a_document(folder):
+    """A random model writes none by itself: `test_simulated_engine_counts_what_the_model_used`."""
+    options = {"llm": "transformers_local", "model": str(folder), "max_tokens": 8}
+    requests = [SearchRequest(f"q{i}", "?", ("x",), key=i) for i in range(3)]
+    spec = {"name": "simulated", "template": "fine-tuned", "prefill": True, **options}
+    with contextlib.closing(load_engine(spec)) as engine:
+        assert all(len(result.documents) >= 1 for result in checked_search(engine, requests))
 
 
 @pytest.mark.parametrize("model", ["no/such-model", "/no/such/folder", "."])

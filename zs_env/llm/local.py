@@ -160,9 +160,10 @@ class LocalLanguageModel(LanguageModel):
                 raise ValueError(f"the chat ends in {text[-len(prefill) :]!r}.")
             return list(self._apply_template(loaded, messages, **begun))
         except Exception as error:  # templates are programs, and raise what they like
+            reason, *_ = str(error).splitlines() or [type(error).__name__]  # the chat comes below
             raise ServiceError(
                 f"the chat template of {self.model!r} cannot continue a message that begins with "
-                f"{prefill!r}: {error} Leave out `prefill`, or let it end without a blank."
+                f"{prefill!r}: {reason} Leave out `prefill`, or let it end without a blank."
             ) from error
 
     def _apply_template(self, loaded: Loaded, messages: Sequence[Message], **options: Any) -> Any:
