@@ -74,6 +74,20 @@ def search_requests(count: int, key: int = 0) -> list[SearchRequest]:
     ]
 
 
+FORMS: dict[str, dict[str, Any]] = {
+    "prefill": {"prefill": True, "max_tokens": 12},
+    "regex": {"grammar": "regex"},
+    "prefill and regex": {"grammar": "regex", "prefill": True},
+    "json": {"grammar": "json", "max_tokens": 60},
+}
+"""Options of the engine that hold any model to the form of documents, by name."""
+
+
+def form_requests() -> list[SearchRequest]:
+    """Requests for short documents: a random model ends none by itself."""
+    return [request._replace(document_words=3) for request in search_requests(6)]
+
+
 def greedy_requests() -> list[ChatRequest]:
     """Chats of several lengths, with and without a system's message."""
     chats: Sequence[tuple[Message, ...]] = [

@@ -10,13 +10,17 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from tests.chat_model import make_model
 from tests.simulated_searches import (
     DOCUMENTS,
+    FORMS,
+    TOP_K,
     counts_of,
+    form_requests,
     greedy_requests,
     play_alone,
     play_searches,
@@ -25,6 +29,7 @@ from tests.simulated_searches import (
 from tests.vllm_server import ENVIRONMENT, vllm_server
 from zs_env import SearchFailure
 from zs_env.engines import checked_search, load_engine
+from zs_env.errors import ServiceError
 from zs_env.llm import ChatRequest, Completion, Message, load_llm
 from zs_env.llm.transformers_local import TransformersLanguageModel
 
@@ -154,6 +159,40 @@ def test_greedy_texts_and_usage_agree_between_server_in_process_and_transformers
     assert len({completion.text for completion in expected}) == len(requests)
     assert ask_server(server, requests) == expected
     assert [Completion(*fields) for fields in in_process["greedy"]] == expected
+
+
+def test_begun_texts_agree_between_server_in_process_and_transformers(server, in_process, model):
+    requests = [replace(request, prefill="Doc 1:") for request in greedy_requests()]
+    expected = TransformersLanguageModel(str(model)).complete(requests)
+    assert all(completion.text.startswith("Doc 1:") for completion in expected)
+    assert ask_server(server, requests) == expected
+    assert [Completion(*fields) for fields in in_process["begun"]] == expected
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_form_is_kept_to_by_a_model_that_knows_nothing(server, in_process, form):
+    with engine_of({**server, **FORMS[form]}) as engine:
+        from_server = texts_of(engine, form_requests())
+    for documents in (from_server, in_process["forms"][form]):
+        assert len(documents) == 6 and all(documents)
+        if "regex" in form:
+            assert [len(found) for found in documents] == [TOP_K] * 6
+            assert all(len(text.split()) <= 6 for found in documents for text in found)
+    assert from_server == in_process["forms"][form]
+
+
+def test_server_that_does_not_hold_to_a_grammar_is_found_out_at_the_start(server):
+    """It is asked for another grammar than the engine means, as one that ignores the field."""
+    other = {"structured_outputs": {"regex": "[a-z ]+"}}
+    with pytest.raises(ServiceError, match="does not keep to `grammar` regex"):
+        load_engine({"name": "simulated", "grammar": "regex", **server, "extra_body": other})
+
+
+def test_server_whose_template_cannot_continue_a_message_is_found_out_at_the_start(server):
+    """As one that refuses the fields."""
+    template = {"chat_template": "{{ raise_exception('no assistant') }}"}
+    with pytest.raises(ServiceError, match="HTTP 400.*leave out `prefill`"):
+        load_engine({"name": "simulated", "prefill": True, **server, "extra_body": template})
 
 
 def test_in_process_a_prompt_that_does_not_fit_fails_alone(in_process):

@@ -16,6 +16,8 @@ from typing import Any
 
 from tests.simulated_searches import (
     DOCUMENTS,
+    FORMS,
+    form_requests,
     greedy_requests,
     play_searches,
     search_requests,
@@ -23,7 +25,7 @@ from tests.simulated_searches import (
 from zs_env.engines import checked_search
 from zs_env.engines.simulated import SimulatedEngine
 from zs_env.errors import SearchFailure, ServiceError
-from zs_env.llm import ChatRequest, Message, load_llm
+from zs_env.llm import ChatRequest, LanguageModel, Message, load_llm
 
 ENGINE = {
     "max_model_len": 1024,
@@ -98,13 +100,26 @@ def completions(model: str) -> dict[str, Any]:
     long = [replace(request, max_tokens=700) for request in greedy[:4]] * 100
     dead = [vars_of(outcome) for outcome in llm.complete(long)]
     revived = [vars_of(outcome) for outcome in llm.complete(greedy[:2])]
+    begun = [replace(request, prefill="Doc 1:") for request in greedy]
+    found = {"begun": [vars_of(outcome) for outcome in llm.complete(begun)], "forms": forms(llm)}
     llm.close()
-    return {
+    return found | {
         "greedy": texts,
         "mixed": mixed,
         "dead": sorted(set(map(str, dead))),
         "revived": revived,
     }
+
+
+def forms(llm: LanguageModel) -> dict[str, Any]:
+    """The documents in each form, after the check of the engine."""
+    found = {}
+    for name, options in FORMS.items():
+        engine = SimulatedEngine(llm, template="fine-tuned", **options)
+        engine.check()
+        results = checked_search(engine, form_requests())
+        found[name] = [[document.text for document in result.documents] for result in results]
+    return found
 
 
 def vars_of(outcome: Any) -> Any:
