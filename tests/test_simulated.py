@@ -411,7 +411,8 @@ def test_written_form_of_an_engine_takes_prefill_and_grammar():
     spec = "simulated,llm=scripted,script=tests.test_simulated:write,grammar=regex,prefill="
     identities = [load_engine(spec + text).identity() for text in ("Doc 1:", "true")]
     assert [identity["prefill"] for identity in identities] == ["Doc 1:"] * 2
-    assert identities[0]["grammar"] == "regex"
+    kind, regex = identities[0]["grammar"]
+    assert kind == "regex" and regex.startswith(r" \S")
 
 
 def test_identity_changes_with_the_worked_example(monkeypatch):

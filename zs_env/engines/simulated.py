@@ -23,7 +23,7 @@ from zs_env.engines.document_forms import (
 from zs_env.engines.usage import Usage
 from zs_env.errors import SearchFailure, ServiceError
 from zs_env.keyed_random import derive_key
-from zs_env.llm import ChatRequest, Completion, LanguageModel, Message, load_llm
+from zs_env.llm import ChatRequest, Completion, Grammar, LanguageModel, Message, load_llm
 from zs_env.prompts import (
     JSON_FORM,
     SIMULATION_TEMPLATES,
@@ -127,7 +127,7 @@ class SimulatedEngine(SearchEngine):
     def identity(self) -> dict[str, Any]:
         """Return the model and how it is asked."""
         samples = [SearchRequest("", "", (), noisy=noisy) for noisy in (False, True)]
-        form = {"prefill": self._prefill, "grammar": self._grammar}
+        form = {"prefill": self._prefill, "grammar": self._grammar_of(samples[0])}
         return {
             "llm": self.llm.identity(),
             "template": self.template,
@@ -195,17 +195,19 @@ class SimulatedEngine(SearchEngine):
     def _chat(self, request: SearchRequest, seed: int) -> ChatRequest:
         """Return what the model is asked for ``request``."""
         words = request.top_k * request.document_words
-        grammar = None
-        if self._grammar is not None:
-            grammar = make_grammar(self._grammar, request, self._prefill)
         return ChatRequest(
             (Message("user", self._prompt(request)),),
             seed=seed,
             max_tokens=self._max_tokens or max(LEAST_TOKENS, TOKENS_PER_WORD * words),
             prefill=self._prefill,
-            grammar=grammar,
+            grammar=self._grammar_of(request),
             **self._sampling,
         )
+
+    def _grammar_of(self, request: SearchRequest) -> Grammar | None:
+        if self._grammar is None:
+            return None
+        return make_grammar(self._grammar, request, self._prefill)
 
     def _prompt(self, request: SearchRequest) -> str:
         prompt = render_simulation(self.template, request, self._search_engine)
