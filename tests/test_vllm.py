@@ -188,11 +188,11 @@ def test_server_that_does_not_hold_to_a_grammar_is_found_out_at_the_start(server
         load_engine({"name": "simulated", "grammar": "regex", **server, "extra_body": other})
 
 
-def test_server_whose_template_cannot_continue_a_message_is_found_out_at_the_start(server):
-    """As one that refuses the fields."""
-    template = {"chat_template": "{{ raise_exception('no assistant') }}"}
-    with pytest.raises(ServiceError, match="HTTP 400.*leave out `prefill`"):
-        load_engine({"name": "simulated", "prefill": True, **server, "extra_body": template})
+def test_server_that_refuses_to_continue_a_message_is_found_out_at_the_start(server):
+    """vLLM refuses to do both; other servers do not know the fields."""
+    both = {"add_generation_prompt": True}
+    with pytest.raises(ServiceError, match="HTTP 400.*Cannot set both.* leave out `prefill`"):
+        load_engine({"name": "simulated", "prefill": True, **server, "extra_body": both})
 
 
 def test_in_process_a_prompt_that_does_not_fit_fails_alone(in_process):
