@@ -189,7 +189,7 @@ def test_server_that_does_not_hold_to_a_grammar_is_found_out_at_the_start(server
 
 
 def test_server_that_refuses_to_continue_a_message_is_found_out_at_the_start(server):
-    """vLLM refuses to do both; other servers do not know the fields."""
+    """This one refuses to do both; others do not know the fields."""
     both = {"add_generation_prompt": True}
     with pytest.raises(ServiceError, match="HTTP 400.*Cannot set both.* leave out `prefill`"):
         load_engine({"name": "simulated", "prefill": True, **server, "extra_body": both})
