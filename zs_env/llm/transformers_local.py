@@ -89,7 +89,8 @@ class _Model:
         self.max_length = max_length or context or sys.maxsize
         self._end_ids = _end_ids(model.generation_config, self.tokenizer)
         self._num_slots = max_batch_size
-        self._generator = Generator(CausalModel(model, len(self.tokenizer)))
+        num_tokens = max(self.tokenizer.get_vocab().values()) + 1
+        self._generator = Generator(CausalModel(model, num_tokens))
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion | SearchFailure]:
         """Continue prompts; as soon as one has ended, the next takes its slot."""

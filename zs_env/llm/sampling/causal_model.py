@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
+
+from zs_env.llm.sampling.last_mlp import make_last_mlp
 
 PROBE_TOKENS = 4
 
@@ -30,6 +33,8 @@ class CausalModel:
         )
         self._num_tokens = num_tokens
         self._plain_head = _has_plain_head(self._model)
+        probe = torch.arange(PROBE_TOKENS, device=self.device)[None]
+        self._last_mlp = make_last_mlp(self._model.base_model, probe)
         self._takes_prefix = self._gives_the_same_after_a_prefix()
 
     @property
@@ -68,13 +73,25 @@ class CausalModel:
             Hidden states (N, hidden size), and logits (N, V).
         """
         kwargs.setdefault("use_cache", False)
-        if self._plain_head:
-            hidden = self._model.base_model(token_ids, **kwargs).last_hidden_state[chosen]
-            logits = self._model.get_output_embeddings()(hidden)
-        else:
-            output = self._model(token_ids, output_hidden_states=True, **kwargs)
-            hidden, logits = output.hidden_states[-1][chosen], output.logits[chosen]
+        with self._needing(chosen):
+            if self._plain_head:
+                hidden = self._model.base_model(token_ids, **kwargs).last_hidden_state[chosen]
+                logits = self._head(hidden)
+            else:
+                output = self._model(token_ids, output_hidden_states=True, **kwargs)
+                hidden, logits = output.hidden_states[-1][chosen], output.logits[chosen]
         return hidden, logits[:, : self._num_tokens]
+
+    @property
+    def _head(self) -> Any:
+        model: Any = self._model
+        return model.get_output_embeddings()
+
+    def _needing(self, chosen: Tensor) -> AbstractContextManager[None]:
+        """Return a context manager in which only ``chosen`` positions have to be right."""
+        if self._last_mlp is None or self._recomputes:
+            return nullcontext()
+        return self._last_mlp.only(chosen)
 
     @property
     def _recomputes(self) -> bool:
@@ -96,7 +113,8 @@ class CausalModel:
         self, token_ids: Tensor, chosen: Tensor, length: int
     ) -> tuple[Tensor, Tensor]:
         cache = DynamicCache()
-        self._model.base_model(token_ids[:1, :length], past_key_values=cache, use_cache=True)
+        with self._needing(torch.zeros_like(chosen[:1, :length])):
+            self._model.base_model(token_ids[:1, :length], past_key_values=cache, use_cache=True)
         cache.batch_repeat_interleave(len(token_ids))
         return self.at(
             token_ids[:, length:], chosen[:, length:], past_key_values=cache, use_cache=True
@@ -122,7 +140,7 @@ class CausalModel:
 
 
 @torch.no_grad()
-def _has_plain_head(model: PreTrainedModel) -> bool:
+def _has_plain_head(model: Any) -> bool:
     """Return whether the logits are just the output embedding of the last hidden states.
 
     If so, they can be computed for the chosen positions only (for the benchmark training: documents
