@@ -86,7 +86,9 @@ class Agreement:
         policy = self._policy
         policy.eval()
         ids = torch.tensor([token_ids], device=policy.device)
-        _, logits = policy.at(ids[:, :-1], torch.ones_like(ids[:, 1:], dtype=torch.bool))
+        _, logits = policy.causal_model.at(
+            ids[:, :-1], torch.ones_like(ids[:, 1:], dtype=torch.bool)
+        )
         logits = logits.float()
         # vLLM divides by the temperature only what it samples.
         logits[len(self.token_ids) - 1 :] /= policy.temperature
