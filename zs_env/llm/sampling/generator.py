@@ -27,14 +27,11 @@ PATIENCE = 8
 Reading delays the drafts being written, so waiting ones are gathered into one call.
 """
 
-WINDOW_ROWS = 128
+WINDOW_ROWS = 256
 """Largest number of drafts that are written by one call of the model on a CPU.
 
 Their keys and values should fit its caches, and their lengths should be similar. A GPU gets all.
 """
-
-SMALL_GROUPS = 2
-"""Groups above twice the least number of them, at which they are made anew."""
 
 PREFIX_SLOT = -1
 """Slot of what contexts share; drafts have slots from 0."""
@@ -140,7 +137,7 @@ class Generator:
         groups = [group for group in self._groups if group.drafts]
         rows = sum(len(group.rows) for group in groups)
         count = -(-len(self._writing) // self._most_rows)
-        wasteful = 3 * rows > 4 * len(self._writing) or len(groups) > 2 * count + SMALL_GROUPS
+        wasteful = 3 * rows > 4 * len(self._writing) or len(groups) > count
         if not wasteful and all(group.has_room for group in groups):
             return groups
         drafts = sorted(self._writing, key=lambda draft: draft.num_cached)
