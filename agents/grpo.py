@@ -26,8 +26,8 @@ from agents.objectives.advantages import group_relative, has_variance
 from agents.objectives.losses import clipped_policy_loss, kl_k3
 from agents.sampling.policy import PolicyOutput
 from agents.training.batch import TrainingBatch
-from agents.training.cli import run_main
 from agents.training.config import Config
+from agents.training.program import run_algorithm
 from agents.training.run import Run
 
 
@@ -87,4 +87,4 @@ def train(config: GRPOConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_main(train, GRPOConfig)
+    run_algorithm(train, GRPOConfig)

@@ -29,8 +29,8 @@ from agents.objectives.advantages import gae, normalize, rewards_at_end
 from agents.objectives.losses import clipped_policy_loss, clipped_value_loss, kl_k1, kl_k3
 from agents.sampling.policy import PolicyOutput
 from agents.training.batch import TrainingBatch
-from agents.training.cli import run_main
 from agents.training.config import Config
+from agents.training.program import run_algorithm
 from agents.training.run import Run
 
 
@@ -100,4 +100,4 @@ def train(config: PPOConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_main(train, PPOConfig)
+    run_algorithm(train, PPOConfig)

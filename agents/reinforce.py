@@ -23,8 +23,8 @@ from agents.objectives.advantages import leave_one_out, normalize
 from agents.objectives.losses import kl_k1, kl_k3, policy_gradient_loss
 from agents.sampling.policy import PolicyOutput
 from agents.training.batch import Batch, TrainingBatch
-from agents.training.cli import run_main
 from agents.training.config import Config
+from agents.training.program import run_algorithm
 from agents.training.run import Run
 
 
@@ -86,4 +86,4 @@ def train(config: ReinforceConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_main(train, ReinforceConfig)
+    run_algorithm(train, ReinforceConfig)
