@@ -3,10 +3,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 MODEL := .models/SmolLM2-135M-Instruct
+GPU_PYTHON ?= $(BIN)/python
+MODEL_TO_TRAIN ?= Qwen/Qwen2.5-0.5B-Instruct
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train models test test-models test-rllib test-vllm test-wheel lint format docs \
-	benchmark clean
+	benchmark benchmark-gpu clean
 
 help:  ## show the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
@@ -112,6 +114,10 @@ benchmark: setup  ## measure environment, engines and training, and audit the wo
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.rollout_latency
 	$(BIN)/python -m benchmarks.fault_soak
+
+# GPU_PYTHON must have torch for CUDA and vllm: pip install '.[train,vllm,lora,llm]' beside a GPU.
+benchmark-gpu:  ## measure training on a GPU; GPU_PYTHON=… MODEL_TO_TRAIN=… choose both
+	$(GPU_PYTHON) -m benchmarks.gpu --model $(MODEL_TO_TRAIN) --updates 3
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .venvs .models .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info \

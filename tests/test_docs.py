@@ -29,7 +29,7 @@ NOT_RUN = re.compile(r"<!-- not run: (.+) -->")
 FILE = re.compile(r"`((?:zs_env|agents|examples|benchmarks|tests|docs)/[\w/.]*)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
 EXTERNAL_PROGRAMS = ("vllm", ".")
-CONFIG = ("agents/training/config.py", "zs_env/settings.py")
+CONFIG = ("agents/training/config.py", "agents/training/program.py", "zs_env/settings.py")
 """Where the options of the trainers are declared, beside their own modules."""
 
 RUN = """

@@ -55,6 +55,7 @@ def test_a_tied_head_counts_once():
     assert measure_model(tied).parameters == SMALL_PARAMETERS - 800
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_adapters_alone_are_trained():
     pytest.importorskip("peft")
     sizes = measure_model(SMALL, lora_rank=2)
