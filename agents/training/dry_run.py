@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,13 +16,19 @@ from typing import Any, TypeVar
 import torch
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoModelForCausalLM, PreTrainedConfig
+from transformers import AutoModelForCausalLM
 
 from agents.tiny.tokenizer import make_tokenizer
 from agents.training.config import Config
 from agents.training.memory_plan import GIB, Item, episodes_at_once, plan_cache, plan_memory
 from agents.training.metrics import Metrics, read_metrics
-from agents.training.model_sizes import ModelSizes, cut_down, measure_model, read_architecture
+from agents.training.model_sizes import (
+    Architecture,
+    ModelSizes,
+    cut_down,
+    measure_model,
+    read_architecture,
+)
 from zs_env.actions import ANSWER, INFORMATION, SEARCH, THINK
 from zs_env.engines import load_engine
 from zs_env.errors import ZeroSearchError
@@ -106,7 +113,7 @@ def dry_run(
 
 
 def play_tiny_update(
-    train: Callable[[C], object], config: C, architecture: PreTrainedConfig
+    train: Callable[[C], object], config: C, architecture: Architecture
 ) -> Metrics:
     """Train a random model of two layers for one update in the embedded world, on the CPU.
 
@@ -126,30 +133,28 @@ def play_tiny_update(
             json.dumps({"question": f"{n} born?", "answers": ["person", "born"]}) for n in range(8)
         ]
         questions.write_text("\n".join(lines))
-        tiny = replace(
-            config,
-            **{
-                "folder": Path(place) / "run",
-                "resume": False,
-                "model": str(folder),
-                "device": "cpu",
-                "precision": "float32",
-                "chat_template": "off",
-                "system_prompt": None,
-                "chat_template_kwargs": None,
-                "questions": str(questions),
-                "test_questions": str(questions),
-                "engine": "zs_env.engines.world:load",
-                "test_engines": (),
-                "sampler": "transformers",
-                "sampler_url": (),
-                "updates": 1,
-                "questions_per_update": 8,
-                "minibatches": 1,
-                "max_context": min(config.max_context, 640),
-                "max_turn_tokens": min(config.max_turn_tokens, 32),
-            },
-        )
+        changes: dict[str, Any] = {
+            "folder": Path(place) / "run",
+            "resume": False,
+            "model": str(folder),
+            "device": "cpu",
+            "precision": "float32",
+            "chat_template": "off",
+            "system_prompt": None,
+            "chat_template_kwargs": None,
+            "questions": str(questions),
+            "test_questions": str(questions),
+            "engine": "zs_env.engines.world:load",
+            "test_engines": (),
+            "sampler": "transformers",
+            "sampler_url": (),
+            "updates": 1,
+            "questions_per_update": 8,
+            "minibatches": 1,
+            "max_context": min(config.max_context, 640),
+            "max_turn_tokens": min(config.max_turn_tokens, 32),
+        }
+        tiny = replace(config, **changes)
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             train(tiny)
         return read_metrics(tiny.folder)[-1]
@@ -157,20 +162,20 @@ def play_tiny_update(
 
 def _check_parts(found: Findings, config: Config, check_servers: bool) -> None:
     world = (config.world_seed, config.world_size)
+
+    def count(questions: str, split: str) -> int:
+        return len(load_questions(questions, split, *world))
+
+    def make(engine: str) -> None:
+        load_engine(engine, *world, check=check_servers).close()
+
     for name, split in (("questions", "train"), ("test_questions", "test")):
-        questions = getattr(config, name)
-        found.attempt(
-            name,
-            lambda questions=questions, split=split: len(load_questions(questions, split, *world)),
-            lambda number, questions=questions: f"{number:,} ({questions})",
-        )
+        place = getattr(config, name)
+        number = partial(count, place, split)
+        found.attempt(name, number, partial("{1:,} ({0})".format, place))
     asked = "answers" if check_servers else "made, not asked"
     for engine in dict.fromkeys((config.engine, *config.test_engines)):
-        found.attempt(
-            f"engine {engine}",
-            lambda engine=engine: load_engine(engine, *world, check=check_servers).close(),
-            lambda _: asked,
-        )
+        found.attempt(f"engine {engine}", partial(make, engine), lambda _: asked)
 
 
 def _count(found: Findings, config: Config) -> None:
@@ -251,7 +256,7 @@ def _print(found: Findings, card_gib: float) -> None:
         print("Nothing was found that would stop the run.")
 
 
-def _family(architecture: PreTrainedConfig) -> str:
+def _family(architecture: Architecture) -> str:
     return (
         f"{architecture.model_type}, {architecture.num_hidden_layers} layers of width "
         f"{architecture.hidden_size:,}, {architecture.vocab_size:,} logits"

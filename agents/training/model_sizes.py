@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from agents.sampling.policy import ADAPTERS, add_adapters
 from agents.tiny import find_model
+
+Architecture = Any
+"""Configuration of a model in transformers; its attributes depend on the family."""
 
 ARCHITECTURES = Path(__file__).parent.parent / "configs" / "architectures.json"
 """Published sizes of a few models by hub name, to compute with where there is no network."""
@@ -48,7 +51,7 @@ class ModelSizes:
         return 2 * self.layers * self.keys
 
 
-def read_architecture(name: str) -> PreTrainedConfig:
+def read_architecture(name: str) -> Architecture:
     """Return the configuration of a model, without a download.
 
     Args:
@@ -75,7 +78,7 @@ def read_architecture(name: str) -> PreTrainedConfig:
         ) from None
 
 
-def measure_model(config: PreTrainedConfig, lora_rank: int = 0) -> ModelSizes:
+def measure_model(config: Architecture, lora_rank: int = 0) -> ModelSizes:
     """Return the sizes of the model of ``config``; no memory is taken.
 
     Args:
@@ -107,9 +110,9 @@ def measure_model(config: PreTrainedConfig, lora_rank: int = 0) -> ModelSizes:
     )
 
 
-def cut_down(config: PreTrainedConfig, vocabulary: int) -> PreTrainedConfig:
+def cut_down(config: Architecture, vocabulary: int) -> Architecture:
     """Return the configuration of a tiny model of the same family: two layers of width 32."""
-    small: Any = copy.deepcopy(config)
+    small = copy.deepcopy(config)
     small.num_hidden_layers = 2
     small.num_attention_heads = 2
     small.hidden_size = 32

@@ -79,11 +79,13 @@ def parse_start(kind: type[C], arguments: Sequence[str] | None = None) -> tuple[
     path = before.parse_known_args(arguments)[0].config
     # tyro takes the defaults from an object: that of the file.
     defaults = kind() if path is None else read_config(path, kind)
+    annotated: Any = Annotated
+    flat = tyro.conf.arg(name="")
     command = make_dataclass(
         "Command",
         [
-            ("start", Annotated[Start, tyro.conf.arg(name="")], field(default=Start())),
-            ("options", Annotated[kind, tyro.conf.arg(name="")], field(default=defaults)),
+            ("start", annotated[Start, flat], field(default=Start())),
+            ("options", annotated[kind, flat], field(default=defaults)),
         ],
     )
     command.__doc__ = kind.__doc__
