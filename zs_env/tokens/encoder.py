@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
@@ -122,7 +123,12 @@ class TextEncoder:
 
 
 def num_token_ids(tokenizer: Any) -> int:
-    """Return how many ids the tokenizer knows: its largest id and one."""
+    """Return how many ids the tokenizer knows: its largest id and one.
+
+    One that has neither a vocabulary nor a length is taken to know all of them.
+    """
     # The length of a tokenizer is less where its ids have gaps.
     vocabulary: dict[str, int] = getattr(tokenizer, "get_vocab", dict)()
-    return max(vocabulary.values()) + 1 if vocabulary else len(tokenizer)
+    if vocabulary:
+        return max(vocabulary.values()) + 1
+    return len(tokenizer) if hasattr(tokenizer, "__len__") else sys.maxsize
