@@ -42,6 +42,7 @@ SMALL = {
     "concurrent_episodes": 16,
     "save_every": 1,
     "sampler": "vllm",
+    "sampler_timeout_s": 3600.0,
 }
 
 OPTIONS = ("--no-enable-chunked-prefill", "--max-model-len", "700", "--max-num-seqs", "64")
@@ -195,6 +196,7 @@ def program(folder: Path, *options: str) -> list[str]:
     return [
         *(sys.executable, "-m", "agents.grpo", "--folder", str(folder), "--sampler", "vllm"),
         *("--updates", "2", "--questions-per-update", "8", "--num-test-questions", "20"),
+        *("--sampler-timeout-s", "3600"),  # a busy machine takes long to start vLLM
         *("--test-engines", "world", "--concurrent-episodes", "16", "--save-every", "1"),
         *options,
     ]
@@ -218,7 +220,7 @@ def test_vllm_that_dies_in_the_process_ends_the_run_which_can_be_resumed(tmp_pat
 
     folder = tmp_path / "run"
     with subprocess.Popen(
-        program(folder, "--updates", "50"),
+        program(folder, "--updates", "6"),
         env={**os.environ, **ENVIRONMENT},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -234,9 +236,9 @@ def test_vllm_that_dies_in_the_process_ends_the_run_which_can_be_resumed(tmp_pat
     assert "error: vLLM has" in output and "--resume" in output
     done = read_metrics(folder)[-1]["update"]
     result = subprocess.run(
-        program(folder, "--updates", "50", "--resume"), env={**os.environ, **ENVIRONMENT}
+        program(folder, "--updates", "6", "--resume"), env={**os.environ, **ENVIRONMENT}
     )
-    assert result.returncode == 0 and read_metrics(folder)[-1]["update"] == 50 > done
+    assert result.returncode == 0 and read_metrics(folder)[-1]["update"] == 6 > done
 
 
 def test_a_model_that_vllm_cannot_load_is_an_error(tmp_path):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.helpers import free_port
 
-READY_S = 600.0
+READY_S = 3600.0
 """Starting takes half a minute, and much longer on a busy machine."""
 
 ENVIRONMENT = {
