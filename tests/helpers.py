@@ -175,6 +175,17 @@ def play(episode: Episode, policy: Callable[[str], str], engine: SearchEngine) -
     return episode
 
 
+SMALL_SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+}
+"""Sizes of a model of two layers, as most families of transformers call them."""
+
+
 def tiny_model(folder: Path, tokenizer: Any, **changes: Any) -> Path:
     """A random Llama of a few thousand weights with ``tokenizer``, saved to ``folder``."""
     import torch

@@ -12,6 +12,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from tests.helpers import SMALL_SIZES
 from zs_env.llm.sampling import cache, generator
 from zs_env.llm.sampling.causal_model import LEAST_PREFIX, CausalModel
 from zs_env.llm.sampling.draft import Draft
@@ -19,13 +20,8 @@ from zs_env.llm.sampling.generator import Generator
 
 VOCABULARY = 64
 SIZES = {
+    **SMALL_SIZES,
     "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 16,
     "initializer_range": 0.4,
     "pad_token_id": None,
     "bos_token_id": None,

@@ -17,23 +17,14 @@ from agents.grpo import GRPOConfig
 from agents.sampling.player import Player
 from agents.sampling.policy import load_policy
 from agents.training.config import Config
-from tests.helpers import QUESTION, EchoEngine, bpe_tokenizer
+from tests.helpers import QUESTION, SMALL_SIZES, EchoEngine, bpe_tokenizer
 from zs_env.episodes import EpisodeSource
 from zs_env.errors import TokenizerError
 from zs_env.rules import Limits
 from zs_env.settings import Settings
 
 START, END, PAD = "[start]", "[end]", "[pad]"
-SIZES = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 16,
-    "max_position_embeddings": 512,
-    "initializer_range": 0.3,
-}
+SIZES = {**SMALL_SIZES, "max_position_embeddings": 512, "initializer_range": 0.3}
 GPT2_SIZES = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 512, "initializer_range": 0.3}
 FAMILIES = {
     "Llama": {**SIZES, "tie_word_embeddings": False},

@@ -53,9 +53,9 @@ class NotedSamplers(OwnSamplers):
     def start(self):
         self.calls.append("start")
 
-    def make(self, num_slots, max_length, *, greedy=False):
+    def make(self, num_slots, *, greedy=False):
         self.calls.append("evaluate" if greedy else "make")
-        return super().make(num_slots, max_length, greedy=greedy)
+        return super().make(num_slots, greedy=greedy)
 
     def send_weights(self):
         self.calls.append("send")

@@ -50,12 +50,11 @@ class SamplerService(Protocol):
             SamplerError: it cannot be used.
         """
 
-    def make(self, num_slots: int, max_length: int, *, greedy: bool = False) -> PolicySampler:
+    def make(self, num_slots: int, *, greedy: bool = False) -> PolicySampler:
         """Make a sampler; it works once the engine was started.
 
         Args:
             num_slots: largest number of episodes at a time.
-            max_length: largest number of tokens of an episode.
             greedy: whether to take the most likely token instead of sampling.
         """
 
@@ -94,7 +93,7 @@ class OwnSamplers:
     def start(self) -> None:
         """Do nothing."""
 
-    def make(self, num_slots: int, max_length: int, *, greedy: bool = False) -> PolicySampler:
+    def make(self, num_slots: int, *, greedy: bool = False) -> PolicySampler:
         """Make a sampler."""
         return Sampler(self._policy, num_slots, greedy=greedy)
 

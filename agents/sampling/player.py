@@ -43,7 +43,7 @@ class Player:
         self.engine = engine
         self.rules = rules
         samplers = samplers or OwnSamplers(policy)
-        self.sampler = samplers.make(num_slots, rules.max_context, greedy=greedy)
+        self.sampler = samplers.make(num_slots, greedy=greedy)
         self.values: list[list[float]] | None = None
         self._num_slots = num_slots
 

@@ -69,9 +69,7 @@ def _connect(
     if on_gpu:
         options["gpu_memory_utilization"] = config.sampler_memory
     else:
-        # Chunked prefill with seeds ends vLLM 0.32 on a CPU with "CPU Generator does not use
-        # offset", and to compile takes longer than to sample.
-        options |= {"enable_chunked_prefill": False, "enforce_eager": True}
+        options["enforce_eager"] = True  # to compile takes longer than to sample
     if config.lora_rank:
         options |= {"enable_lora": True, "max_lora_rank": _vllm_rank(config.lora_rank)}
     return VLLMProcess(

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from zs_env.concurrency.attempts import AttemptError
 from zs_env.concurrency.event_loop import PerLoop
+from zs_env.concurrency.keys import read_key
 from zs_env.concurrency.servers import Patience, Servers
 from zs_env.concurrency.urls import (
     check_urls,
@@ -56,6 +57,12 @@ class Access(NamedTuple):
     headers: Mapping[str, str] = {}
     params: Mapping[str, str] = {}
     secrets: tuple[str, ...] = ()
+
+    @classmethod
+    def bearer(cls, variable: str) -> Access:
+        """Return access with the key in the environment variable ``variable``, if there is one."""
+        key = read_key(variable)
+        return cls({"Authorization": f"Bearer {key}"}, secrets=(key,)) if key else cls()
 
 
 class JsonServers:

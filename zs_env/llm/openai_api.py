@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from zs_env.concurrency.attempts import AttemptError, Refused, no_answer
 from zs_env.concurrency.event_loop import on_engine_loop, run_to_end
 from zs_env.concurrency.http import Access, JsonServers
-from zs_env.concurrency.keys import read_key
 from zs_env.concurrency.servers import Patience
 from zs_env.errors import SearchFailure, ServiceError
 from zs_env.llm.base import ChatRequest, Completion, LanguageModel, whole_message
@@ -70,7 +70,9 @@ class OpenAILanguageModel(LanguageModel):
         self._api_key_env = api_key_env
         self._extra_body = dict(extra_body or {})
         patience = Patience(timeout_s, deadline_s, max_attempts, max_concurrency)
-        self._servers = JsonServers(base_url, patience, self._read_access, use_proxy=True)
+        self._servers = JsonServers(
+            base_url, patience, partial(Access.bearer, api_key_env), use_proxy=True
+        )
 
     async def acomplete(self, request: ChatRequest) -> Completion:
         """Continue one chat."""
@@ -128,12 +130,6 @@ class OpenAILanguageModel(LanguageModel):
                 f"no server of {self.model!r} can be reached: {'; '.join(reasons)}. "
                 "Is it running, and is `base_url` right (with /v1)?"
             )
-
-    def _read_access(self) -> Access:
-        key = read_key(self._api_key_env)
-        if not key:
-            return Access()
-        return Access(headers={"Authorization": f"Bearer {key}"}, secrets=(key,))
 
 
 def answer_bytes(body: Mapping[str, Any]) -> int:

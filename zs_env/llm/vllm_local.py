@@ -90,12 +90,7 @@ class VLLMLanguageModel(LocalLanguageModel):
         }
 
     def _load(self) -> _Engine:
-        options = dict(self.vllm_options)
-        if current_platform.is_cpu():
-            # Chunked prefill with seeds, which every request has, ends vLLM 0.32 on a CPU with
-            # "CPU Generator does not use offset".
-            options.setdefault("enable_chunked_prefill", False)
-        return _Engine(self.model, options, self.sampling_options, self.deadline_s)
+        return _Engine(self.model, self.vllm_options, self.sampling_options, self.deadline_s)
 
 
 class _Engine:
@@ -108,9 +103,7 @@ class _Engine:
         sampling_options: Mapping[str, Any],
         deadline_s: float,
     ) -> None:
-        # A fork would copy the locks that other threads of this process hold.
-        os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
-        self._llm = vllm.LLM(model=model, **options)
+        self._llm = start_vllm(model, options)
         self._sampling_options = sampling_options
         self._deadline_s = deadline_s
         self.tokenizer = self._llm.get_tokenizer()
@@ -158,6 +151,22 @@ class _Engine:
                 **self._sampling_options,
             }
         )
+
+
+def start_vllm(model: str, options: Mapping[str, Any]) -> vllm.LLM:
+    """Start vLLM in processes of its own.
+
+    Args:
+        model: folder or hub name of the model.
+        options: further arguments of ``vllm.LLM``.
+    """
+    # A fork would copy the locks that other threads of this process hold.
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+    if current_platform.is_cpu():
+        # Chunked prefill with seeds, which every request has, ends vLLM 0.32 on a CPU with "CPU
+        # Generator does not use offset".
+        options = {"enable_chunked_prefill": False, **options}
+    return vllm.LLM(model=model, **options)
 
 
 def sampling_params(options: Mapping[str, Any]) -> vllm.SamplingParams:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -55,21 +54,16 @@ class VLLMProcess:
         """Start the processes and load the model."""
         try:
             import vllm
+
+            from zs_env.llm.vllm_local import start_vllm
         except ImportError as error:
             raise MissingDependencyError.for_extra(
                 "`sampler` 'vllm' without `sampler_url`", "vllm", "vllm"
             ) from error
         self._vllm = vllm
-        # A fork would copy the locks that other threads of this process hold.
-        os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
         threading.Thread(target=self._serve, name="vllm", daemon=True).start()
-        self._engine = self._call(
-            lambda: (
-                vllm.LLM(
-                    model=self._model, enable_sleep_mode=self._on_gpu, **self._options
-                ).llm_engine
-            )
-        )
+        options = {"enable_sleep_mode": self._on_gpu, **self._options}
+        self._engine = self._call(lambda: start_vllm(self._model, options).llm_engine)
 
     def send(self, requests: Sequence[Asked]) -> None:
         """Add the requests."""

@@ -87,8 +87,8 @@ class VLLMSamplers:
         """Start vLLM, or check that its servers can be used."""
         self._connection.start()
 
-    def make(self, num_slots: int, max_length: int, *, greedy: bool = False) -> VLLMSampler:
-        """Make a sampler; vLLM itself limits places and lengths."""
+    def make(self, num_slots: int, *, greedy: bool = False) -> VLLMSampler:
+        """Make a sampler; vLLM itself limits places."""
         return VLLMSampler(self._policy, self._connection, greedy=greedy)
 
     def send_weights(self) -> None:

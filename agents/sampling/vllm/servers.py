@@ -19,7 +19,6 @@ from agents.sampling.vllm.weights import Weights
 from zs_env.concurrency.attempts import no_answer
 from zs_env.concurrency.event_loop import caught, engine_loop
 from zs_env.concurrency.http import Access, JsonServers
-from zs_env.concurrency.keys import read_key
 from zs_env.concurrency.servers import Patience
 from zs_env.concurrency.urls import check_urls, public_url
 from zs_env.errors import SearchFailure
@@ -131,7 +130,7 @@ class _Server:
         self.name = f"vLLM at {public_url(root)}"
         self._root = root
         self._timeout_s = patience.timeout_s
-        self._client = JsonServers(root, patience, _access)
+        self._client = JsonServers(root, patience, partial(Access.bearer, KEY))
         self._model = ""
         self._adapter: str | None = None
 
@@ -215,7 +214,7 @@ class _Server:
         """Return the body of the answer to a GET, or a POST of ``body``."""
         shown = path.partition("?")[0]
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", **_access().headers}
+        headers = {"Content-Type": "application/json", **Access.bearer(KEY).headers}
         request = urllib.request.Request(self._root + path, data, headers)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
@@ -241,11 +240,6 @@ class _Server:
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
             raise SamplerError(f"{self.name} does not answer {shown}: {reason}. {AGAIN}") from None
-
-
-def _access() -> Access:
-    key = read_key(KEY)
-    return Access({"Authorization": f"Bearer {key}"}, secrets=(key,)) if key else Access()
 
 
 def _read_answer(answer: Any) -> Answer:

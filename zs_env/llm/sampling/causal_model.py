@@ -32,10 +32,10 @@ class CausalModel:
             model.get_base_model() if hasattr(model, "peft_config") else model
         )
         self._num_tokens = num_tokens
-        self._plain_head = _has_plain_head(self._model)
         probe = torch.arange(PROBE_TOKENS, device=self.device)[None]
+        self._plain_head = _has_plain_head(self._model, probe)
         self._last_mlp = make_last_mlp(self._model.base_model, probe)
-        self._takes_prefix = self._gives_the_same_after_a_prefix()
+        self._takes_prefix = self._gives_the_same_after_a_prefix(probe)
 
     @property
     def device(self) -> torch.device:
@@ -121,12 +121,12 @@ class CausalModel:
         )
 
     @torch.no_grad()
-    def _gives_the_same_after_a_prefix(self) -> bool:
+    def _gives_the_same_after_a_prefix(self, probe: Tensor) -> bool:
         """Return whether reading a prefix once gives what reading it in each sequence does.
 
         A model whose memory is not one of keys and values cannot do that.
         """
-        token_ids = torch.arange(PROBE_TOKENS, device=self.device).repeat(2, 1)
+        token_ids = probe.repeat(2, 1)
         chosen = torch.zeros_like(token_ids, dtype=torch.bool)
         chosen[:, -1] = True
         try:
@@ -140,14 +140,13 @@ class CausalModel:
 
 
 @torch.no_grad()
-def _has_plain_head(model: Any) -> bool:
+def _has_plain_head(model: Any, token_ids: Tensor) -> bool:
     """Return whether the logits are just the output embedding of the last hidden states.
 
     If so, they can be computed for the chosen positions only (for the benchmark training: documents
     need no logits). Models that scale or cap their logits differ.
     """
-    # Tried on a few tokens: configurations have no common field for it.
-    token_ids = torch.arange(PROBE_TOKENS, device=next(model.parameters()).device)[None]
+    # Tried on a few tokens, (1, T): configurations have no common field for it.
     hidden = model.base_model(token_ids, use_cache=False).last_hidden_state
     logits = model(token_ids, use_cache=False).logits
     plain: Tensor = model.get_output_embeddings()(hidden)
