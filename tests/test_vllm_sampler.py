@@ -241,6 +241,7 @@ def test_vllm_that_dies_in_the_process_ends_the_run_which_can_be_resumed(tmp_pat
     assert result.returncode == 0 and read_metrics(folder)[-1]["update"] == 6 > done
 
 
+@pytest.mark.filterwarnings("ignore")  # vLLM, imported here, uses what torch has deprecated.
 def test_a_model_that_vllm_cannot_load_is_an_error(tmp_path):
     vllm = VLLMProcess(str(tmp_path / "none"), {}, 600.0, on_gpu=False)
     with pytest.raises(SamplerError, match="vLLM does not start"):
