@@ -45,7 +45,8 @@ endef
 test-in = $(call test-with,$(2),.venvs/$(1)/packages,\
 	$(MAKE) --silent .venvs/$(1)/installed && .venvs/$(1)/bin/python -m pytest -m $(1) tests/test_$(1)*.py)
 
-test-vllm:  ## test against vLLM on the CPU, where it can be installed
+test-vllm: setup  ## test against vLLM on the CPU, where it can be installed
+	$(call test-with,the real model in vLLM,.models/packages/installed,$(MAKE) --silent models)
 	$(call test-in,vllm,vLLM)
 
 test-rllib:  ## test the example of RLlib, where that can be installed

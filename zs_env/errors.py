@@ -62,3 +62,7 @@ class TokenizerError(ZeroSearchError, ValueError):
 
 class TrajectoryError(ZeroSearchError):
     """A trajectory contradicts itself."""
+
+
+class RecordError(ZeroSearchError, ValueError):
+    """Records of an evaluation cannot be read, written, or compared."""

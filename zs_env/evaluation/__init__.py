@@ -1,0 +1,1 @@
+"""Evaluation of search agents: methods, runs, records, scores, statistics, tables."""
