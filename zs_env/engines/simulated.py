@@ -201,7 +201,8 @@ class SimulatedEngine(SearchEngine):
             max_tokens=self._max_tokens or max(LEAST_TOKENS, TOKENS_PER_WORD * words),
             prefill=self._prefill,
             grammar=self._grammar_of(request),
-            **self._sampling,
+            temperature=self._sampling["temperature"],
+            top_p=self._sampling["top_p"],
         )
 
     def _grammar_of(self, request: SearchRequest) -> Grammar | None:

@@ -37,10 +37,11 @@ class Grammar(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """Chat to continue by one message.
+    """Chat to continue by one message, or a text to continue.
 
     Attributes:
-        messages: messages so far.
+        messages: messages so far. If there are none, the model continues the plain text
+            ``prefill``, without a chat.
         seed: seed of sampling, in [0, 2**31): the same request gets the same text.
         temperature: temperature of sampling, at least 0; 0 takes the likeliest token.
         top_p: probability that the likeliest tokens to sample from have together, in (0, 1].
@@ -48,6 +49,9 @@ class ChatRequest:
         prefill: beginning of the message, which the model continues; the completion's text
             begins with it.
         grammar: grammar that holds what the model writes; None for none.
+        stop: texts that end what the model writes; none of them is part of it.
+        token_ids: all that the model reads, as token ids, instead of messages and ``prefill``; only
+            for models in this process. None for none.
 
     Raises:
         TypeError: a sampling parameter has the wrong type.
@@ -61,6 +65,8 @@ class ChatRequest:
     max_tokens: int = 600
     prefill: str = ""
     grammar: Grammar | None = None
+    stop: tuple[str, ...] = ()
+    token_ids: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check the sampling parameters."""
@@ -93,17 +99,35 @@ _NUMBERS = {
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """Message that a language model wrote, and the numbers of tokens read and written."""
+    """Message that a language model wrote.
+
+    Attributes:
+        text: the message, `ChatRequest.prefill` included.
+        prompt_tokens: number of tokens read.
+        completion_tokens: number of tokens written.
+        cut: whether its largest length ended it, and not the model.
+        stop: text of `ChatRequest.stop` that ended it; None if none did, or if it is not known.
+        token_ids: tokens written, those of ``stop`` included; empty if they are not known.
+    """
 
     text: str
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cut: bool = False
+    stop: str | None = None
+    token_ids: tuple[int, ...] = ()
 
 
 def whole_message(prefill: str, written: str) -> str:
     """Return ``prefill`` and what was ``written`` after it; a model that repeats it began anew."""
     begun_anew = written.lstrip().startswith(prefill.strip())
     return written if begun_anew else prefill + written
+
+
+def first_stop(text: str, stop: Sequence[str]) -> str | None:
+    """Return the text of ``stop`` that comes first in ``text``; None if none is in it."""
+    found = [(text.find(each), each) for each in stop if each in text]
+    return min(found)[1] if found else None
 
 
 class LanguageModel:

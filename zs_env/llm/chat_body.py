@@ -13,21 +13,32 @@ CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
 
 def chat_body(model: str, request: ChatRequest) -> dict[str, Any]:
     """Return the body that asks ``model`` to answer ``request``."""
-    begun = [("assistant", request.prefill)] if request.prefill else []
     return {
         "model": model,
-        "messages": [
-            # A lone surrogate cannot be encoded, and would make the request fail.
-            {"role": role, "content": content.encode(errors="replace").decode()}
-            for role, content in (*request.messages, *begun)
-        ],
+        **_context_fields(request),
         "seed": request.seed,
         "temperature": request.temperature,
         "top_p": request.top_p,
         "max_tokens": request.max_tokens,
-        **(CONTINUE if begun else {}),
+        **({"stop": list(request.stop)} if request.stop else {}),
         **(_grammar_fields(request.grammar) if request.grammar else {}),
     }
+
+
+def _context_fields(request: ChatRequest) -> dict[str, Any]:
+    if not request.messages:
+        return {"prompt": _encodable(request.prefill)}
+    begun = [("assistant", request.prefill)] if request.prefill else []
+    messages = [
+        {"role": role, "content": _encodable(content)}
+        for role, content in (*request.messages, *begun)
+    ]
+    return {"messages": messages, **(CONTINUE if begun else {})}
+
+
+def _encodable(text: str) -> str:
+    """Return ``text`` without lone surrogates, which would make the request fail."""
+    return text.encode(errors="replace").decode()
 
 
 def refusal_hint(request: ChatRequest) -> str:

@@ -70,6 +70,7 @@ class LocalLanguageModel(LanguageModel):
         self.max_batch_size = max_batch_size
         self.chat_template_kwargs = dict(chat_template_kwargs or {})
         self._loaded: Loaded | None = None
+        self._has_chat = False
         self._lock = threading.Lock()
 
     def complete(self, requests: Sequence[ChatRequest]) -> list[Completion | SearchFailure]:
@@ -84,19 +85,30 @@ class LocalLanguageModel(LanguageModel):
             self.check_form(request.prefill, request.grammar and request.grammar.kind)
         with self._lock:
             loaded = self._load_once()
+            if any(request.token_ids is None and request.messages for request in requests):
+                self._check_chat(loaded)
             prompts = [self._read(loaded, request) for request in requests]
             fitting = [prompt for prompt in prompts if isinstance(prompt, Prompt)]
             written = map(_whole, fitting, self._generate(loaded, fitting))
             return [next(written) if isinstance(prompt, Prompt) else prompt for prompt in prompts]
 
     def check(self) -> None:
-        """Load the model.
+        """Load the model, and check that it can chat.
 
         Raises:
             ServiceError: it does not exist, does not fit in memory, or has no chat template.
         """
         with self._lock:
-            self._load_once()
+            self._check_chat(self._load_once())
+
+    def load(self) -> Loaded:
+        """Load the model, if it is not, and return it: its tokenizer, the length of its context.
+
+        Raises:
+            ServiceError: it does not exist, or does not fit in memory.
+        """
+        with self._lock:
+            return self._load_once()
 
     def close(self) -> None:
         """Free the model, after a batch that is under way has ended."""
@@ -125,18 +137,23 @@ class LocalLanguageModel(LanguageModel):
                 f"`model` must be a folder or hub name of a causal language model that fits in "
                 f"memory; {self.model!r} cannot be loaded: {error}"
             ) from error
+        return self._loaded
+
+    def _check_chat(self, loaded: Loaded) -> None:
+        if self._has_chat:
+            return
         try:
-            self._encode(self._loaded, [Message("user", "?")])
+            self._encode(loaded, [Message("user", "?")])
         except Exception as error:
             self._free()
             raise ServiceError(
                 f"{self.model!r} has no chat template that can be used: {error} Choose an instruct "
                 "model, or put a `chat_template.jinja` beside its tokenizer."
             ) from error
-        return self._loaded
+        self._has_chat = True
 
     def _read(self, loaded: Loaded, request: ChatRequest) -> Prompt | SearchFailure:
-        token_ids = self._encode(loaded, request.messages, request.prefill)
+        token_ids = self._context(loaded, request)
         room = loaded.max_length - len(token_ids)
         if room < 1:
             return SearchFailure(
@@ -144,6 +161,13 @@ class LocalLanguageModel(LanguageModel):
                 f"{loaded.max_length:,}, which must hold what it writes as well."
             )
         return Prompt(token_ids, min(request.max_tokens, room), request)
+
+    def _context(self, loaded: Loaded, request: ChatRequest) -> list[int]:
+        if request.token_ids is not None:
+            return list(request.token_ids)
+        if not request.messages:
+            return list(loaded.tokenizer.encode(request.prefill))
+        return self._encode(loaded, request.messages, request.prefill)
 
     def _encode(self, loaded: Loaded, messages: Sequence[Message], prefill: str = "") -> list[int]:
         if prefill:
@@ -190,7 +214,10 @@ class LocalLanguageModel(LanguageModel):
 
 
 def _whole(prompt: Prompt, outcome: Completion | SearchFailure) -> Completion | SearchFailure:
-    """Put the begun message before what was written."""
+    """Put what was begun before what was written."""
     if isinstance(outcome, SearchFailure):
         return outcome
-    return replace(outcome, text=whole_message(prompt.request.prefill, outcome.text))
+    request = prompt.request
+    if not request.messages:
+        return replace(outcome, text=request.prefill + outcome.text)
+    return replace(outcome, text=whole_message(request.prefill, outcome.text))

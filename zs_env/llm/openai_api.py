@@ -33,7 +33,9 @@ FIELD_REFUSED = re.compile(r"\bHTTP 4(00|22)\b")
 
 
 class OpenAILanguageModel(LanguageModel):
-    """Model behind ``/chat/completions`` of one server, or of several with the same model.
+    """Model behind one OpenAI-compatible server, or behind several with the same model.
+
+    Chats go to ``/chat/completions``, plain texts to ``/completions``.
 
     Args:
         model: name of the model on the servers.
@@ -99,7 +101,7 @@ class OpenAILanguageModel(LanguageModel):
         try:
             completion = await self._servers.ask(
                 read_completion,
-                path="/chat/completions",
+                path="/chat/completions" if request.messages else "/completions",
                 payload=body,
                 max_bytes=answer_bytes(body),
             )
@@ -107,6 +109,8 @@ class OpenAILanguageModel(LanguageModel):
             if FIELD_REFUSED.search(str(failure)) and (hint := refusal_hint(request)):
                 raise SearchFailure(f"{failure}.{hint}") from None
             raise
+        if not request.messages:
+            return replace(completion, text=request.prefill + completion.text)
         return replace(completion, text=whole_message(request.prefill, completion.text))
 
     async def _check(self) -> None:
@@ -142,14 +146,22 @@ def answer_bytes(body: Mapping[str, Any]) -> int:
 def read_completion(answer: Any) -> Completion:
     """Return the completion in a server's answer; raise Retry if there is none."""
     try:
-        text = answer["choices"][0]["message"]["content"]
+        choice = answer["choices"][0]
+        text = choice["message"]["content"] if "message" in choice else choice["text"]
+        cut = choice.get("finish_reason") == "length"
+        stop = choice.get("stop_reason")  # of vLLM: a text, or the id of a token
         usage = answer.get("usage") or {}
-        counts = [int(usage.get(f"{kind}_tokens") or 0) for kind in ("prompt", "completion")]
+        num_read, num_written = (
+            int(usage.get(f"{kind}_tokens") or 0) for kind in ("prompt", "completion")
+        )
         if not isinstance(text, str | None):
             raise TypeError
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         raise no_answer("a chat completion", answer) from None
-    return Completion(text or "", *counts)  # null: the model wrote only reasoning
+    # A null is written by models that wrote only reasoning.
+    return Completion(
+        text or "", num_read, num_written, cut, stop if isinstance(stop, str) else None
+    )
 
 
 def read_model_names(listing: Any) -> list[str]:

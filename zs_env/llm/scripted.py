@@ -6,7 +6,13 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from zs_env.llm.base import ChatRequest, Completion, LanguageModel, whole_message
+from zs_env.llm.base import (
+    ChatRequest,
+    Completion,
+    LanguageModel,
+    first_stop,
+    whole_message,
+)
 
 Script = Callable[[ChatRequest], str]
 
@@ -32,7 +38,12 @@ class ScriptedLanguageModel(LanguageModel):
         """Call the script."""
         text = self.script(request)
         num_read = sum(len(message.content.split()) for message in request.messages)
-        return Completion(whole_message(request.prefill, text), num_read, len(text.split()))
+        written = len(text.split())
+        stop = first_stop(text, request.stop)
+        if stop is not None:
+            text = text[: text.index(stop)]
+        whole = whole_message(request.prefill, text) if request.messages else request.prefill + text
+        return Completion(whole, num_read, written, stop=stop)
 
     def identity(self) -> dict[str, Any]:
         """Return the place of the script.

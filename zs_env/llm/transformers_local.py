@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zs_env.errors import MissingDependencyError, SearchFailure
-from zs_env.llm.base import Completion
+from zs_env.llm.base import Completion, first_stop
 from zs_env.llm.local import LocalLanguageModel, Prompt
 
 try:
@@ -22,6 +22,10 @@ except ImportError as error:
     raise MissingDependencyError.for_extra(
         "A language model in transformers", "transformers", "train"
     ) from error
+
+
+LONGEST_STOP = 64
+"""Tokens at the end of a text among which a stop text is looked for."""
 
 
 class TransformersLanguageModel(LocalLanguageModel):
@@ -134,18 +138,29 @@ class _Model:
             top_p=request.top_p,
             greedy=request.temperature == 0,
         )
-        draft.begin(
-            prompt.token_ids,
-            lambda written: written[-1] in self._end_ids or len(written) == prompt.max_tokens,
-        )
+        draft.begin(prompt.token_ids, lambda written: self._is_over(prompt, written))
         self._generator.add(draft)
         return draft
 
+    def _is_over(self, prompt: Prompt, written: Sequence[int]) -> bool:
+        if written[-1] in self._end_ids or len(written) == prompt.max_tokens:
+            return True
+        stop = prompt.request.stop
+        return bool(stop) and first_stop(self._decode(written[-LONGEST_STOP:]), stop) is not None
+
     def _completion(self, prompt: Prompt, token_ids: list[int]) -> Completion:
+        text = self._decode(token_ids)
+        stop = first_stop(text, prompt.request.stop)
+        cut = stop is None and token_ids[-1] not in self._end_ids
+        if stop is not None:
+            text = text[: text.index(stop)]
+        return Completion(text, len(prompt.token_ids), len(token_ids), cut, stop, tuple(token_ids))
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
         text = self.tokenizer.decode(
-            token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
-        return Completion(str(text), len(prompt.token_ids), len(token_ids))
+        return str(text)
 
 
 def _end_ids(generation_config: GenerationConfig, tokenizer: Any) -> list[int]:

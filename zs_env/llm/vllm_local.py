@@ -148,6 +148,7 @@ class _Engine:
                 "temperature": request.temperature,
                 "top_p": request.top_p,
                 "max_tokens": prompt.max_tokens,
+                "stop": list(request.stop),
                 **self._sampling_options,
             }
         )
@@ -179,4 +180,12 @@ def sampling_params(options: Mapping[str, Any]) -> vllm.SamplingParams:
 
 def _completion(output: vllm.RequestOutput) -> Completion:
     [written] = output.outputs
-    return Completion(written.text, len(output.prompt_token_ids or ()), len(written.token_ids))
+    stop = written.stop_reason  # a text, or the id of a token
+    return Completion(
+        written.text,
+        len(output.prompt_token_ids or ()),
+        len(written.token_ids),
+        written.finish_reason == "length",
+        stop if isinstance(stop, str) else None,
+        tuple(written.token_ids),
+    )
