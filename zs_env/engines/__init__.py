@@ -24,6 +24,7 @@ ENGINES = {
     "retrieval": "zs_env.engines.retrieval:load",
     "google": "zs_env.engines.google:load",
     "cached": "zs_env.engines.cached:load",
+    "empty": "zs_env.engines.empty:EmptyEngine",
 }
 """Functions that make an engine from its options, as ``module:function``, by engine name."""
 

@@ -47,7 +47,7 @@ class RecordSearch:
     Attributes:
         turn: index of the turn that searched, from 0.
         query: what was asked.
-        documents: title and text of each document, as the engine wrote them.
+        documents: title and text of each document, cleaned, and cut as for a reader.
         noisy: whether noise was asked for.
         failure: why there are no documents; None if there are.
     """

@@ -31,10 +31,12 @@ class Loaded(Protocol):
     Attributes:
         tokenizer: tokenizer with the chat template.
         max_length: length of the context, in tokens, read and written together.
+        end_ids: tokens that end a message.
     """
 
     tokenizer: Any
     max_length: int
+    end_ids: Sequence[int]
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion | SearchFailure]:
         """Continue prompts that fit; raise SearchFailure if the model has to be loaded again."""

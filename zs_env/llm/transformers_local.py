@@ -91,7 +91,7 @@ class _Model:
         model = model.to(device).eval()
         context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.max_length = max_length or context or sys.maxsize
-        self._end_ids = _end_ids(model.generation_config, self.tokenizer)
+        self.end_ids: Sequence[int] = _end_ids(model.generation_config, self.tokenizer)
         self._num_slots = max_batch_size
         num_tokens = max(self.tokenizer.get_vocab().values()) + 1
         self._generator = Generator(CausalModel(model, num_tokens))
@@ -143,7 +143,7 @@ class _Model:
         return draft
 
     def _is_over(self, prompt: Prompt, written: Sequence[int]) -> bool:
-        if written[-1] in self._end_ids or len(written) == prompt.max_tokens:
+        if written[-1] in self.end_ids or len(written) == prompt.max_tokens:
             return True
         stop = prompt.request.stop
         return bool(stop) and first_stop(self._decode(written[-LONGEST_STOP:]), stop) is not None
@@ -151,7 +151,7 @@ class _Model:
     def _completion(self, prompt: Prompt, token_ids: list[int]) -> Completion:
         text = self._decode(token_ids)
         stop = first_stop(text, prompt.request.stop)
-        cut = stop is None and token_ids[-1] not in self._end_ids
+        cut = stop is None and token_ids[-1] not in self.end_ids
         if stop is not None:
             text = text[: text.index(stop)]
         return Completion(text, len(prompt.token_ids), len(token_ids), cut, stop, tuple(token_ids))

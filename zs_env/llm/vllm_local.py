@@ -107,7 +107,12 @@ class _Engine:
         self._sampling_options = sampling_options
         self._deadline_s = deadline_s
         self.tokenizer = self._llm.get_tokenizer()
-        self.max_length = self._llm.model_config.max_model_len
+        config = self._llm.model_config
+        self.max_length = config.max_model_len
+        ends = config.try_get_generation_config().get("eos_token_id")
+        self.end_ids: Sequence[int] = (
+            ends if isinstance(ends, list) else [] if ends is None else [ends]
+        )
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Completion | SearchFailure]:
         """Continue prompts, in a thread: vLLM would wait for a killed process for ever."""

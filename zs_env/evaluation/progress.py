@@ -1,0 +1,88 @@
+"""Progress of a run on a terminal: running scores, failures, and the time that is left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from zs_env.evaluation.record import Record
+
+BAR = 24
+LINE_S = 15.0
+"""Seconds between lines where the output is no terminal."""
+
+REDRAW_S = 0.2
+
+
+class Progress:
+    """Progress bar, redrawn in place on a terminal, and otherwise printed now and then.
+
+    Args:
+        total: number of questions to play, repeats and engines included.
+        kept: number of those that earlier calls have played.
+        output: where to print; by default the standard error.
+    """
+
+    def __init__(self, total: int, kept: int = 0, output: TextIO | None = None) -> None:
+        self._output = output or sys.stderr
+        self._live = self._output.isatty()
+        self._total = total
+        self._kept = kept
+        self._played = 0
+        self._failed = 0
+        self._sums = {"f1": 0.0, "exact_match": 0.0}
+        self._tokens = 0
+        self._searches = 0
+        self._began = self._shown = time.monotonic()
+
+    def add(self, record: Record) -> None:
+        """Count a record, and show the progress if it is time."""
+        self._played += 1
+        self._tokens += record.prompt_tokens + record.completion_tokens
+        self._searches += len(record.searches)
+        if record.failed:
+            self._failed += 1
+        else:
+            for name in self._sums:
+                self._sums[name] += record.scores[name]
+        now = time.monotonic()
+        if now - self._shown >= (REDRAW_S if self._live else LINE_S):
+            self._shown = now
+            self._print()
+
+    def close(self) -> None:
+        """Show the last state."""
+        if self._played:
+            self._print()
+            if self._live:
+                print(file=self._output)
+
+    def line(self) -> str:
+        """Return the state as a line."""
+        done = self._kept + self._played
+        filled = BAR * done // max(self._total, 1)
+        scored = max(self._played - self._failed, 1)
+        scores = "  ".join(
+            f"{label} {self._sums[name] / scored:.3f}"
+            for label, name in (("F1", "f1"), ("EM", "exact_match"))
+        )
+        rate = self._played / max(time.monotonic() - self._began, 1e-9)
+        left_s = (self._total - done) / rate if rate else 0.0
+        return (
+            f"[{'#' * filled}{'.' * (BAR - filled)}] {done:,}/{self._total:,}  {scores}  "
+            f"failed {self._failed}  {self._tokens:,} tokens  {self._searches:,} searches  "
+            f"{rate:.1f}/s  {_clock(left_s)} left"
+        )
+
+    def _print(self) -> None:
+        end = "" if self._live else "\n"
+        print(
+            f"{chr(13) if self._live else ''}{self.line()}", end=end, file=self._output, flush=True
+        )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

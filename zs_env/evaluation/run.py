@@ -1,0 +1,361 @@
+"""A run of an evaluation: every question with every engine, each kept as it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from zs_env.checks import as_integer
+from zs_env.concurrency.event_loop import run_to_end
+from zs_env.engines import SearchEngine, load_engine
+from zs_env.engines.empty import EmptyEngine
+from zs_env.episode import Termination
+from zs_env.errors import SearchFailure
+from zs_env.evaluation.labels import label_of
+from zs_env.evaluation.methods import Method, load_method
+from zs_env.evaluation.models import Model, load_model, trained_options
+from zs_env.evaluation.options import PlayOptions
+from zs_env.evaluation.play import Play, Task, Watch
+from zs_env.evaluation.policy_model import ModelFailure, PolicyModel
+from zs_env.evaluation.probes import RandomEngine
+from zs_env.evaluation.progress import Progress
+from zs_env.evaluation.record import Record, RecordKey
+from zs_env.evaluation.store import RecordStore
+from zs_env.loading import Spec, parse_spec
+from zs_env.question_sources import load_questions
+from zs_env.questions import Question, QuestionSource
+from zs_env.settings import Engine, Questions
+
+MODEL_FAILED = "model_failed"
+"""Termination of a question whose model gave up."""
+
+NO_ENGINE = "none"
+"""Name of the engine in records of methods that do not search."""
+
+RANDOM = "random"
+"""Name of the probe that finds documents of other questions."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run asks.
+
+    Attributes:
+        method: method, see `zs_env.evaluation.methods`.
+        model: model of the policy, see `zs_env.evaluation.models.load_model`; None for a method
+            that asks none.
+        questions: sets of questions, each as drivers take them; the embedded world gives its test
+            questions.
+        engines: search engines, each as drivers take them, or ``random``: what the first engine
+            finds for other questions.
+        repeats: number of times that each question is played.
+        seed: seed of noise, documents and sampling.
+        num_questions: number of first questions of each set to play; None for all.
+        options: how questions are played.
+    """
+
+    method: Spec | Method = "search"
+    model: Model | None = None
+    questions: Sequence[Questions] = ("world",)
+    engines: Sequence[Engine] = ("world",)
+    repeats: int = 1
+    seed: int = 0
+    num_questions: int | None = None
+    options: PlayOptions = PlayOptions()
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        as_integer("repeats", self.repeats, 1)
+        as_integer("seed", self.seed, 0)
+        if self.num_questions is not None:
+            as_integer("num_questions", self.num_questions, 1)
+        for name in ("questions", "engines"):
+            if isinstance(getattr(self, name), str):
+                raise TypeError(f"`{name}` must be a list, got {getattr(self, name)!r}.")
+            if not getattr(self, name):
+                raise ValueError(f"`{name}` must name at least one.")
+
+
+class Cell(NamedTuple):
+    """A set of questions and the engine that they are played with."""
+
+    dataset: str
+    engine_label: str
+    questions: QuestionSource
+    size: int
+    engine: SearchEngine
+
+
+class Run:
+    """A run, ready to play. Close it, or use it in a ``with`` statement.
+
+    Args:
+        plan: what to ask.
+        watch: function that is shown each segment of each transcript.
+
+    Raises:
+        ValueError: a part of the plan does not exist, or does not fit the others.
+        ZeroSearchError: a file, a server or a package that the plan needs is not there.
+
+    Attributes:
+        plan: what is asked.
+        asked: the same, JSON-able, for `RecordStore`.
+    """
+
+    def __init__(self, plan: Plan, watch: Watch | None = None) -> None:
+        self.plan = plan
+        self._watch = watch
+        self._stack = ExitStack()
+        try:
+            self._method = load_method(plan.method)
+            self._policy = self._load_policy()
+            self._cells = list(self._load_cells())
+            self.asked = self._describe()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Run:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the model and the engines that were given by name."""
+        self._stack.close()
+
+    def tasks(self) -> Iterator[tuple[Task, SearchEngine]]:
+        """Yield what there is to play: set by set, and within a set question by question."""
+        for cell in self._cells:
+            for number in range(cell.size):
+                question = cell.questions[number]
+                for repeat in range(self.plan.repeats):
+                    key = RecordKey(cell.dataset, cell.engine_label, question.id, repeat)
+                    yield Task(key, question, self.plan.seed), cell.engine
+
+    def __len__(self) -> int:
+        """Return the number of records of the whole run."""
+        return sum(cell.size for cell in self._cells) * self.plan.repeats
+
+    def play(
+        self,
+        tasks: Iterable[tuple[Task, SearchEngine]],
+        keep: Callable[[Record], None],
+        max_concurrency: int = 256,
+    ) -> None:
+        """Play ``tasks``, many at a time, and pass on the record of each as it ends.
+
+        Args:
+            tasks: what to play.
+            keep: function that takes a record.
+            max_concurrency: most questions under way at the same time.
+        """
+        as_integer("max_concurrency", max_concurrency, 1)
+        # On the loop of engines and models: no question has to change threads to ask them.
+        run_to_end(self._play_all(iter(tasks), keep, max_concurrency))
+
+    async def _play_all(
+        self,
+        tasks: Iterator[tuple[Task, SearchEngine]],
+        keep: Callable[[Record], None],
+        max_concurrency: int,
+    ) -> None:
+        async def work() -> None:
+            for task, engine in tasks:
+                keep(await self.play_one(task, engine))
+
+        workers = [asyncio.ensure_future(work()) for _ in range(max_concurrency)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def play_one(self, task: Task, engine: SearchEngine) -> Record:
+        """Play one question; failures of model and engine are noted in its record."""
+        play = Play(task, self._policy, engine, self.plan.options, self._watch)
+        start = time.perf_counter()
+        try:
+            await self._method.play(play)
+        except ModelFailure as failure:
+            play.fail(MODEL_FAILED, failure)
+        except SearchFailure as failure:
+            play.fail(Termination.SEARCH_FAILED.value, failure)
+        return play.record(round(time.perf_counter() - start, 3))
+
+    def _load_policy(self) -> PolicyModel | None:
+        if not self._method.needs_model:
+            return None
+        if self.plan.model is None:
+            raise ValueError(
+                f"the method {label_of('method', self.plan.method)!r} asks a language model: give "
+                "`model`, such as 'openai_api,base_url=http://127.0.0.1:8000/v1,model=NAME' or the "
+                "folder of a checkpoint."
+            )
+        llm = load_model(self.plan.model)
+        if llm is not self.plan.model:
+            self._stack.callback(llm.close)
+        policy = PolicyModel(llm, self.plan.options)
+        policy.check()
+        return policy
+
+    def _load_cells(self) -> Iterator[Cell]:
+        labels: set[tuple[str, str]] = set()
+        for spec in self.plan.questions:
+            world = world_of(spec)
+            questions = load_questions(spec, "test", *world)
+            limit = self.plan.num_questions
+            count = len(questions) if limit is None else min(limit, len(questions))
+            dataset = label_of("questions", spec)
+            for label, engine in self._load_engines(questions, world):
+                if (dataset, label) in labels:
+                    raise ValueError(f"{dataset} is to be played twice with {label}.")
+                labels.add((dataset, label))
+                yield Cell(dataset, label, questions, count, engine)
+
+    def _load_engines(
+        self, questions: QuestionSource, world: tuple[int, str]
+    ) -> Iterator[tuple[str, SearchEngine]]:
+        if not self._method.searches:
+            yield NO_ENGINE, EmptyEngine()
+            return
+        made: list[SearchEngine] = []
+        for spec in sorted(self.plan.engines, key=lambda spec: spec == RANDOM):
+            if spec == RANDOM:
+                if not made:
+                    raise ValueError(
+                        "the engine 'random' finds what another engine finds for other questions: "
+                        "name that engine, too."
+                    )
+                yield RANDOM, RandomEngine(made[0], questions)
+                continue
+            engine = load_engine(spec, *world)
+            if engine is not spec:
+                self._stack.callback(engine.close)
+            made.append(engine)
+            yield label_of("engine", spec), engine
+
+    def _describe(self) -> dict[str, Any]:
+        plan = self.plan
+        return {
+            "method": label_of("method", plan.method),
+            "model": None if self._policy is None else identity_of(self._policy.llm),
+            "questions": {cell.dataset: fingerprint(cell) for cell in self._cells},
+            "engines": {cell.engine_label: identity_of(cell.engine) for cell in self._cells},
+            "repeats": plan.repeats,
+            "seed": plan.seed,
+            "options": asdict(plan.options),
+        }
+
+
+def evaluate(
+    plan: Plan,
+    folder: str | Path | None = None,
+    *,
+    max_concurrency: int = 256,
+    retry_failed: bool = False,
+    show_progress: bool = True,
+) -> list[Record]:
+    """Play what ``plan`` asks, and return its records, by dataset, engine, question and repeat.
+
+    A second call with the same folder asks only what no record there holds.
+
+    Args:
+        plan: what to ask.
+        folder: folder that keeps the records; None keeps none.
+        max_concurrency: most questions under way at the same time.
+        retry_failed: whether to ask again what failed in an earlier call.
+        show_progress: whether to print the progress to the standard error.
+
+    Raises:
+        RecordError: the folder holds another run, or cannot be written.
+        ValueError: a part of the plan does not exist, or does not fit the others.
+        ZeroSearchError: a file, a server or a package that the plan needs is not there.
+
+    Example:
+        >>> plan = Plan(method="solver", engines=["world", "bm25"], num_questions=20)
+        >>> records = evaluate(plan, show_progress=False)
+    """
+    with ExitStack() as stack:
+        run = stack.enter_context(Run(plan))
+        store = None
+        if folder is not None:
+            store = RecordStore(Path(folder), run.asked, retry_failed=retry_failed)
+            stack.enter_context(store)
+        records = {} if store is None else dict(store.records)
+        tasks = [each for each in run.tasks() if each[0].key not in records]
+        progress = Progress(len(run), len(run) - len(tasks)) if show_progress else None
+        if progress is not None:
+            stack.callback(progress.close)
+
+        def keep(record: Record) -> None:
+            records[record.key] = record
+            if store is not None:
+                store.write(record)
+            if progress is not None:
+                progress.add(record)
+
+        run.play(tasks, keep, max_concurrency)
+    return [records[key] for key in sorted(records)]
+
+
+def make_options(
+    model: Model | None, given: dict[str, Any], episode: str | Path | None = None
+) -> PlayOptions:
+    """Return the options of a run: those given, or those that the model was trained with.
+
+    Args:
+        model: model of the policy; the folder of a checkpoint has options.
+        given: fields of `PlayOptions` by name.
+        episode: folder of a checkpoint, or its ``episode.json``, for a model from elsewhere.
+
+    Raises:
+        ValueError: ``episode`` has no options.
+    """
+    trained = trained_options(model if episode is None else episode)
+    if episode is not None and not trained:
+        raise ValueError(f"`episode` must be the folder of a checkpoint, got {str(episode)!r}.")
+    options = {**trained, **given}
+    chat = {"prompt_template", "chat_template", "system_prompt", "chat_template_kwargs"}
+    if chat & set(given):  # what the policy reads is to be made anew
+        options["policy_prompt"] = given.get("policy_prompt")
+    return PlayOptions(**options)
+
+
+def world_of(questions: Questions) -> tuple[int, str]:
+    """Return seed and size of the embedded world that ``questions`` are about."""
+    options: dict[str, Any] = {}
+    if isinstance(questions, str | Path) or isinstance(questions, dict):
+        options = parse_spec("questions", questions).options
+    return options.get("world_seed", 0), options.get("world_size", "small")
+
+
+def identity_of(thing: Any) -> Any:
+    """Return what decides the answers of a model or an engine, or the name of its class."""
+    try:
+        return thing.identity()
+    except NotImplementedError:
+        return type(thing).__name__
+
+
+def fingerprint(cell: Cell) -> str:
+    """Return the number of the questions of ``cell``, and a hash of all that is asked."""
+    digest = hashlib.sha256()
+    for number in range(cell.size):
+        question: Question = cell.questions[number]
+        digest.update(repr((question.id, question.text, question.golden_answers)).encode())
+    return f"{cell.size}:{digest.hexdigest()[:16]}"
+
+
+OPTION_NAMES = tuple(f.name for f in fields(PlayOptions))
+"""Names of the options of playing."""
