@@ -234,8 +234,8 @@ def make_settings(kind: type[S], arguments: Mapping[str, Any]) -> S:
     return kind(**arguments)
 
 
-def describe(kind: type[Settings]) -> dict[str, str]:
-    """Return the documentation of each field of a settings class, read from its source."""
+def describe(kind: type[Any]) -> dict[str, str]:
+    """Return the documentation of each field of a dataclass like these, read from its source."""
     # A string below a field is its documentation; only the source has it, the class does not.
     documentation: dict[str, str] = {}
     for cls in reversed(kind.__mro__[:-1]):  # base classes first, without `object`

@@ -1,0 +1,100 @@
+"""``zs-env evaluate``: a method and a model on sets of questions, with any engines."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from zs_env.commands.play_options import add_model_arguments, given_options, positive
+
+NAME = "evaluate"
+DESCRIPTION = "Play questions with a method and a model, keep the records, and print the scores."
+
+EXAMPLES = """\
+examples:
+  zs-env evaluate --method solver --engine world bm25
+  zs-env evaluate --model runs/ppo/checkpoints/000036 --folder runs/ppo/evaluation
+  zs-env evaluate --method rag --model openai_api,base_url=http://127.0.0.1:8000/v1,model=qwen \\
+      --questions nq,sample=500 hotpotqa,sample=500 --engine bm25,corpus=passages.jsonl google \\
+      --repeats 4 --temperature 0.7 --folder runs/rag
+
+The same command again goes on where it was stopped. Failed searches and models are counted apart
+and never scored; --retry-failed asks them again. Exit status: 0; 1 for an error; 3 if questions
+failed; 130 after Ctrl-C.
+"""
+
+FAILED = 3
+"""Exit status of a run in which questions failed."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to ``parser``."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EXAMPLES
+    add_model_arguments(parser)
+    parser.add_argument(
+        "--questions",
+        nargs="+",
+        default=["world"],
+        help="sets of questions: names (see `zs-env datasets`), with options as in "
+        "hotpotqa,sample=500; files; world, the embedded world; default: world",
+    )
+    parser.add_argument(
+        "--engine",
+        nargs="+",
+        default=["world"],
+        help="engines, with options as in bm25,corpus=passages.jsonl; empty finds nothing, and "
+        "random what the first engine finds for other questions; default: world",
+    )
+    parser.add_argument(
+        "--num-questions", type=positive, help="most questions of each set; default: all"
+    )
+    parser.add_argument(
+        "--repeats", type=positive, default=1, help="plays of each question; default: %(default)s"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed; default: %(default)s")
+    parser.add_argument(
+        "--folder", type=Path, help="folder that keeps records and results; default: none is kept"
+    )
+    parser.add_argument(
+        "--max-concurrency",
+        type=positive,
+        default=256,
+        help="most questions under way at the same time; default: %(default)s",
+    )
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="ask again what failed in an earlier call"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print no progress")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluate, and print the table.
+
+    Raises:
+        ZeroSearchError: a part of the run is not there, or the folder holds another run.
+        SystemExit: questions failed.
+    """
+    from zs_env.evaluation.run import Plan, evaluate, make_options
+
+    sys.path.append("")  # module:Class may be in the current folder
+    plan = Plan(
+        method=options.method,
+        model=options.model,
+        questions=options.questions,
+        engines=options.engine,
+        repeats=options.repeats,
+        seed=options.seed,
+        num_questions=options.num_questions,
+        options=make_options(options.model, given_options(options), options.episode),
+    )
+    records = evaluate(
+        plan,
+        options.folder,
+        max_concurrency=options.max_concurrency,
+        retry_failed=options.retry_failed,
+        show_progress=not options.quiet,
+    )
+    if any(record.failed for record in records):
+        raise SystemExit(FAILED)
