@@ -20,8 +20,15 @@ from agents.sampling.policy import ADAPTERS, Policy
 from agents.tiny import MODEL, NAME
 from agents.training.errors import CheckpointError
 from zs_env.errors import MissingDependencyError
+from zs_env.evaluation.models import write_options
 
 STATE, CRITIC, OPTIMIZER = "trainer.json", "critic.safetensors", "optimizer.safetensors"
+PLAYED_WITH = (
+    "max_turns", "top_k", "document_words", "max_turn_tokens", "max_context", "prompt_template",
+    "policy_prompt", "chat_template", "system_prompt", "chat_template_kwargs",
+)  # fmt: skip
+"""Options of a run that evaluation needs, besides the weights."""
+
 CHECKPOINT_NAME = re.compile("[0-9]{6}|[1-9][0-9]{6,}")
 """Names of checkpoints: six digits, or more from 1000000 on; copies have other names."""
 
@@ -34,6 +41,8 @@ def save_checkpoint(
     keep: int,
 ) -> Path:
     """Write ``folder/<update>``: model, tokenizer, value head, optimizer, ``state``.
+
+    What evaluation needs to know of ``state["config"]`` stands in a file of its own.
 
     Older checkpoints beyond the last ``keep`` are removed.
 
@@ -66,6 +75,7 @@ def save_checkpoint(
         tensors, groups = _flatten(optimizer)
         save_file(tensors, temporary / OPTIMIZER)
         (temporary / STATE).write_text(json.dumps({**state, "optimizer": groups}, indent=1))
+        write_options(temporary, {name: state["config"][name] for name in PLAYED_WITH})
         _force_to_disk(temporary)
         shutil.rmtree(target, ignore_errors=True)
         temporary.rename(target)
