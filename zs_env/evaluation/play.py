@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from zs_env import keyed_random
-from zs_env.actions import close_turn
+from zs_env.actions import close_turn, ends_turn
 from zs_env.documents import (
     Document,
     SearchRequest,
@@ -120,17 +120,33 @@ class Play:
         fields = {"question": clean_text(self.question.text), **fields}
         self.add(Piece(Role.PROMPT, fill_template(self.policy.prompt(template), fields)))
 
-    async def write(self, stop: Sequence[str] = (), max_tokens: int | None = None) -> str:
+    async def write(self, stop: Sequence[str] = ()) -> str:
         """Have the model write a turn, and return it, with the text of ``stop`` that ended it."""
-        piece = await self.sample(self.pieces, stop, max_tokens)
+        piece = await self.compose(stop)
         self.turns += 1
         self.add(piece)
         return str(piece.text)
 
+    async def compose(self, stop: Sequence[str] = ()) -> Piece:
+        """Have the model write a turn that is not added to the transcript.
+
+        One that stopped inside an open thought is asked to go on.
+        """
+        turn = Piece(Role.POLICY, "")
+        left = self.options.max_turn_tokens
+        while left > 0:
+            before = self.completion_tokens
+            rest = await self.sample([*self.pieces, turn] if turn.text else self.pieces, stop, left)
+            turn = Piece(Role.POLICY, turn.text + rest.text, False, turn.token_ids + rest.token_ids)
+            left -= max(self.completion_tokens - before, 1)
+            if not turn.text.endswith(tuple(stop) or "\0") or ends_turn(turn.text):
+                break
+        return turn
+
     async def sample(
         self, pieces: Sequence[Piece], stop: Sequence[str] = (), max_tokens: int | None = None
     ) -> Piece:
-        """Have the model continue ``pieces``; nothing of it is added to the transcript.
+        """Have the model continue ``pieces``, until a text of ``stop``, which is kept.
 
         Raises:
             ModelFailure: the model gave up.

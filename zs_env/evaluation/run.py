@@ -242,7 +242,8 @@ class Run:
             engine = load_engine(spec, *world)
             if engine is not spec:
                 self._stack.callback(engine.close)
-            made.append(engine)
+            if not isinstance(engine, EmptyEngine):
+                made.append(engine)
             yield label_of("engine", spec), engine
 
     def _describe(self) -> dict[str, Any]:

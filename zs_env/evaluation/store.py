@@ -60,17 +60,21 @@ class RecordStore:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(folder / LOCK)
         self._path = folder / RECORDS
-        self._check(asked)
-        kept = read_lines(self._path)
-        self.damaged = kept.damaged
-        self.records = {
-            key: record
-            for key, record in kept.records.items()
-            if not (retry_failed and record.failed)
-        }
-        if kept.damaged or len(self.records) < len(kept.records):
-            self._rewrite(self.records.values())
-        self._file = self._path.open("ab", buffering=0)
+        try:
+            self._check(asked)
+            kept = read_lines(self._path)
+            self.damaged = kept.damaged
+            self.records = {
+                key: record
+                for key, record in kept.records.items()
+                if not (retry_failed and record.failed)
+            }
+            if kept.damaged or len(self.records) < len(kept.records):
+                self._rewrite(self.records.values())
+            self._file = self._path.open("ab", buffering=0)
+        except BaseException:
+            self._lock.close()
+            raise
 
     def __enter__(self) -> RecordStore:
         """Return itself."""

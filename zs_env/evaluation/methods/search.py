@@ -6,7 +6,7 @@ rules are those of `zs_env.episode.Episode`, as in training.
 
 from __future__ import annotations
 
-from zs_env.actions import STOP, ends_turn
+from zs_env.actions import STOP
 from zs_env.documents import SearchRequest
 from zs_env.episode import Episode, Role
 from zs_env.evaluation.methods.base import Method
@@ -59,7 +59,7 @@ def begin_episode(play: Play, template: str, limits: Limits) -> Episode:
 async def play_text(play: Play, episode: Episode) -> None:
     """Play with a model whose tokens are not known."""
     while not episode.finished:
-        await act(play, episode, await _write_turn(play))
+        await act(play, episode, str((await play.compose(STOP)).text))
 
 
 async def act(play: Play, episode: Episode, text: str) -> None:
@@ -70,20 +70,6 @@ async def act(play: Play, episode: Episode, text: str) -> None:
         episode.observe(await play.find(request))
     for segment in episode.segments[num_shown:]:
         play.add_segment(segment)
-
-
-async def _write_turn(play: Play) -> str:
-    """Have the model write a turn; one that stopped inside an open thought is asked to go on."""
-    text, left = "", play.options.max_turn_tokens
-    while left > 0:
-        begun = [*play.pieces, Piece(Role.POLICY, text)] if text else play.pieces
-        before = play.completion_tokens
-        piece = await play.sample(begun, STOP, left)
-        text += piece.text
-        left -= max(play.completion_tokens - before, 1)
-        if not text.endswith(STOP) or ends_turn(text):
-            break
-    return text
 
 
 async def play_tokens(play: Play, episode: Episode) -> None:
