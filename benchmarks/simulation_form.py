@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import math
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from zs_env import Question, SearchRequest, SearchResult, keyed_random
 from zs_env.engines import SearchEngine, checked_asearch, load_engine
 from zs_env.engines.simulated import OPTIONS
+from zs_env.evaluation.share import Share
 from zs_env.llm import LanguageModel, load_llm
 from zs_env.loading import parse_spec
 from zs_env.question_sources import QuestionOrder, load_questions
@@ -36,33 +35,7 @@ VARIANTS: dict[str, dict[str, str | bool]] = {
 }
 """Options of the engine by name."""
 
-Z = 1.96
-"""Quantile of the normal distribution for 95 % intervals."""
-
 Searches = list[tuple[SearchRequest, SearchResult]]
-
-
-class Share(NamedTuple):
-    """Number of times that something happened, of so many."""
-
-    times: int
-    total: int
-
-    def interval(self) -> tuple[float, float]:
-        """Return the Wilson interval of the probability; (0, 1) if there is nothing to count."""
-        if self.total == 0:
-            return 0.0, 1.0
-        share, weight = self.times / self.total, Z**2 / self.total
-        centre = share + weight / 2
-        spread = Z * math.sqrt(share * (1 - share) / self.total + weight / (4 * self.total))
-        return (centre - spread) / (1 + weight), (centre + spread) / (1 + weight)
-
-    def __str__(self) -> str:
-        """Return percentage and interval."""
-        if self.total == 0:
-            return "–"
-        low, high = self.interval()
-        return f"{self.times / self.total:.0%} ({low:.0%} – {high:.0%})"
 
 
 def requests_of(

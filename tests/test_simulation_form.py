@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from benchmarks import simulation_form
-from benchmarks.simulation_form import Share, in_form, with_answer
+from benchmarks.simulation_form import in_form, with_answer
 from zs_env import Document, SearchFailure, SearchRequest, SearchResult
 
 

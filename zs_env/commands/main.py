@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from zs_env.commands import ask, evaluate, index, search, serve_retrieval
+from zs_env.commands import ask, audit, evaluate, index, search, serve_retrieval
 from zs_env.errors import ZeroSearchError
 
-COMMANDS = (search, ask, evaluate, index, serve_retrieval)
+COMMANDS = (search, ask, evaluate, audit, index, serve_retrieval)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
