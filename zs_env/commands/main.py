@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from zs_env.commands import index, search, serve_retrieval
+from zs_env.commands import datasets, index, search, serve_retrieval
 from zs_env.errors import ZeroSearchError
 
-COMMANDS = (search, index, serve_retrieval)
+COMMANDS = (search, index, serve_retrieval, datasets)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
