@@ -191,7 +191,7 @@ def _not_at_hand(dataset: Dataset, reason: str) -> str:
             f"there is a network, {get} gets it; then write hub,id=DATA."
         )
     folder = os.environ.get(DATA_FOLDER)
-    searched = f"is not in {folder} ({DATA_FOLDER})" if folder else f"{DATA_FOLDER} is not set"
+    searched = f"it is not in {folder} ({DATA_FOLDER})" if folder else f"{DATA_FOLDER} is not set"
     return (
         f"{dataset.name} is not at hand: {searched}, and the Hugging Face hub or its cache gave: "
         f"{reason.rstrip('.')}. Where there is a network, "
