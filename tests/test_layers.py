@@ -18,7 +18,7 @@ zs_env: errors files checks loading keyed_random
 zs_env: actions documents prompts rewards curriculum rules questions episode
 zs_env: world concurrency
 zs_env: llm
-zs_env: engines question_sources
+zs_env: engines question_sources dataset_loading dataset_places datasets question_files
 zs_env: settings
 zs_env: tokens
 zs_env: episodes

@@ -25,7 +25,8 @@ def run(*command, stdin=""):
 
 
 def test_import_needs_numpy_and_gymnasium_only():
-    optional = ["torch", "bm25s", "aiohttp", "pyarrow", "transformers", "pytest", "hypothesis"]
+    optional = ["torch", "bm25s", "aiohttp", "pyarrow", "datasets", "transformers"]
+    optional += ["pytest", "hypothesis"]
     block = f"import sys; sys.modules.update(dict.fromkeys({optional}))"
     code = f"{block}; import gymnasium, zs_env; gymnasium.make('ZeroSearch-v0').reset(seed=0)"
     result = run("-c", code)

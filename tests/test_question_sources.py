@@ -95,7 +95,7 @@ def test_load_questions_missing_empty_or_unreadable_file_is_refused(write, tmp_p
 
 def test_load_questions_unknown_name_split_or_type_is_refused():
     with pytest.raises(ValueError, match=r"'world', a path that ends in .jsonl or .parquet"):
-        load_questions("nq")
+        load_questions("trivia")
     with pytest.raises(ValueError, match="`split` must be one of train, test, got 'dev'"):
         load_questions("world", split="dev")
     with pytest.raises(TypeError, match="expected zs_env.Question objects, got str"):

@@ -13,6 +13,7 @@ from zs_env.checks import as_integer, as_share
 from zs_env.curriculum import noise_probability
 from zs_env.engines import SearchEngine, checked_search, knows_only_the_world, load_engine
 from zs_env.episode import Assignment, Episode
+from zs_env.loading import parse_spec
 from zs_env.prompts import render_prompt
 from zs_env.question_sources import QuestionOrder, load_questions
 from zs_env.questions import Question, QuestionSet
@@ -184,9 +185,10 @@ class EpisodeSource:
             raise ValueError("`questions` must hold at least one question, got none.")
         self._check_longest()
         asked = self.settings.questions
-        # A likely mistake: questions from a file, and the default engine.
-        from_file = isinstance(self.questions, QuestionSet) and isinstance(asked, str | Path)
-        if from_file and knows_only_the_world(self.settings.engine):
+        # A likely mistake: questions from a file or data set, and the default engine.
+        named = isinstance(self.questions, QuestionSet) and isinstance(asked, str | Path)
+        foreign = named and parse_spec("questions", asked).name != "world"  # type: ignore[arg-type]
+        if foreign and knows_only_the_world(self.settings.engine):
             logger.warn(
                 f"The engine {self.settings.engine!r} knows only the embedded world, which "
                 f"{asked} is not about: choose another `engine`, such as 'bm25,corpus=FILE.jsonl'."

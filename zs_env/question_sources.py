@@ -1,24 +1,34 @@
-"""Sources of questions: the embedded world, a file, or the user's own objects."""
+"""Sources of questions: the embedded world, a data set, a file, or the user's own objects."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from zs_env import keyed_random
-from zs_env.checks import check_choice, suggestion
-from zs_env.errors import MissingDependencyError, QuestionSourceError
-from zs_env.files import check_file, read_jsonl
+from zs_env.checks import as_integer, check_choice, suggestion
+from zs_env.dataset_loading import load_dataset, load_from_hub
+from zs_env.datasets import DATASETS
 from zs_env.loading import Spec, make_by_name, parse_spec
+from zs_env.question_files import FILE_SUFFIXES, load_file
 from zs_env.questions import SPLITS, Question, QuestionSet, QuestionSource
 from zs_env.world import load_world
 
-FILE_SUFFIXES = (".jsonl", ".parquet")
+HUB = "hub"
+DATASET_OPTIONS = {"folder": None, "split": None}
+HUB_OPTIONS = {
+    "id": None,
+    "config": None,
+    "split": "test",
+    "question": "question",
+    "answers": "golden_answers",
+}
 EXPECTED = (
-    f"`questions` must be 'world', a path that ends in {' or '.join(FILE_SUFFIXES)}, "
-    "'module:Class', or a sequence of zs_env.Question"
+    f"`questions` must be 'world', a path that ends in {' or '.join(FILE_SUFFIXES)}, a data set "
+    f"({', '.join(DATASETS)}, or '{HUB},id=OWNER/NAME'), 'module:Class', or a sequence of "
+    "zs_env.Question"
 )
 
 
@@ -31,19 +41,24 @@ def load_questions(
     """Return the questions that ``questions`` names or holds.
 
     Args:
-        questions: ``"world"``, the embedded world; the path of a ``.jsonl`` or ``.parquet`` file
-            with the columns ``question``, ``answers`` or ``golden_answers``, and optionally
-            ``id`` (other columns become metadata); ``"module:Class"``; a sequence of `Question`;
-            or a `QuestionSource`.
-        split: split of the embedded world, ``train`` or ``test``; a file or an object has only one.
+        questions: ``"world"``, the embedded world; the name of a data set, such as
+            ``"hotpotqa"``, with the options ``split`` and ``folder``; ``"hub,id=OWNER/NAME"``, any
+            data set of the Hugging Face hub; the path of a ``.jsonl`` or ``.parquet`` file with the
+            columns ``question``, ``answers`` or ``golden_answers``, and optionally ``id`` (other
+            columns become metadata); ``"module:Class"``; a sequence of `Question`; or a
+            `QuestionSource`. World, data sets and files take ``sample`` and ``seed``, see
+            `sample_questions`.
+        split: split of the embedded world, ``train`` or ``test``. It says nothing about others: a
+            data set is read in the split that results are reported on, unless its own option
+            ``split`` names another.
         world_seed: seed of the embedded world.
         world_size: size of the embedded world.
 
     Raises:
         ValueError: the name or the split is unknown.
         TypeError: an option is unknown, or ``questions`` is none of these.
-        QuestionSourceError: a file is missing or broken, two questions share an id, or there is no
-            question.
+        QuestionSourceError: a file or data set is missing or broken, two questions share an id, or
+            there is no question.
     """
     check_choice("split", split, SPLITS)
     if isinstance(questions, str | Path | Mapping):
@@ -53,6 +68,30 @@ def load_questions(
     if not isinstance(questions, Iterable):
         raise TypeError(f"{EXPECTED}, got {questions!r}.")
     return QuestionSet(questions)
+
+
+def sample_questions(source: QuestionSource, number: int, seed: int = 0) -> QuestionSet:
+    """Return a random subset of ``source``, in random order, which follows from ids and ``seed``.
+
+    It is the same whatever the order of ``source``, on every machine. The first questions of a
+    larger subset are the smaller one.
+
+    Args:
+        source: the questions.
+        number: number of questions, at least 1; all are taken if there are fewer.
+        seed: seed of the choice.
+
+    Raises:
+        TypeError: ``number`` or ``seed`` is no integer.
+        ValueError: ``number`` is less than 1.
+    """
+    number, seed = as_integer("sample", number, 1), as_integer("seed", seed)
+
+    def rank(question: Question) -> tuple[int, str]:
+        return keyed_random.derive_key("sample", seed, question.id), question.id
+
+    questions = (source[index] for index in range(len(source)))
+    return QuestionSet(sorted(questions, key=rank)[:number])
 
 
 class QuestionOrder:
@@ -88,15 +127,6 @@ class QuestionOrder:
 
 def _load_named(spec: Spec, split: str, world_seed: int, world_size: str) -> QuestionSource:
     name, options = parse_spec("questions", spec)
-    if name == "world":
-        world: dict[str, Any] = {"split": split, "world_seed": world_seed, "world_size": world_size}
-        if unknown := [option for option in options if option not in world]:
-            raise TypeError(
-                f"the questions 'world' have no option {unknown[0]!r}"
-                f"{suggestion(unknown[0], world)}; expected some of {', '.join(world)}."
-            )
-        world |= options
-        return load_world(world["world_seed"], world["world_size"]).questions(world["split"])
     # The path of a file may hold a colon, too.
     if ":" in name and Path(name).suffix not in FILE_SUFFIXES:
         return make_by_name(
@@ -106,66 +136,44 @@ def _load_named(spec: Spec, split: str, world_seed: int, world_size: str) -> Que
             {},
             QuestionSource,  # type: ignore[type-abstract]  # checked by its methods
         )
-    if options:
-        raise TypeError(f"questions in a file take no options, got {', '.join(options)}.")
-    return _load_file(Path(name))
+    sample, seed = options.pop("sample", None), options.pop("seed", None)
+    if sample is None and seed is not None:
+        raise TypeError(f"`seed` chooses a `sample`: expected {name},sample=100,seed={seed}.")
+    world = {"split": split, "world_seed": world_seed, "world_size": world_size}
+    source = _load_source(name, options, world)
+    if sample is None:
+        return source
+    number, seed = as_integer("sample", sample, 1), as_integer("seed", 0 if seed is None else seed)
+    return _sample_once(source, number, seed)  # type: ignore[arg-type]  # all these are hashable
 
 
-def _load_file(path: Path) -> QuestionSet:
-    if path.suffix not in FILE_SUFFIXES:
-        raise ValueError(f"{EXPECTED}, got {str(path)!r}{suggestion(path, ['world'])}.")
-    check_file(path, QuestionSourceError)
-    return _read_file(path.resolve(), path.stat().st_mtime_ns)
+def _load_source(name: str, options: Mapping[str, Any], world: Mapping[str, Any]) -> QuestionSource:
+    if name == "world":
+        return _load_world(**_with_options(name, world, options))
+    if name == HUB:
+        return load_from_hub(**_with_options(name, HUB_OPTIONS, options))
+    if name in DATASETS:
+        return load_dataset(DATASETS[name], **_with_options(name, DATASET_OPTIONS, options))
+    if Path(name).suffix not in FILE_SUFFIXES:
+        raise ValueError(f"{EXPECTED}, got {name!r}{suggestion(name, ['world', *DATASETS])}.")
+    _with_options(name, {}, options)
+    return load_file(Path(name))
 
 
-@lru_cache(maxsize=8)
-def _read_file(path: Path, modified_ns: int) -> QuestionSet:
-    """Read and check a file, once for all environments.
-
-    ``modified_ns`` is part of the cache's key, so that a changed file is read again.
-    """
-    jsonl = path.suffix == ".jsonl"
-    rows = read_jsonl(path, QuestionSourceError) if jsonl else _read_parquet(path)
-    questions: list[Question] = []
-    for place, row in rows:
-        try:
-            questions.append(_to_question(row, default_id=f"{path.stem}-{len(questions)}"))
-        except ValueError as error:
-            raise QuestionSourceError(f"{place}: {error}") from None
-    return QuestionSet(questions, name=str(path))
-
-
-def _read_parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingDependencyError.for_extra("A .parquet file", "pyarrow", "data") from error
-    try:
-        rows = pyarrow.parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise QuestionSourceError(f"{path}: not a readable parquet file: {error}.") from None
-    for number, row in enumerate(rows, start=1):
-        yield f"{path}: row {number}", row
-
-
-def _to_question(row: dict[str, Any], default_id: str) -> Question:
-    extra = dict(row)
-    text = extra.pop("question", None)
-    golden = extra.pop("golden_answers", None)
-    answers = extra.pop("answers", None)
-    golden = answers if golden is None else golden
-    if text is None or golden is None:
-        raise ValueError(
-            "expected the fields `question` and `answers` (or `golden_answers`), neither null, "
-            f"got {', '.join(name for name in row if row[name] is not None) or 'none'}."
+def _with_options(
+    name: str, known: Mapping[str, Any], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    if unknown := [option for option in options if option not in known]:
+        expected = [*known, "sample", "seed"]
+        raise TypeError(
+            f"the questions {name!r} have no option {unknown[0]!r}"
+            f"{suggestion(unknown[0], expected)}; expected some of {', '.join(expected)}."
         )
-    if not isinstance(golden, str | list):
-        raise ValueError(f"the answers must be a list of strings, got {golden!r}.")
-    question_id = extra.pop("id", None)
-    return Question(
-        id=default_id if question_id is None else str(question_id),
-        text=text,
-        golden_answers=golden,  # type: ignore[arg-type]  # made a tuple by Question
-        metadata=extra,
-    )
+    return {**known, **options}
+
+
+def _load_world(split: str, world_seed: int, world_size: str) -> QuestionSource:
+    return load_world(world_seed, world_size).questions(split)
+
+
+_sample_once = lru_cache(maxsize=8)(sample_questions)

@@ -42,9 +42,9 @@ class Settings:
     """Arguments of every driver and trainer."""
 
     questions: Questions = "world"
-    """Questions: `"world"`, those of the embedded world; the path of a `.jsonl` or `.parquet` file with `question` and `answers` (or `golden_answers`); `"module:Class"`; in Python also `Question` objects."""  # noqa: E501
+    """Questions: `"world"`, those of the embedded world; a data set, such as `"hotpotqa"` or `"nq,split=train"`; the path of a `.jsonl` or `.parquet` file with `question` and `answers` (or `golden_answers`), each also with `sample=500`; `"module:Class"`; in Python also `Question` objects."""  # noqa: E501
     split: Split = "train"
-    """Split of the embedded world's questions: `"train"` or `"test"`."""
+    """Split of the embedded world's questions: `"train"` or `"test"`; a data set has an option of that name."""  # noqa: E501
     engine: Engine = "world"
     """Search engine: `"world"`, `"bm25"`, `"simulated"`, `"retrieval"`, `"google"`, `"cached"` or `"module:Class"`, with options as in `"bm25,corpus=passages.jsonl"` or in a mapping; the path of a `.jsonl` corpus; in Python also a `SearchEngine`."""  # noqa: E501
     max_turns: int = 5
