@@ -10,6 +10,7 @@ import pytest
 from benchmarks import simulation_form
 from benchmarks.simulation_form import in_form, with_answer
 from zs_env import Document, SearchFailure, SearchRequest, SearchResult
+from zs_env.evaluation.share import Share
 
 
 @pytest.mark.parametrize(

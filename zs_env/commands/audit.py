@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-
 from typing import TYPE_CHECKING
 
 from zs_env.commands.play_options import positive
@@ -83,7 +82,9 @@ def _audit(spec: str, engine_spec: str, top_k: int) -> None:
         if passages is not None:
             found = in_corpus(questions, (passage.document for passage in passages))
             _print(f"answer somewhere in {len(passages):,} passages", found)
-        _print(f"answer in the {top_k} documents for the question", in_top(questions, engine, top_k))
+        _print(
+            f"answer in the {top_k} documents for the question", in_top(questions, engine, top_k)
+        )
     finally:
         engine.close()
 

@@ -10,6 +10,9 @@ import argparse
 from collections.abc import Sequence
 
 from zs_env.commands import ask, audit, datasets, evaluate, index, search, serve_retrieval
+from zs_env.errors import ZeroSearchError
+
+COMMANDS = (search, ask, evaluate, audit, datasets, index, serve_retrieval)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

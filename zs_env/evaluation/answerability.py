@@ -43,20 +43,17 @@ def in_corpus(questions: Sequence[Question], corpus: Iterable[Document]) -> Shar
     wanted: dict[str, set[int]] = defaultdict(set)
     for number, question in enumerate(questions):
         for golden in question.golden_answers:
-            if words := normalize_answer(golden).split():
-                wanted[" ".join(words)].add(number)
+            wanted[normalize_answer(golden)].add(number)
+    wanted.pop("", None)
     # An answer is looked for only in documents that hold its longest word.
     by_word: dict[str, list[str]] = defaultdict(list)
     for answer in wanted:
         by_word[max(answer.split(), key=len)].append(answer)
     found: set[int] = set()
     for document in corpus:
-        words = normalize_answer(f"{document.title} {document.text}").split()
-        text = f" {' '.join(words)} "
-        for word in by_word.keys() & set(words):
-            for answer in by_word[word]:
-                if f" {answer} " in text:
-                    found |= wanted[answer]
+        text = normalize_answer(f"{document.title} {document.text}")
+        candidates = [answer for word in by_word.keys() & text.split() for answer in by_word[word]]
+        found.update(*(wanted[answer] for answer in candidates if f" {answer} " in f" {text} "))
     return Share(len(found), len(questions))
 
 
