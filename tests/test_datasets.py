@@ -216,9 +216,7 @@ def test_dataset_that_is_nowhere_says_how_to_get_it(tmp_path, monkeypatch):
     with pytest.raises(QuestionSourceError) as error:
         load_questions("musique")
     message = str(error.value)
-    assert message.startswith(
-        f"musique is not at hand: it is not in {tmp_path} (ZS_ENV_DATA), and "
-    )
+    assert message.startswith(f"musique is not at hand: it is not in {tmp_path} (ZS_ENV_DATA)")
     assert (
         f"`hf download {FLASHRAG} --repo-type dataset --local-dir DATA --include 'musique/*'` gets "
         "it; then set ZS_ENV_DATA=DATA, or write musique,folder=DATA."
