@@ -186,8 +186,9 @@ def test_all_that_was_not_asked_alike_is_listed_and_kept_short():
 
 
 def test_options_that_were_written_and_read_again_are_alike():
-    runs = [Run("a", BASE, {"prices": (1, 2)}), Run("b", BASE, {"prices": [1, 2]})]
-    assert compare(runs)
+    options = {"rules": {"top_k": 5, "stop": ("a", "b")}}
+    again = {"rules": {"stop": ["a", "b"], "top_k": 5}}
+    assert compare([Run("a", BASE, options), Run("b", BASE, again)]).differences
 
 
 def test_engines_may_differ_if_the_caller_says_so():

@@ -253,6 +253,7 @@ def test_bootstrap_means_follow_the_key():
     assert (first != paired.bootstrap_means(differences, "musique")).any()
 
 
+@settings(deadline=None, max_examples=15)
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=8))
 def test_holm_equals_statsmodels(p_values):
     assert paired.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])

@@ -163,8 +163,8 @@ def test_tables_of_results_and_comparisons_have_every_format(format_name):
 
 
 def test_tables_of_a_comparison_with_nothing_to_compare_have_no_numbers():
-    runs = [Run(name, [make_record("a", 1.0), make_failure("z", dataset="popqa")]) for name in "ab"]
+    popqa = [make_failure("y", dataset="popqa"), make_record("z", None, dataset="popqa")]
+    runs = [Run(name, [make_record("a", 1.0), *popqa]) for name in "ab"]
     [table] = tables_of_comparison(compare(runs))
     assert table.title == "exact_match: against a"
-    popqa = table.rows[1]
-    assert list(popqa) == ["popqa", "bm25", "b", 0, 1, *[None] * 9]
+    assert list(table.rows[1]) == ["popqa", "bm25", "b", 0, 2, *[None] * 9]
