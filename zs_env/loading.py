@@ -90,13 +90,35 @@ def make_by_name(
     name, given = parse_spec(kind, named)
     if name not in known and ":" not in name:
         raise ValueError(f"{expected}, got {name!r}{suggestion(name, known)}.")
-    maker = _find_maker(kind, known.get(name, name))
+    maker = find_callable(kind, known.get(name, name))
     arguments = {**options, **given}
     _check_options(f"{kind} {name!r}", maker, arguments)
     made = maker(**arguments)
     if not isinstance(made, wanted):
         raise TypeError(f"{kind} {name!r} made a {type(made).__name__}, not a {wanted.__name__}.")
     return made
+
+
+def find_callable(kind: str, entry_point: str) -> Callable[..., Any]:
+    """Import the class or function that is written as ``module:Class``.
+
+    Args:
+        kind: name of the argument, for messages.
+        entry_point: module and attribute, with a colon between them.
+
+    Raises:
+        ValueError: it is written otherwise, does not exist, or cannot be imported.
+    """
+    module, _, attribute = entry_point.partition(":")
+    try:
+        if not module or not attribute:
+            raise AttributeError("it must be written as module:Class")
+        maker: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ValueError(f"there is no {kind} {entry_point!r}: {error}.") from None
+    except SyntaxError as error:
+        raise ValueError(f"{kind} {entry_point!r} cannot be imported: {error}.") from None
+    return maker
 
 
 def _parse_text(kind: str, spec: str) -> Named:
@@ -149,16 +171,3 @@ def _check_options(what: str, maker: Callable[..., Any], options: Mapping[str, A
         signature.bind(**options)  # raises for missing options
     except TypeError as error:
         raise TypeError(f"wrong options for {what}: {error}.") from None
-
-
-def _find_maker(kind: str, entry_point: str) -> Callable[..., Any]:
-    module, _, attribute = entry_point.partition(":")
-    try:
-        if not module or not attribute:
-            raise AttributeError("it must be written as module:Class")
-        maker: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise ValueError(f"there is no {kind} {entry_point!r}: {error}.") from None
-    except SyntaxError as error:
-        raise ValueError(f"{kind} {entry_point!r} cannot be imported: {error}.") from None
-    return maker
