@@ -34,7 +34,7 @@ from benchmarks.rollout_clients import ANSWER, SHARES, body_of
 from benchmarks.rollout_latency import server, sibling
 from zs_env import keyed_random
 from zs_env.evaluation.record import Record
-from zs_env.evaluation.run import Plan, Run, evaluate
+from zs_env.evaluation.run import Evaluation, Plan, evaluate
 from zs_env.evaluation.store import read_records
 from zs_env.llm import ChatRequest
 
@@ -81,8 +81,8 @@ def record_bodies(plan: Plan) -> list[list[dict[str, Any]]]:
         bodies.append([*asked])
         asked.clear()
 
-    with Run(replace(plan, engines=[engine])) as run:
-        run.play(run.tasks(), keep, max_concurrency=1)
+    with Evaluation(replace(plan, engines=[engine])) as evaluation:
+        evaluation.play(evaluation.tasks(), keep, max_concurrency=1)
     return bodies
 
 

@@ -20,7 +20,7 @@ from zs_env import Question
 from zs_env.engines import SearchEngine
 from zs_env.errors import RecordError, SearchFailure
 from zs_env.evaluation.record import Record
-from zs_env.evaluation.run import Plan, Run, evaluate
+from zs_env.evaluation.run import Evaluation, Plan, evaluate
 from zs_env.evaluation.store import RECORDS, RUN, RecordStore, read_lines, read_records
 
 ROOT = Path(__file__).parent.parent
@@ -140,7 +140,7 @@ def test_damaged_lines_are_named_and_redone(tmp_path):
 
 
 def test_one_program_at_a_time_writes_to_a_folder(tmp_path):
-    with Run(plan_of()) as run, RecordStore(tmp_path, run.asked):
+    with Evaluation(plan_of()) as evaluation, RecordStore(tmp_path, evaluation.asked):
         with pytest.raises(RecordError, match="another program"):
             play(tmp_path)
 
@@ -158,8 +158,8 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(tmp_path):
     records = play(tmp_path)
     path = tmp_path / RECORDS
     kept = path.read_bytes()
-    with Run(plan_of()) as run:
-        store = RecordStore(tmp_path, run.asked)
+    with Evaluation(plan_of()) as evaluation:
+        store = RecordStore(tmp_path, evaluation.asked)
         store._file.close()
         store._file = open("/dev/full", "ab", buffering=0)
         with pytest.raises(RecordError, match="No space left.*free some space"):
@@ -220,7 +220,7 @@ def test_probes_find_nothing_and_something_else():
 )
 def test_bad_plans(changes, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        Run(plan_of(**changes))
+        Evaluation(plan_of(**changes))
 
 
 def test_solver_solves_the_world_alike_on_every_call(tmp_path):

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from agents.sampling.interface import SamplerService
 from agents.sampling.player import Player
 from agents.sampling.policy import Policy
+from agents.training.checkpoint import PLAYED_WITH
 from agents.training.config import Config
 from agents.training.distributed import Processes
-from agents.training.metrics import Record, record_of
+from agents.training.metrics import Metrics
 from zs_env.episode import Assignment
 from zs_env.episodes import EpisodeSource
+from zs_env.evaluation.labels import label_of
+from zs_env.evaluation.record import Record, RecordKey
+from zs_env.evaluation.run import fingerprint, identity_of
+from zs_env.evaluation.summary import summarise
+from zs_env.evaluation.trajectories import record_trajectory
 from zs_env.keyed_random import derive_key
+
+FIGURES = {"searches": "searches", "turns": "turns", "completion_tokens": "response_length"}
+"""Names in the metrics of a run of figures of an evaluation."""
 
 
 def evaluate(
@@ -35,8 +47,7 @@ def evaluate(
         samplers: sampler of the tokens; by default ``policy`` itself.
 
     Returns:
-        Figures of each question by `agents.training.metrics.record_of`, with ``hops`` (0 if not
-        known); the same on every process.
+        The record of each question; the same on every process.
     """
     policy.eval()
     noise = noise if source.engine.honours_noise else 0.0
@@ -56,8 +67,51 @@ def evaluate(
             for q in questions
         ]
     )
+    dataset = label_of("questions", source.settings.questions)
+    engine = label_of("engine", source.settings.engine)
     records = [
-        {**record_of(trajectory), "hops": float(question.metadata.get("hops", 0))}
+        record_trajectory(
+            trajectory, question, policy.encoder, RecordKey(dataset, engine, question.id, 0)
+        )
         for question, trajectory in zip(questions, trajectories, strict=True)
     ]
     return processes.gather(records)
+
+
+def figures_of(records: list[Record]) -> Metrics:
+    """Return the figures of an evaluation by name; failed searches are left out of the means."""
+    summary = summarise(records)
+    means = {
+        **{name: estimate.mean for name, estimate in summary.scores.items()},
+        **{FIGURES[n]: summary.usage[n].mean for n in FIGURES if n in summary.usage},
+    }
+    return {
+        **means,
+        "invalid_share": summary.invalid_turns or 0.0,
+        "failed_searches": float(summary.failures),
+    }
+
+
+def describe(config: Config, sources: Mapping[str, EpisodeSource]) -> dict[str, Any]:
+    """Return what an evaluation asks, as `zs_env.evaluation.run.Evaluation` describes it.
+
+    Args:
+        config: options of the run.
+        sources: source of the held-out questions by engine.
+    """
+    options = config.to_json()
+    questions = {
+        label_of("questions", source.settings.questions): fingerprint(
+            source.questions, min(config.num_test_questions, len(source.questions))
+        )
+        for source in sources.values()
+    }
+    return {
+        "method": "search",
+        "model": str(config.folder),
+        "questions": questions,
+        "engines": {label_of("engine", e): identity_of(sources[e].engine) for e in sources},
+        "repeats": 1,
+        "seed": 0,
+        "options": {**{name: options[name] for name in PLAYED_WITH}, "noise": 0.0},
+    }

@@ -36,14 +36,16 @@ from agents.training.config import Config
 from agents.training.display import Display
 from agents.training.distributed import Processes
 from agents.training.errors import CheckpointError, TrainingError
-from agents.training.evaluation import evaluate
+from agents.training.evaluation import describe, evaluate, figures_of
 from agents.training.folder import check_folder, open_folder
 from agents.training.learner import Learner, LossFunction
 from agents.training.memory import explain_memory
-from agents.training.metrics import TIMING, Metrics, MetricsLog, summarise
+from agents.training.metrics import TIMING, Metrics, MetricsLog
 from agents.training.report import comparison, write_report
 from agents.training.resume import check_options
 from agents.training.samplers import make_samplers
+from zs_env.evaluation.record import Record
+from zs_env.evaluation.store import write_run
 
 
 class Run:
@@ -93,6 +95,7 @@ class Run:
         self.collector = Collector(self.learner, self._load_reference(), self.samplers)
         self.updates_done = self._restore()
         self.metrics: Metrics = {}
+        self._asked: dict[str, Any] = {}  # in evaluations
         self._interrupted = False
         self._log: MetricsLog | None = None
         self._display: Display | None = None
@@ -270,13 +273,19 @@ class Run:
     def _evaluate(self) -> None:
         self._ready_sampler()
         start = time.perf_counter()
+        kept: list[Record] = []
         for engine, source in self._test_sources.items():
             with self.learner.autocast(), explain_memory():
                 records = evaluate(
                     self.policy, source, self.config, self.processes, samplers=self.samplers
                 )
-            for name, value in summarise(records).items():
+            for name, value in figures_of(records).items():
                 self.metrics[f"test/{engine}/{name}"] = value
+            kept += records
+        if kept:
+            self._asked = self._asked or describe(self.config, self._test_sources)
+            folder = self.config.folder / "evaluation"
+            self.processes.on_main(lambda: write_run(folder, self._asked, kept))
         self.metrics[TIMING + "evaluation"] = time.perf_counter() - start
 
     def _ready_sampler(self) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from zs_env.commands.play_options import add_model_arguments, given_options, positive
+from zs_env.commands.result_options import add_result_arguments, prices_of
 
 NAME = "evaluate"
 DESCRIPTION = "Play questions with a method and a model, keep the records, and print the scores."
@@ -67,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--retry-failed", action="store_true", help="ask again what failed in an earlier call"
     )
     parser.add_argument("--quiet", action="store_true", help="print no progress")
+    add_result_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -76,9 +78,13 @@ def run(options: argparse.Namespace) -> None:
         ZeroSearchError: a part of the run is not there, or the folder holds another run.
         SystemExit: questions failed.
     """
+    from zs_env.evaluation.layout import tables_of
+    from zs_env.evaluation.report import results_with, write_results
     from zs_env.evaluation.run import Plan, evaluate, make_options
+    from zs_env.evaluation.tables import as_text
 
     sys.path.append("")  # module:Class may be in the current folder
+    prices = prices_of(options)
     plan = Plan(
         method=options.method,
         model=options.model,
@@ -94,7 +100,13 @@ def run(options: argparse.Namespace) -> None:
         options.folder,
         max_concurrency=options.max_concurrency,
         retry_failed=options.retry_failed,
+        prices=prices,
         show_progress=not options.quiet,
     )
+    results = results_with(records, prices, options.in_domain)
+    if options.folder is None:
+        print(as_text(tables_of(results)), end="")
+    else:
+        print(write_results(options.folder, results), end="")
     if any(record.failed for record in records):
         raise SystemExit(FAILED)

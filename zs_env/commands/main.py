@@ -9,10 +9,23 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from zs_env.commands import ask, audit, datasets, evaluate, index, search, serve_retrieval
+from zs_env.commands import (
+    ask,
+    audit,
+    compare,
+    datasets,
+    evaluate,
+    index,
+    rescore,
+    results,
+    search,
+    serve_retrieval,
+)
 from zs_env.errors import ZeroSearchError
 
-COMMANDS = (search, ask, evaluate, audit, datasets, index, serve_retrieval)
+COMMANDS = (
+    search, ask, evaluate, results, compare, rescore, audit, datasets, index, serve_retrieval,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

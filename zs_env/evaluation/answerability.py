@@ -13,6 +13,7 @@ from zs_env.documents import Document, SearchRequest, clean_text
 from zs_env.engines import SearchEngine, checked_search
 from zs_env.evaluation.record import Record
 from zs_env.evaluation.share import Share
+from zs_env.evaluation.summary import golden_answer_found
 from zs_env.questions import Question
 from zs_env.rewards import may_contain, normalize_answer, substring_match
 
@@ -98,17 +99,10 @@ def along_searches(records: Iterable[Record]) -> dict[tuple[str, str], Share]:
         if {normalize_answer(golden) for golden in record.golden_answers} in YES_NO:
             continue
         cell = seen[record.dataset, record.engine]
-        cell[record.question_id] = cell.get(record.question_id, False) or answer_found(record)
+        cell[record.question_id] = cell.get(record.question_id, False) or golden_answer_found(
+            record
+        )
     return {key: Share(sum(cell.values()), len(cell)) for key, cell in sorted(seen.items())}
-
-
-def answer_found(record: Record) -> bool:
-    """Return whether a document that was found has a golden answer."""
-    return any(
-        holds_answer(title, text, record.golden_answers)
-        for search in record.searches
-        for title, text in search.documents
-    )
 
 
 def holds_answer(title: str, text: str, golden_answers: Sequence[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zs_env.evaluation.play import Watch
 from zs_env.evaluation.record import Record
-from zs_env.evaluation.run import Plan, Run
+from zs_env.evaluation.run import Evaluation, Plan
 
 UNKNOWN = "?"
 """Golden answer of a question whose answer is not known; a simulated engine needs a real one."""
@@ -20,10 +20,10 @@ def ask(plan: Plan, watch: Watch | None = None) -> Record:
     Raises:
         ValueError: there is more than one question.
     """
-    with Run(plan, watch) as run:
-        tasks = list(run.tasks())
+    with Evaluation(plan, watch) as evaluation:
+        tasks = list(evaluation.tasks())
         if len(tasks) != 1:
             raise ValueError(f"there must be one question to ask, got {len(tasks)}.")
         kept: list[Record] = []
-        run.play(tasks, kept.append, max_concurrency=1)
+        evaluation.play(tasks, kept.append, max_concurrency=1)
     return kept[0]

@@ -31,7 +31,7 @@ class Judge:
 
     Args:
         llm: model that judges, see `zs_env.evaluation.models.load_model`; or an object.
-        name: name of the score.
+        score_name: name of the score.
         max_tokens: most tokens of its reply.
         options: options of a model given by name.
     """
@@ -39,14 +39,14 @@ class Judge:
     def __init__(
         self,
         llm: str | Mapping[str, Any] | LanguageModel,
-        name: str = "judge",
+        score_name: str = "judge",
         max_tokens: int = 16,
         **options: Any,
     ) -> None:
         named = {"name": llm, **options} if isinstance(llm, str) else llm
         self._llm = load_model(named)
         self._max_tokens = max_tokens
-        self.name = name
+        self.name = score_name
 
     def score(self, records: Sequence[Record]) -> list[float | None]:
         """Return the verdict on each answer; 0.0 where there is none.

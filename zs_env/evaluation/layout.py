@@ -10,7 +10,7 @@ from zs_env.evaluation.statistics import Estimate
 from zs_env.evaluation.summary import Summary
 from zs_env.evaluation.tables import Cell, Column, Table
 
-_DECIMALS = {"prompt_tokens": 0, "completion_tokens": 0, "searches": 2, "turns": 2, "seconds": 2}
+_DECIMALS = {"prompt_tokens": 0, "completion_tokens": 0, "searches": 2, "turns": 2}
 _NOTHING: list[Cell] = [None] * 9  # in place of the numbers of a comparison
 _WHERE = (Column("dataset"), Column("engine"))
 

@@ -21,9 +21,9 @@ from zs_env.errors import SearchFailure
 from zs_env.evaluation.options import PlayOptions
 from zs_env.evaluation.policy_model import Piece, PolicyModel
 from zs_env.evaluation.record import Record, RecordKey, RecordSearch, RecordSegment
+from zs_env.evaluation.scores import METRICS, score_records
 from zs_env.prompts import QuotingText
 from zs_env.questions import Question
-from zs_env.rewards import REWARDS, all_scores
 from zs_env.rules import DOCUMENT_SLACK
 
 Watch = Callable[[RecordSegment], None]
@@ -256,16 +256,12 @@ class Play:
         Args:
             seconds: how long it took.
         """
-        golden_answers = self.question.golden_answers
-        scores = dict.fromkeys(REWARDS, 0.0)
-        if self.answer is not None:
-            scores = all_scores(self.answer, golden_answers)
-        return Record(
+        record = Record(
             *self.task.key,
             question=self.question.text,
-            golden_answers=golden_answers,
+            golden_answers=self.question.golden_answers,
             answer=self.answer,
-            scores=scores,
+            scores={},
             termination=self.termination,
             failure=self.failure,
             segments=tuple(
@@ -281,6 +277,8 @@ class Play:
             noise_probability=self.noise_probability,
             metadata=dict(self.question.metadata),
         )
+        [scored] = score_records([record], METRICS)
+        return scored
 
 
 def fill_template(template: str, fields: dict[str, str]) -> QuotingText:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import TextIO
 
 from zs_env.evaluation.record import Record
+from zs_env.evaluation.summary import Prices
 
 BAR = 24
 LINE_S = 15.0
@@ -20,32 +22,33 @@ class Progress:
 
     Args:
         total: number of questions to play, repeats and engines included.
-        kept: number of those that earlier calls have played.
+        kept: records of earlier calls.
+        prices: prices, to show the cost; None shows none.
         output: where to print; by default the standard error.
     """
 
-    def __init__(self, total: int, kept: int = 0, output: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        total: int,
+        kept: Sequence[Record] = (),
+        prices: Prices | None = None,
+        output: TextIO | None = None,
+    ) -> None:
         self._output = output or sys.stderr
         self._live = self._output.isatty()
         self._total = total
-        self._kept = kept
-        self._played = 0
-        self._failed = 0
+        self._prices = prices
+        self._done = self._failed = self._tokens = self._searches = 0
+        self._cost = 0.0
         self._sums = {"f1": 0.0, "exact_match": 0.0}
-        self._tokens = 0
-        self._searches = 0
+        for record in kept:
+            self._count(record)
+        self._num_kept = len(kept)
         self._began = self._shown = time.monotonic()
 
     def add(self, record: Record) -> None:
         """Count a record, and show the progress if it is time."""
-        self._played += 1
-        self._tokens += record.prompt_tokens + record.completion_tokens
-        self._searches += len(record.searches)
-        if record.failed:
-            self._failed += 1
-        else:
-            for name in self._sums:
-                self._sums[name] += record.scores[name]
+        self._count(record)
         now = time.monotonic()
         if now - self._shown >= (REDRAW_S if self._live else LINE_S):
             self._shown = now
@@ -53,27 +56,37 @@ class Progress:
 
     def close(self) -> None:
         """Show the last state."""
-        if self._played:
+        if self._done > self._num_kept:
             self._print()
             if self._live:
                 print(file=self._output)
 
     def line(self) -> str:
         """Return the state as a line."""
-        done = self._kept + self._played
-        filled = BAR * done // max(self._total, 1)
-        scored = max(self._played - self._failed, 1)
+        filled = BAR * self._done // max(self._total, 1)
+        scored = max(self._done - self._failed, 1)
         scores = "  ".join(
             f"{label} {self._sums[name] / scored:.3f}"
             for label, name in (("F1", "f1"), ("EM", "exact_match"))
         )
-        rate = self._played / max(time.monotonic() - self._began, 1e-9)
-        left_s = (self._total - done) / rate if rate else 0.0
+        cost = "" if self._prices is None else f"cost {self._cost:.2f}  "
+        rate = (self._done - self._num_kept) / max(time.monotonic() - self._began, 1e-9)
+        left_s = (self._total - self._done) / rate if rate else 0.0
         return (
-            f"[{'#' * filled}{'.' * (BAR - filled)}] {done:,}/{self._total:,}  {scores}  "
-            f"failed {self._failed}  {self._tokens:,} tokens  {self._searches:,} searches  "
+            f"[{'#' * filled}{'.' * (BAR - filled)}] {self._done:,}/{self._total:,}  {scores}  "
+            f"failed {self._failed}  {self._tokens:,} tokens  {self._searches:,} searches  {cost}"
             f"{rate:.1f}/s  {_clock(left_s)} left"
         )
+
+    def _count(self, record: Record) -> None:
+        self._done += 1
+        self._tokens += record.prompt_tokens + record.completion_tokens
+        self._searches += len(record.searches)
+        self._failed += record.failed
+        if self._prices is not None:
+            self._cost += self._prices.cost_of([record])
+        for name in self._sums:
+            self._sums[name] += record.scores.get(name, 0.0)
 
     def _print(self) -> None:
         end = "" if self._live else "\n"

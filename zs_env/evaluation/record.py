@@ -71,7 +71,8 @@ class Record:
         question: text of the question.
         golden_answers: its golden answers.
         answer: final answer; None if there is none.
-        scores: score of the answer by name of the metric, 0.0 each without an answer.
+        scores: score of the answer by name of the metric: 0.0 without an answer, and none at all of
+            a failure.
         termination: why it ended: a value of `zs_env.episode.Termination`, or ``model_failed``.
         failure: why the engine or the model failed; None if they did not.
         segments: the transcript.

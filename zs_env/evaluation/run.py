@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,9 +27,10 @@ from zs_env.evaluation.probes import RandomEngine
 from zs_env.evaluation.progress import Progress
 from zs_env.evaluation.record import Record, RecordKey
 from zs_env.evaluation.store import RecordStore
+from zs_env.evaluation.summary import Prices
 from zs_env.loading import Spec, parse_spec
 from zs_env.question_sources import load_questions
-from zs_env.questions import Question, QuestionSource
+from zs_env.questions import QuestionSource
 from zs_env.settings import Engine, Questions
 
 MODEL_FAILED = "model_failed"
@@ -92,8 +93,8 @@ class Cell(NamedTuple):
     engine: SearchEngine
 
 
-class Run:
-    """A run, ready to play. Close it, or use it in a ``with`` statement.
+class Evaluation:
+    """A plan with all its parts loaded, ready to play. Close it, or use it in a ``with`` statement.
 
     Args:
         plan: what to ask.
@@ -121,7 +122,7 @@ class Run:
             self.close()
             raise
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> Evaluation:
         """Return itself."""
         return self
 
@@ -251,7 +252,9 @@ class Run:
         return {
             "method": label_of("method", plan.method),
             "model": None if self._policy is None else identity_of(self._policy.llm),
-            "questions": {cell.dataset: fingerprint(cell) for cell in self._cells},
+            "questions": {
+                cell.dataset: fingerprint(cell.questions, cell.size) for cell in self._cells
+            },
             "engines": {cell.engine_label: identity_of(cell.engine) for cell in self._cells},
             "repeats": plan.repeats,
             "seed": plan.seed,
@@ -265,6 +268,7 @@ def evaluate(
     *,
     max_concurrency: int = 256,
     retry_failed: bool = False,
+    prices: Prices | None = None,
     show_progress: bool = True,
 ) -> list[Record]:
     """Play what ``plan`` asks, and return its records, by dataset, engine, question and repeat.
@@ -276,6 +280,7 @@ def evaluate(
         folder: folder that keeps the records; None keeps none.
         max_concurrency: most questions under way at the same time.
         retry_failed: whether to ask again what failed in an earlier call.
+        prices: prices, to show the cost with the progress.
         show_progress: whether to print the progress to the standard error.
 
     Raises:
@@ -288,14 +293,16 @@ def evaluate(
         >>> records = evaluate(plan, show_progress=False)
     """
     with ExitStack() as stack:
-        run = stack.enter_context(Run(plan))
+        evaluation = stack.enter_context(Evaluation(plan))
         store = None
         if folder is not None:
-            store = RecordStore(Path(folder), run.asked, retry_failed=retry_failed)
+            store = RecordStore(Path(folder), evaluation.asked, retry_failed=retry_failed)
             stack.enter_context(store)
         records = {} if store is None else dict(store.records)
-        tasks = [each for each in run.tasks() if each[0].key not in records]
-        progress = Progress(len(run), len(run) - len(tasks)) if show_progress else None
+        tasks = [each for each in evaluation.tasks() if each[0].key not in records]
+        progress = None
+        if show_progress:
+            progress = Progress(len(evaluation), list(records.values()), prices)
         if progress is not None:
             stack.callback(progress.close)
 
@@ -306,7 +313,7 @@ def evaluate(
             if progress is not None:
                 progress.add(record)
 
-        run.play(tasks, keep, max_concurrency)
+        evaluation.play(tasks, keep, max_concurrency)
     return [records[key] for key in sorted(records)]
 
 
@@ -349,14 +356,10 @@ def identity_of(thing: Any) -> Any:
         return type(thing).__name__
 
 
-def fingerprint(cell: Cell) -> str:
-    """Return the number of the questions of ``cell``, and a hash of all that is asked."""
+def fingerprint(questions: QuestionSource, size: int) -> str:
+    """Return the number of the first ``size`` questions, and a hash of all that is asked."""
     digest = hashlib.sha256()
-    for number in range(cell.size):
-        question: Question = cell.questions[number]
+    for number in range(size):
+        question = questions[number]
         digest.update(repr((question.id, question.text, question.golden_answers)).encode())
-    return f"{cell.size}:{digest.hexdigest()[:16]}"
-
-
-OPTION_NAMES = tuple(f.name for f in fields(PlayOptions))
-"""Names of the options of playing."""
+    return f"{size}:{digest.hexdigest()[:16]}"

@@ -78,12 +78,15 @@ METRICS: dict[str, Callable[[str, Sequence[str]], float]] = {
 }
 """Metrics that are functions of the answer, by name."""
 
+JUDGE, JUDGE_CLASS = "judge", "zs_env.evaluation.judge:Judge"
+
 
 def make_metric(metric: Spec | Metric) -> Metric:
     """Make the metric that ``metric`` stands for.
 
     Args:
-        metric: a name in `METRICS`; ``"module:function"`` of (prediction, golden_answers);
+        metric: a name in `METRICS`; ``"judge"``, with the options of
+            `zs_env.evaluation.judge.Judge`; ``"module:function"`` of (prediction, golden_answers);
             ``"module:Class"``, with options, of a `Metric`; or a `Metric`.
 
     Raises:
@@ -93,6 +96,8 @@ def make_metric(metric: Spec | Metric) -> Metric:
     if isinstance(metric, Metric):
         return metric
     name, options = parse_spec("metric", metric)
+    if name == JUDGE:
+        return make_metric({"name": JUDGE_CLASS, **options})
     if ":" not in name:
         check_choice("metric", name, METRICS)
         if options:

@@ -106,6 +106,12 @@ class RecordStore:
         if written != len(line):
             raise RecordError(f"{self._path}: a record was written in part: is the disk full?")
 
+    def replace(self, records: Iterable[Record]) -> None:
+        """Write ``records`` in place of all that are there."""
+        self._file.close()
+        self._rewrite(records)
+        self._file = self._path.open("ab", buffering=0)
+
     def close(self) -> None:
         """Close the file, and let other programs write."""
         self._file.close()
@@ -113,7 +119,7 @@ class RecordStore:
 
     def _check(self, asked: Mapping[str, Any]) -> None:
         path = self.folder / RUN
-        text = json.dumps(asked, indent=1, sort_keys=True, default=str)
+        text = _run_text(asked)
         if not path.is_file():
             if self._path.is_file() and self._path.stat().st_size:
                 raise RecordError(f"{self._path} holds records, but there is no {RUN} beside it.")
@@ -128,6 +134,13 @@ class RecordStore:
 
     def _rewrite(self, records: Iterable[Record]) -> None:
         _replace(self._path, b"".join(map(_line, records)))
+
+
+def write_run(folder: Path, asked: Mapping[str, Any], records: Iterable[Record]) -> None:
+    """Keep a whole run at once, in place of the one that ``folder`` holds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / RECORDS, b"".join(map(_line, records)))
+    _replace(folder / RUN, _run_text(asked).encode())
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -184,6 +197,10 @@ def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for name in sorted({*old, *new})
         if old.get(name) != new.get(name)
     ]
+
+
+def _run_text(asked: Mapping[str, Any]) -> str:
+    return json.dumps(asked, indent=1, sort_keys=True, default=str)
 
 
 def _line(record: Record) -> bytes:

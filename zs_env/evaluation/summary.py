@@ -100,7 +100,6 @@ USAGE: dict[str, Callable[[Record], float]] = {
     "turns": lambda record: record.turns,
     "prompt_tokens": lambda record: record.prompt_tokens,
     "completion_tokens": lambda record: record.completion_tokens,
-    "seconds": lambda record: record.seconds,
 }
 """Figures of a record beside its scores, by name."""
 

@@ -1,0 +1,75 @@
+"""Results of a run as files beside its records, and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from zs_env.evaluation.alike import Run
+from zs_env.evaluation.layout import tables_of
+from zs_env.evaluation.record import Record
+from zs_env.evaluation.results import Results, base_name, results_of, trained_on
+from zs_env.evaluation.store import read_records, read_run
+from zs_env.evaluation.summary import Prices
+from zs_env.evaluation.tables import FORMATS, as_text
+from zs_env.loading import parse_spec
+
+FILES = {"markdown": "results.md", "csv": "results.csv", "json": "results.json"}
+"""Files of results by name of their format."""
+
+ASKED = ("questions", "engines", "repeats", "seed")
+"""Parts of a run that must be the same in runs that are compared, and …"""
+
+ASKED_OPTIONS = ("max_turns", "top_k", "document_words", "noise")
+"""… options of playing."""
+
+
+def results_with(
+    records: Iterable[Record],
+    prices: Prices | None = None,
+    in_domain: Sequence[str] | None = None,
+) -> Results:
+    """Return the numbers of ``records``.
+
+    Args:
+        records: records of a run.
+        prices: prices, to compute the cost.
+        in_domain: names of the sets of questions that the agent was trained on; by default NQ and
+            HotpotQA, and the embedded world of seed 0.
+    """
+    if in_domain is None:
+        return results_of(records, prices=prices, in_domain=usually_in_domain)
+    names = set(in_domain)
+    return results_of(
+        records,
+        prices=prices,
+        in_domain=lambda dataset: dataset in names or base_name(dataset) in names,
+    )
+
+
+def usually_in_domain(dataset: str) -> bool:
+    """Return whether agents are usually trained on ``dataset``."""
+    if base_name(dataset) != "world":
+        return trained_on(dataset)
+    return bool(parse_spec("questions", dataset).options.get("world_seed", 0) == 0)
+
+
+def write_results(folder: Path, results: Results) -> str:
+    """Write the tables of ``results`` to the `FILES` of ``folder``; return them as text."""
+    tables = tables_of(results)
+    for name, file in FILES.items():
+        (folder / file).write_text(FORMATS[name](tables), encoding="utf-8")
+    return as_text(tables)
+
+
+def read_for_comparison(folder: Path) -> Run:
+    """Return the run of ``folder`` for `zs_env.evaluation.compare.compare`.
+
+    Raises:
+        RecordError: it is no folder of a run, or its records are damaged.
+    """
+    run = read_run(folder)
+    options: Mapping[str, Any] = run.get("options") or {}
+    asked = {name: run.get(name) for name in ASKED} | {n: options.get(n) for n in ASKED_OPTIONS}
+    return Run(str(folder), read_records(folder), asked)
