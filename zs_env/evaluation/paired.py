@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from math import comb
 from statistics import NormalDist
 
@@ -33,9 +34,7 @@ def bootstrap_means(differences: Sequence[float], key: keyed_random.Part = 0) ->
     Raises:
         ValueError: there are no differences.
     """
-    values = _as_array(differences)
-    picks = _random_integers(len(values), len(values), "bootstrap", key)
-    return np.concatenate([values[pick].mean(1) for pick in picks])
+    return _bootstrap_means(tuple(differences), key)
 
 
 def bootstrap_interval(means: Array) -> tuple[float, float]:
@@ -70,15 +69,7 @@ def sign_flip(differences: Sequence[float]) -> float:
     Raises:
         ValueError: there are no differences.
     """
-    values = _as_array(differences)
-    values = values[values != 0.0]
-    # Sums that are equal but for rounding count as equal.
-    least = abs(math.fsum(values)) - 1e-9 * float(np.abs(values).sum())
-    if len(values) <= MAX_EXACT:
-        return float(np.mean(np.abs(_all_signs(len(values)) @ values) >= least))
-    flips = _random_integers(2, len(values), "sign flip", 0)
-    hits = sum(int((np.abs((2 * flip - 1) @ values) >= least).sum()) for flip in flips)
-    return (1 + hits) / (1 + NUM_RESAMPLES)
+    return _sign_flip(tuple(differences))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -120,7 +111,30 @@ def questions_needed(
     return max(2, math.ceil((quantiles * deviation / difference) ** 2))
 
 
-def _as_array(differences: Sequence[float]) -> Array:
+# Macro means use the samples of their datasets again, and metrics often agree: both are kept.
+@lru_cache(maxsize=64)
+def _bootstrap_means(differences: tuple[float, ...], key: keyed_random.Part) -> Array:
+    values = _as_array(differences)
+    picks = _random_integers(len(values), len(values), "bootstrap", key)
+    means = np.concatenate([values[pick].mean(1) for pick in picks])
+    means.flags.writeable = False
+    return means
+
+
+@lru_cache(maxsize=64)
+def _sign_flip(differences: tuple[float, ...]) -> float:
+    values = _as_array(differences)
+    values = values[values != 0.0]
+    # Sums that are equal but for rounding count as equal.
+    least = abs(math.fsum(values)) - 1e-9 * float(np.abs(values).sum())
+    if len(values) <= MAX_EXACT:
+        return float(np.mean(np.abs(_all_signs(len(values)) @ values) >= least))
+    flips = _random_integers(2, len(values), "sign flip", 0)
+    hits = sum(int((np.abs((2 * flip - 1) @ values) >= least).sum()) for flip in flips)
+    return (1 + hits) / (1 + NUM_RESAMPLES)
+
+
+def _as_array(differences: tuple[float, ...]) -> Array:
     if not len(differences):
         raise ValueError("a paired comparison needs at least one question, got none.")
     return np.asarray(differences, dtype=np.float64)
