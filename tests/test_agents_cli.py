@@ -13,14 +13,12 @@ pytest.importorskip("torch")
 
 import torch
 
-from agents.evaluate import EvaluateConfig
-from agents.evaluate import main as evaluate
 from agents.ppo import PPOConfig, train
 from agents.training.cli import run_main
 from agents.training.config import Config
 
 ROOT = Path(__file__).parent.parent
-PPO, EVALUATE = (train, PPOConfig), (evaluate, EvaluateConfig)
+PPO = (train, PPOConfig)
 
 
 @pytest.fixture(autouse=True)
@@ -82,17 +80,14 @@ def test_command_line_of_sb3_with_bad_options_is_one_line(arguments, message, mo
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize("program", [PPO, EVALUATE])
-def test_command_line_of_a_missing_gpu_is_one_line(program, monkeypatch):
+def test_command_line_of_a_missing_gpu_is_one_line(monkeypatch):
     """It was once an AssertionError out of the middle of torch."""
-    arguments = ["--checkpoint", "tiny"] if program is EVALUATE else []
-    end = call(program, [*arguments, "--device", "cuda"], monkeypatch)
+    end = call(PPO, ["--device", "cuda"], monkeypatch)
     assert end.startswith("error: `device` is 'cuda', and torch finds no GPU: choose 'cpu'")
 
 
-@pytest.mark.parametrize("program", [PPO, EVALUATE])
-def test_command_line_of_an_unknown_device_says_which_there_are(program, monkeypatch, capsys):
-    assert call(program, ["--checkpoint", "tiny", "--device", "tpu"], monkeypatch) == 2
+def test_command_line_of_an_unknown_device_says_which_there_are(monkeypatch, capsys):
+    assert call(PPO, ["--device", "tpu"], monkeypatch) == 2
     shown = " ".join(capsys.readouterr().err.replace("│", "").split())
     assert "'tpu'" in shown and "('auto', 'cpu', 'cuda')" in shown
 
@@ -114,7 +109,6 @@ def test_command_line_of_a_module_with_a_syntax_error_is_one_line(tmp_path, monk
             lambda: Config(old_log_probs="both"),
             "`old_log_probs` must be one of auto, learner, sampler",
         ),
-        (lambda: EvaluateConfig("tiny", device="tpu"), "`device` must be one of auto, cpu, cuda"),
     ],
 )
 def test_options_from_python_are_checked_as_those_of_the_command_line(make, message):

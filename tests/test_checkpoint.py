@@ -35,7 +35,12 @@ from tests.helpers import tiny_model
 from zs_env.tokens.tokenizers import read_tokenizer
 
 CONFIG = Config(device="cpu", precision="float32", minibatches=2, weight_decay=0.01)
-STATE = {"memory": {"baseline": 0.25}, "random_state": [1, 2, 3], "processes": 1}
+STATE = {
+    "memory": {"baseline": 0.25},
+    "random_state": [1, 2, 3],
+    "processes": 1,
+    "config": CONFIG.to_json(),
+}
 
 
 @pytest.fixture(scope="module")

@@ -216,13 +216,13 @@ def run_of(folder, tmp_path, **changes):
     )
 
 
-def test_run_keeps_the_prompt_that_its_policy_reads(folder, tmp_path, capsys):
+def test_run_keeps_the_prompt_that_its_policy_reads(folder, tmp_path):
     """Another year, and a resumed run or an evaluation would read another prompt."""
-    from agents.evaluate import EvaluateConfig, load
-    from agents.evaluate import main as evaluate
     from agents.grpo import train
     from agents.training.checkpoint import STATE, last_checkpoint
     from agents.training.run import Run
+    from zs_env.evaluation.models import EPISODE
+    from zs_env.evaluation.run import Plan, evaluate, make_options
 
     config = run_of(folder, tmp_path)
     train(config)
@@ -239,10 +239,16 @@ def test_run_keeps_the_prompt_that_its_policy_reads(folder, tmp_path, capsys):
     (checkpoint / STATE).write_text(json.dumps(state))
     with Run(run_of(folder, tmp_path, resume=True)) as run:
         assert run.collector.source.rules.prompt_template == f"1999 {behind}"
-    loaded, policy = load(str(checkpoint))
-    assert loaded.make_source(policy).rules.prompt_template == f"1999 {behind}"
-    evaluate(EvaluateConfig(checkpoint=str(checkpoint), num_questions=2, system_prompt="Hm."))
-    assert "F1" in capsys.readouterr().out
+    options = json.loads((checkpoint / EPISODE).read_text())
+    assert options["policy_prompt"] == kept["policy_prompt"]
+    options["policy_prompt"]["template"] = f"1999 {behind}"
+    (checkpoint / EPISODE).write_text(json.dumps(options))
+    for changes, begin in (({}, "1999 "), ({"system_prompt": "Hm."}, f"{year} ")):
+        made = make_options(str(checkpoint), changes)
+        plan = Plan(model=str(checkpoint), num_questions=1, options=made)
+        [record] = evaluate(plan, show_progress=False)
+        expected = begin + behind.replace("Be brief.", changes.get("system_prompt", "Be brief."))
+        assert record.segments[0].text == expected.replace("{question}", record.question)
 
 
 def test_run_with_options_of_a_chat_that_is_not_there_is_refused(folder, tmp_path):

@@ -13,7 +13,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.evaluate import load as load_checkpoint
 from agents.grpo import GRPOConfig
 from agents.grpo import train as train_grpo
 from agents.sampling.policy import load_policy
@@ -27,6 +26,7 @@ from zs_env.documents import SearchRequest
 from zs_env.engines.simulated import SimulatedEngine
 from zs_env.episode import Role
 from zs_env.episodes import EpisodeSource
+from zs_env.evaluation.models import trained_options
 from zs_env.llm import load_llm
 from zs_env.llm.base import ChatRequest, Message
 from zs_env.prompts import render_prompt
@@ -222,8 +222,7 @@ def test_grpo_trains_adapters_of_it(tmp_path):
         assert each["episodes"] == 8.0 and each["sampler_gap"] <= 1e-3
     checkpoint = last_checkpoint(run / "checkpoints")
     assert (checkpoint / "adapter_model.safetensors").is_file()
-    config, policy = load_checkpoint(str(checkpoint))
-    prompt = config.make_source(policy).prompt
+    prompt = trained_options(checkpoint)["policy_prompt"]
     assert prompt.chat and prompt.template.startswith("<|im_start|>system\nBe brief.<|im_end|>")
 
 

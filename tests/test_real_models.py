@@ -10,13 +10,12 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from agents.evaluate import EvaluateConfig
-from agents.evaluate import main as evaluate_main
 from agents.ppo import PPOConfig
 from agents.ppo import train as train_ppo
 from agents.training.checkpoint import last_checkpoint
 from agents.training.metrics import read_metrics
 from tests.algorithms import ALGORITHMS
+from zs_env.commands.main import main as zs_env
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 QUESTIONS = DATA / "hotpotqa_dev.jsonl"
@@ -98,8 +97,9 @@ def test_training_runs_with_real_model_questions_and_passages(
     assert all(each["response_mask_coverage"] == 1.0 for each in metrics[1:])
     assert all(each["turns"] > 1.0 for each in metrics[1:])
     checkpoint = last_checkpoint(run / "checkpoints")
-    evaluate_main(EvaluateConfig(checkpoint=str(checkpoint), engine=passages, num_questions=4))
-    assert "F1" in capsys.readouterr().out
+    options = ["--engine", passages, "--num-questions", "4", "--quiet"]
+    zs_env(["evaluate", "--model", str(checkpoint), *options])
+    assert f"{questions}  " in capsys.readouterr().out  # those that the run was tested on
 
 
 # peft asks transformers by a name that is going out of use.
@@ -125,4 +125,4 @@ def test_adapters_alone_are_trained(qwen, tmp_path):
     checkpoint = last_checkpoint(run / "checkpoints")
     assert (checkpoint / "adapter_model.safetensors").is_file()
     assert not (checkpoint / "model.safetensors").exists()
-    evaluate_main(EvaluateConfig(checkpoint=str(checkpoint), num_questions=2))
+    zs_env(["evaluate", "--model", str(checkpoint), "--num-questions", "2", "--quiet"])

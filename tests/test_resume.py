@@ -216,9 +216,9 @@ def test_run_goes_on_in_a_checkout_that_has_moved(tmp_path, lora_rank):
     assert resumed.returncode == 0, resumed.stderr
     folder = after / "runs" / "moved"
     assert [metrics["update"] for metrics in read_metrics(folder)] == [0, 1, 2]
-    arguments = ["--checkpoint", "runs/moved/checkpoints/000002", "--num-questions", "3"]
+    arguments = ["--model", "runs/moved/checkpoints/000002", "--num-questions", "3", "--quiet"]
     evaluated = subprocess.run(
-        [sys.executable, "-m", "agents.evaluate", *arguments],
+        [sys.executable, "-m", "zs_env", "evaluate", *arguments],
         cwd=after,
         capture_output=True,
         text=True,

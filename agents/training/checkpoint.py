@@ -75,7 +75,9 @@ def save_checkpoint(
         tensors, groups = _flatten(optimizer)
         save_file(tensors, temporary / OPTIMIZER)
         (temporary / STATE).write_text(json.dumps({**state, "optimizer": groups}, indent=1))
-        write_options(temporary, {name: state["config"][name] for name in PLAYED_WITH})
+        config = state["config"]
+        played_with = {name: config[name] for name in PLAYED_WITH}
+        write_options(temporary, played_with, questions=config["test_questions"])
         _force_to_disk(temporary)
         shutil.rmtree(target, ignore_errors=True)
         temporary.rename(target)

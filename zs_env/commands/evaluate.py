@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--questions",
         nargs="+",
-        default=["world"],
         help="sets of questions: names (see `zs-env datasets`), with options as in "
-        "hotpotqa,sample=500; files; world, the embedded world; default: world",
+        "hotpotqa,sample=500; files; world, the embedded world; default: those that a checkpoint "
+        "was tested on, or else world",
     )
     parser.add_argument(
         "--engine",
@@ -79,16 +79,18 @@ def run(options: argparse.Namespace) -> None:
         SystemExit: questions failed.
     """
     from zs_env.evaluation.layout import tables_of
+    from zs_env.evaluation.models import tested_questions
     from zs_env.evaluation.report import results_with, write_results
     from zs_env.evaluation.run import Plan, evaluate, make_options
     from zs_env.evaluation.tables import as_text
 
     sys.path.append("")  # module:Class may be in the current folder
     prices = prices_of(options)
+    trained = options.model if options.episode is None else options.episode
     plan = Plan(
         method=options.method,
         model=options.model,
-        questions=options.questions,
+        questions=options.questions or [tested_questions(trained) or "world"],
         engines=options.engine,
         repeats=options.repeats,
         seed=options.seed,

@@ -19,6 +19,9 @@ from zs_env.tokens.chat import PolicyPrompt
 EPISODE = "episode.json"
 """File beside the weights of a checkpoint: the settings that it was trained with."""
 
+QUESTIONS = "questions"
+"""Name in it of the questions that the checkpoint is tested on."""
+
 MODEL_FILES = ("config.json", "adapter_config.json")
 
 Model = Spec | LanguageModel | Callable[[ChatRequest], str]
@@ -61,13 +64,8 @@ def trained_options(place: Model | None) -> dict[str, Any]:
     Raises:
         RecordError: the file is damaged.
     """
-    if not isinstance(place, str | Path | Mapping):
-        return {}
-    path = Path(parse_spec("model", place).name)
-    path = path / EPISODE if path.is_dir() else path
-    if path.suffix != ".json" or not path.is_file():
-        return {}
-    options = parse_line(str(path), path.read_bytes(), RecordError)
+    path, options = _read(place)
+    options.pop(QUESTIONS, None)
     known = {f.name for f in fields(PlayOptions)}
     if unknown := sorted(set(options) - known):
         raise RecordError(f"{path}: unknown options {', '.join(unknown)}.")
@@ -77,11 +75,37 @@ def trained_options(place: Model | None) -> dict[str, Any]:
     return options
 
 
-def write_options(folder: Path, options: Mapping[str, Any]) -> None:
-    """Write what `trained_options` reads.
+def tested_questions(place: Model | None) -> str | None:
+    """Return the questions that a checkpoint was tested on in training; None if it is none.
+
+    Args:
+        place: as for `trained_options`.
+
+    Raises:
+        RecordError: the file is damaged.
+    """
+    questions: str | None = _read(place)[1].get(QUESTIONS)
+    return questions
+
+
+def write_options(folder: Path, options: Mapping[str, Any], questions: str) -> None:
+    """Write what `trained_options` and `tested_questions` read.
 
     Args:
         folder: folder of the checkpoint.
         options: fields of `PlayOptions`, JSON-able.
+        questions: questions that it is tested on.
     """
-    (folder / EPISODE).write_text(json.dumps(options, indent=1))
+    text = json.dumps({**options, QUESTIONS: questions}, indent=1)
+    (folder / EPISODE).write_text(text)
+
+
+def _read(place: Model | None) -> tuple[Path, dict[str, Any]]:
+    """Return the file that holds the options, and its content; nothing of what is no checkpoint."""
+    if not isinstance(place, str | Path | Mapping):
+        return Path(), {}
+    path = Path(parse_spec("model", place).name)
+    path = path / EPISODE if path.is_dir() else path
+    if path.suffix != ".json" or not path.is_file():
+        return path, {}
+    return path, parse_line(str(path), path.read_bytes(), RecordError)
