@@ -29,7 +29,7 @@ class CausalModel:
     def __init__(self, model: Any, num_tokens: int) -> None:
         # Adapters are put into the model itself, so they stay in place.
         self._model: PreTrainedModel = (
-            model.get_base_model() if hasattr(model, "peft_config") else model
+            model.get_base_model() if hasattr(model, "get_base_model") else model
         )
         self._num_tokens = num_tokens
         probe = torch.arange(PROBE_TOKENS, device=self.device)[None]
