@@ -15,8 +15,7 @@ from agents.tiny.exercises import reading_exercise, repeating_exercise, rewritin
 from agents.tiny.tokenizer import make_tokenizer
 from agents.training.config import Config
 from agents.training.distributed import Processes
-from agents.training.evaluation import evaluate
-from agents.training.metrics import summarise
+from agents.training.evaluation import evaluate, evaluation_figures
 from zs_env.actions import parse_action
 from zs_env.episode import Role
 from zs_env.keyed_random import Stream
@@ -199,4 +198,4 @@ def test_bundled_policy_searches_badly(engine):
     policy = load_policy(str(MODEL))
     source = config.make_test_source(policy, engine)
     records = evaluate(policy, source, config, Processes("cpu"))
-    assert summarise(records)["f1"] <= 0.2
+    assert evaluation_figures(records)["f1"] <= 0.2

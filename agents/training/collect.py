@@ -15,8 +15,9 @@ from agents.sampling.player import Player
 from agents.sampling.policy import Policy
 from agents.training.batch import Batch, PlayedBatch, make_batch
 from agents.training.learner import Learner
-from agents.training.metrics import TIMING, Metrics, record_of, summarise
+from agents.training.metrics import TIMING, Metrics
 from zs_env.episode import Assignment
+from zs_env.evaluation.figures import figures_of, mean_figures
 from zs_env.tokens.trajectory import Trajectory
 
 
@@ -101,9 +102,9 @@ class Collector:
         for trajectory in trajectories:
             trajectory.verify()  # a wrong mask or log-probability would go unnoticed in training
         seconds = time.perf_counter() - start
-        records = learner.processes.gather([record_of(t) for t in trajectories])
+        records = learner.processes.gather([figures_of(t) for t in trajectories])
         return trajectories, {
-            **summarise(records),
+            **mean_figures(records),
             "episodes": float(len(records)),
             "noise_probability": noise,
             TIMING + "generation": sampler.seconds,

@@ -78,7 +78,7 @@ def evaluate(
     return processes.gather(records)
 
 
-def figures_of(records: list[Record]) -> Metrics:
+def evaluation_figures(records: list[Record]) -> Metrics:
     """Return the figures of an evaluation by name; failed searches are left out of the means."""
     summary = summarise(records)
     means = {

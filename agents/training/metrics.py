@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from agents.training.errors import CheckpointError
 from zs_env.files import filled_lines, parse_line
-from zs_env.tokens.trajectory import Trajectory
 
 Metrics = dict[str, float]
 """Figures of a run by name; ``update`` is the number of updates done."""
-
-Record = dict[str, float]
-"""Figures of one episode by name."""
 
 TIMING = "time/"
 """Prefix of the names of times in seconds, which differ between otherwise equal runs."""
@@ -89,49 +83,6 @@ def read_metrics(folder: Path) -> list[Metrics]:
             raise CheckpointError(f"{error} Mend the line, or delete it.") from None
         metrics.append(figures)
     return metrics
-
-
-def record_of(trajectory: Trajectory) -> Record:
-    """Return the figures of one episode."""
-    searches = trajectory.searches
-    info = trajectory.info
-    return {
-        "reward": trajectory.reward,
-        "f1": info["f1"],
-        "exact_match": info["exact_match"],
-        "turns": float(trajectory.num_turns),
-        "searches": float(len(searches)),
-        "noisy": float(sum(search.noisy for search in searches)),
-        "invalid": float(info["num_invalid"]),
-        "response_length": float(trajectory.response_length),
-        "length": float(len(trajectory)),
-        "answered": float(trajectory.termination.value == "answered"),
-        "search_failed": float(trajectory.search_failed),
-        "context_exceeded": float(info["context_exceeded"]),
-    }
-
-
-def summarise(records: Sequence[Record]) -> Metrics:
-    """Return means over episodes, sums, and shares of turns or of searches."""
-
-    def total(name: str) -> float:
-        return float(np.sum([record[name] for record in records]))
-
-    count = max(len(records), 1)
-    means = {
-        name: total(name) / count
-        for name in (
-            "reward", "f1", "exact_match", "turns", "searches", "response_length", "length",
-            "answered",
-        )
-    }  # fmt: skip
-    return {
-        **means,
-        "invalid_share": total("invalid") / max(total("turns"), 1.0),
-        "noisy_share": total("noisy") / max(total("searches"), 1.0),
-        "failed_searches": total("search_failed"),
-        "context_exceeded": total("context_exceeded") / count,
-    }
 
 
 def without_clocks(metrics: Metrics) -> Metrics:

@@ -36,7 +36,7 @@ from agents.training.config import Config
 from agents.training.display import Display
 from agents.training.distributed import Processes
 from agents.training.errors import CheckpointError, TrainingError
-from agents.training.evaluation import describe, evaluate, figures_of
+from agents.training.evaluation import describe, evaluate, evaluation_figures
 from agents.training.folder import check_folder, open_folder
 from agents.training.learner import Learner, LossFunction
 from agents.training.memory import explain_memory
@@ -279,7 +279,7 @@ class Run:
                 records = evaluate(
                     self.policy, source, self.config, self.processes, samplers=self.samplers
                 )
-            for name, value in figures_of(records).items():
+            for name, value in evaluation_figures(records).items():
                 self.metrics[f"test/{engine}/{name}"] = value
             kept += records
         if kept:
