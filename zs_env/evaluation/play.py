@@ -21,7 +21,7 @@ from zs_env.errors import SearchFailure
 from zs_env.evaluation.options import PlayOptions
 from zs_env.evaluation.policy_model import Piece, PolicyModel
 from zs_env.evaluation.record import Record, RecordKey, RecordSearch, RecordSegment
-from zs_env.evaluation.scores import METRICS, score_records
+from zs_env.evaluation.scores import scores_of
 from zs_env.prompts import QuotingText
 from zs_env.questions import Question
 from zs_env.rules import DOCUMENT_SLACK
@@ -256,12 +256,14 @@ class Play:
         Args:
             seconds: how long it took.
         """
-        record = Record(
+        failed = self.failure is not None
+        golden_answers = self.question.golden_answers
+        return Record(
             *self.task.key,
             question=self.question.text,
-            golden_answers=self.question.golden_answers,
+            golden_answers=golden_answers,
             answer=self.answer,
-            scores={},
+            scores={} if failed else scores_of(self.answer, golden_answers),
             termination=self.termination,
             failure=self.failure,
             segments=tuple(
@@ -277,8 +279,6 @@ class Play:
             noise_probability=self.noise_probability,
             metadata=dict(self.question.metadata),
         )
-        [scored] = score_records([record], METRICS)
-        return scored
 
 
 def fill_template(template: str, fields: dict[str, str]) -> QuotingText:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from zs_env.errors import RecordError
@@ -118,7 +118,11 @@ class Record:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as an object of JSON, which `from_json` reads."""
-        return asdict(self) | {"segments": [segment._asdict() for segment in self.segments]}
+        return {
+            **vars(self),
+            "segments": [segment._asdict() for segment in self.segments],
+            "searches": [vars(search) for search in self.searches],
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Record:

@@ -81,6 +81,13 @@ METRICS: dict[str, Callable[[str, Sequence[str]], float]] = {
 JUDGE, JUDGE_CLASS = "judge", "zs_env.evaluation.judge:Judge"
 
 
+def scores_of(answer: str | None, golden_answers: Sequence[str]) -> dict[str, float]:
+    """Return the score of an answer by each of `METRICS`; 0.0 each without an answer."""
+    if answer is None:
+        return dict.fromkeys(METRICS, 0.0)
+    return {name: float(score(answer, golden_answers)) for name, score in METRICS.items()}
+
+
 def make_metric(metric: Spec | Metric) -> Metric:
     """Make the metric that ``metric`` stands for.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from zs_env.documents import clean_documents
 from zs_env.evaluation.record import Record, RecordKey, RecordSearch, RecordSegment
+from zs_env.evaluation.scores import scores_of
 from zs_env.questions import Question
-from zs_env.rewards import REWARDS
 from zs_env.tokens.encoder import TextEncoder
 from zs_env.tokens.trajectory import Trajectory
 
@@ -36,7 +36,7 @@ def record_trajectory(
         question=question.text,
         golden_answers=question.golden_answers,
         answer=info["answer"],
-        scores={name: float(info[name]) for name in REWARDS},
+        scores={} if info["failure"] else scores_of(info["answer"], question.golden_answers),
         termination=trajectory.termination.value,
         failure=info["failure"],
         segments=tuple(
