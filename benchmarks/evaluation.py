@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import random
 import statistics
@@ -34,7 +33,7 @@ from benchmarks.chat_server import MODEL
 from benchmarks.rollout_clients import ANSWER, SHARES, body_of
 from benchmarks.rollout_latency import server, sibling
 from zs_env import keyed_random
-from zs_env.commands.evaluate import GARBAGE_THRESHOLD
+from zs_env.commands.evaluate import rare_collection
 from zs_env.evaluation.record import Record
 from zs_env.evaluation.run import Evaluation, Plan, evaluate
 from zs_env.evaluation.store import read_records
@@ -185,9 +184,8 @@ def main() -> None:
     parser.add_argument("--num-questions", type=int, default=2000, help="questions of it")
     parser.add_argument("--kills", type=int, default=10, help="times that a run is killed")
     options = parser.parse_args()
-    gc.freeze()
-    gc.set_threshold(GARBAGE_THRESHOLD)  # as `zs-env evaluate` does
-    fast = compare_times(options.questions, options.num_questions)
+    with rare_collection():  # as `zs-env evaluate` does
+        fast = compare_times(options.questions, options.num_questions)
     whole = survive_kills(options.questions, options.num_questions, options.kills)
     sys.exit(0 if fast and whole else 1)
 
