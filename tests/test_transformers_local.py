@@ -192,11 +192,59 @@ def test_begun_message_is_continued_where_it_ends(llm, folder):
     output = AutoModelForCausalLM.from_pretrained(folder).generate(
         torch.tensor([expected]), do_sample=False, max_new_tokens=12
     )
-    written = tokenizer.decode(output[0, len(expected) :], skip_special_tokens=True)
-    assert not written.startswith("Doc 1:")
+    ids = output[0, len(expected) :].tolist()
+    written = tokenizer.decode(ids, skip_special_tokens=True)
+    assert not written.startswith("Doc 1:") and ids[-1] != tokenizer.eos_token_id
     [completion, plain] = llm.complete([request, replace(request, prefill="")])
-    assert completion == Completion(f"Doc 1:{written}", len(expected), 12)
+    assert completion == Completion(
+        f"Doc 1:{written}", len(expected), 12, cut=True, token_ids=tuple(ids)
+    )
     assert plain.text != completion.text and not plain.text.startswith("Doc 1:")
+
+
+def test_text_ends_before_a_stop_text_and_its_tokens_hold_all_of_it(llm, folder):
+    _, written, tokenizer = by_hand(folder, chat("a"))
+    text = tokenizer.decode(written)
+    # The end of the fifth token: what comes before it is not empty.
+    stop = tokenizer.decode(written[:5])[-3:]
+    length = next(n for n in range(1, 13) if stop in tokenizer.decode(written[:n]))
+    [completion] = llm.complete([chat("a", temperature=0.0, stop=("no such text", stop))])
+    assert (completion.text, completion.stop) == (text[: text.index(stop)], stop)
+    assert completion.token_ids == tuple(written[:length])
+    assert (completion.completion_tokens, completion.cut) == (length, False)
+    [whole] = llm.complete([chat("a", temperature=0.0, stop=("no such text",))])
+    assert (whole.text, whole.stop, whole.cut) == (text, None, True)
+
+
+def continued(folder, ids):
+    output = AutoModelForCausalLM.from_pretrained(folder).generate(
+        torch.tensor([ids]), do_sample=False, max_new_tokens=12
+    )
+    return tuple(output[0, len(ids) :].tolist())
+
+
+def test_plain_text_is_continued_without_a_chat_template(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "model")
+    (copy / "chat_template.jinja").unlink()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer.encode("The river Doc 1:")
+    written = continued(folder, ids)
+    request = ChatRequest((), prefill="The river Doc 1:", temperature=0.0, max_tokens=12)
+    [completion] = TransformersLanguageModel(str(copy)).complete([request])
+    text = "The river Doc 1:" + tokenizer.decode(written, skip_special_tokens=True)
+    assert completion == Completion(text, len(ids), 12, cut=True, token_ids=written)
+
+
+def test_token_ids_are_read_as_they_are(llm, folder):
+    """Other tokens than those of their text, and a special one among them."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = [tokenizer.convert_tokens_to_ids(t) for t in ("r", "i", "v", "<|im_start|>", "e", "r")]
+    assert tokenizer.encode(tokenizer.decode(ids)) != ids
+    written = continued(folder, ids)
+    request = ChatRequest((), token_ids=tuple(ids), temperature=0.0, max_tokens=12)
+    [completion] = llm.complete([request])
+    text = tokenizer.decode(written, skip_special_tokens=True)
+    assert completion == Completion(text, 6, 12, cut=True, token_ids=written)
 
 
 def with_template(folder, tmp_path, change):
@@ -307,23 +355,10 @@ def test_model_is_loaded_when_needed_and_again_after_close_or_pickling(folder):
     assert llm.complete([chat("a")]) == copy.complete([chat("a")]) == [before]
 
 
-def test_interrupted_batch_is_raised_and_leaves_nothing_behind(folder, monkeypatch):
-    llm = TransformersLanguageModel(str(folder))
-    [expected] = llm.complete([chat("a")])
-
-    def interrupt(prompts):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(llm._loaded, "generate", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        llm.complete([chat("a")])
-    assert llm.complete([chat("a")]) == [expected]
-
-
 def test_batch_that_does_not_fit_in_memory_fails_and_says_what_to_do(folder, monkeypatch):
     llm = TransformersLanguageModel(str(folder), max_batch_size=4)
     llm.check()
-    model = llm._loaded._generator._model
+    model = llm._loaded.worker._generator._model
     at = model.at
 
     def out_of_memory(ids, chosen, **options):

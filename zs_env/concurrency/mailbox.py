@@ -10,6 +10,7 @@ import asyncio
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -84,7 +85,20 @@ async def run_elsewhere(mailbox: Mailbox, coroutine: Coroutine[Any, Any, T]) -> 
         raise
 
 
-def _give(task: asyncio.Task[T], answer: asyncio.Future[T]) -> None:
+async def wait_for_thread(future: Future[T]) -> T:
+    """Return the result of ``future``, which another thread sets. Cancelling this cancels it."""
+    loop = asyncio.get_running_loop()
+    mailbox = Mailbox.of(loop)
+    answer: asyncio.Future[T] = loop.create_future()
+    future.add_done_callback(lambda future: mailbox.post(partial(_give, future, answer)))
+    try:
+        return await answer
+    except asyncio.CancelledError:
+        future.cancel()
+        raise
+
+
+def _give(task: asyncio.Task[T] | Future[T], answer: asyncio.Future[T]) -> None:
     """Pass on the result of ``task``, unless nobody waits for it any longer."""
     if answer.done():
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from zs_env.errors import SearchFailure, ServiceError
 from zs_env.llm.base import ChatRequest, Completion, LanguageModel, Message, whole_message
@@ -38,18 +38,18 @@ class Loaded(Protocol):
     max_length: int
     end_ids: Sequence[int]
 
-    def generate(self, prompts: Sequence[Prompt]) -> list[Completion | SearchFailure]:
-        """Continue prompts that fit; raise SearchFailure if the model has to be loaded again."""
-
     def close(self) -> None:
-        """Free the model."""
+        """Free the model, after what is under way has ended."""
 
 
-class LocalLanguageModel(LanguageModel):
+L = TypeVar("L", bound=Loaded)
+
+
+class LocalLanguageModel(LanguageModel, Generic[L]):
     """Model that is loaded when it is checked or first used, and used by one thread at a time.
 
     So an engine that only replays records loads no model. A subclass implements `_load`, which
-    loads the model, and `identity`.
+    loads the model, `complete`, which reads its prompts with `_prepare`, and `identity`.
 
     Args:
         model: folder or hub name of the model.
@@ -71,7 +71,7 @@ class LocalLanguageModel(LanguageModel):
         self.model = model
         self.max_batch_size = max_batch_size
         self.chat_template_kwargs = dict(chat_template_kwargs or {})
-        self._loaded: Loaded | None = None
+        self._loaded: L | None = None
         self._has_chat = False
         self._lock = threading.Lock()
 
@@ -83,16 +83,7 @@ class LocalLanguageModel(LanguageModel):
                 message that a request begins.
             ValueError: a request has a grammar that the model cannot be held to.
         """
-        for request in requests:
-            self.check_form(request.prefill, request.grammar and request.grammar.kind)
-        with self._lock:
-            loaded = self._load_once()
-            if any(request.token_ids is None and request.messages for request in requests):
-                self._check_chat(loaded)
-            prompts = [self._read(loaded, request) for request in requests]
-            fitting = [prompt for prompt in prompts if isinstance(prompt, Prompt)]
-            written = map(_whole, fitting, self._generate(loaded, fitting))
-            return [next(written) if isinstance(prompt, Prompt) else prompt for prompt in prompts]
+        raise NotImplementedError
 
     def check(self) -> None:
         """Load the model, and check that it can chat.
@@ -103,7 +94,7 @@ class LocalLanguageModel(LanguageModel):
         with self._lock:
             self._check_chat(self._load_once())
 
-    def load(self) -> Loaded:
+    def load(self) -> L:
         """Load the model, if it is not, and return it: its tokenizer, the length of its context.
 
         Raises:
@@ -113,7 +104,7 @@ class LocalLanguageModel(LanguageModel):
             return self._load_once()
 
     def close(self) -> None:
-        """Free the model, after a batch that is under way has ended."""
+        """Free the model, after what is under way has ended."""
         with self._lock:
             self._free()
 
@@ -125,11 +116,11 @@ class LocalLanguageModel(LanguageModel):
         """Restore the state with a new lock."""
         self.__dict__.update(state, _lock=threading.Lock())
 
-    def _load(self) -> Loaded:
+    def _load(self) -> L:
         """Load the model; raise OSError, ValueError or RuntimeError if that fails."""
         raise NotImplementedError
 
-    def _load_once(self) -> Loaded:
+    def _load_once(self) -> L:
         if self._loaded is not None:
             return self._loaded
         try:
@@ -153,6 +144,18 @@ class LocalLanguageModel(LanguageModel):
                 "model, or put a `chat_template.jinja` beside its tokenizer."
             ) from error
         self._has_chat = True
+
+    def _prepare(self, requests: Sequence[ChatRequest]) -> tuple[L, list[Prompt | SearchFailure]]:
+        """Return the loaded model and the prompts of ``requests``, or why one does not fit.
+
+        The lock must be held.
+        """
+        for request in requests:
+            self.check_form(request.prefill, request.grammar and request.grammar.kind)
+        loaded = self._load_once()
+        if any(request.token_ids is None and request.messages for request in requests):
+            self._check_chat(loaded)
+        return loaded, [self._read(loaded, request) for request in requests]
 
     def _read(self, loaded: Loaded, request: ChatRequest) -> Prompt | SearchFailure:
         token_ids = self._context(loaded, request)
@@ -197,29 +200,15 @@ class LocalLanguageModel(LanguageModel):
         options = {"return_dict": False, **options, **self.chat_template_kwargs}
         return loaded.tokenizer.apply_chat_template(chat, **options)
 
-    def _generate(
-        self, loaded: Loaded, prompts: Sequence[Prompt]
-    ) -> Sequence[Completion | SearchFailure]:
-        try:
-            return loaded.generate(prompts) if prompts else []
-        except BaseException as error:
-            # Unfinished prompts would show up among the answers to the next batch.
-            self._free()
-            if isinstance(error, SearchFailure):
-                return [error] * len(prompts)
-            raise
-
     def _free(self) -> None:
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
             loaded.close()
 
 
-def _whole(prompt: Prompt, outcome: Completion | SearchFailure) -> Completion | SearchFailure:
-    """Put what was begun before what was written."""
-    if isinstance(outcome, SearchFailure):
-        return outcome
+def whole(prompt: Prompt, written: Completion) -> Completion:
+    """Put what was begun before what was ``written``."""
     request = prompt.request
     if not request.messages:
-        return replace(outcome, text=request.prefill + outcome.text)
-    return replace(outcome, text=whole_message(request.prefill, outcome.text))
+        return replace(written, text=request.prefill + written.text)
+    return replace(written, text=whole_message(request.prefill, written.text))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from functools import cached_property, partial
 from typing import Any
 
+from zs_env.concurrency.batcher import Batcher
+from zs_env.concurrency.event_loop import PerLoop, in_thread
+from zs_env.concurrency.mailbox import wait_for_thread
 from zs_env.errors import MissingDependencyError, SearchFailure
-from zs_env.llm.base import Completion, first_stop
-from zs_env.llm.local import LocalLanguageModel, Prompt
+from zs_env.llm.base import ChatRequest, Completion, first_stop
+from zs_env.llm.local import LocalLanguageModel, Prompt, whole
 
 try:
     import torch
@@ -18,6 +22,7 @@ try:
     from zs_env.llm.sampling.causal_model import CausalModel
     from zs_env.llm.sampling.draft import Draft
     from zs_env.llm.sampling.generator import Generator
+    from zs_env.llm.sampling.worker import Job, Worker
 except ImportError as error:
     raise MissingDependencyError.for_extra(
         "A language model in transformers", "transformers", "train"
@@ -27,14 +32,21 @@ except ImportError as error:
 LONGEST_STOP = 64
 """Tokens at the end of a text among which a stop text is looked for."""
 
+_Answer = Future[Completion | SearchFailure | BaseException]
+"""The text of a request, or why there is none; see `Job.answer`."""
 
-class TransformersLanguageModel(LocalLanguageModel):
+
+class TransformersLanguageModel(LocalLanguageModel["_Model"]):
     """Causal language model of transformers, which writes the texts of many requests together.
 
-    What the prompts of a batch begin with alike is read once. Each request is sampled with random
-    numbers of its own, so its text follows from its seed and prompt, not from the batch. But the
-    batch changes the rounding of logits, which can change a text where two tokens are almost
-    equally likely. Sampling parameters in the model's ``generation_config.json`` are ignored.
+    There are no batches to wait for: a request begins as soon as one of ``max_batch_size`` texts
+    has ended. What prompts that come together begin with alike is read once, and so is what a
+    prompt has in common with an earlier text: the turns of a conversation read only what is new.
+
+    Each request is sampled with random numbers of its own, so its text follows from its seed and
+    prompt, not from the other requests. But these change the rounding of logits, which can change
+    a text where two tokens are almost equally likely. Sampling parameters in the model's
+    ``generation_config.json`` are ignored.
 
     Args:
         model: folder or hub name of the model.
@@ -43,7 +55,8 @@ class TransformersLanguageModel(LocalLanguageModel):
         max_length: length of the context, in tokens; by default the model's.
         chat_template_kwargs: additional variables of the chat template, such as
             ``{"enable_thinking": False}``.
-        max_batch_size: most requests that are written at the same time.
+        max_batch_size: most requests that are written at the same time; the cache keeps the
+            contexts of as many.
 
     Raises:
         ValueError: ``dtype`` is unknown, or ``max_batch_size`` is not positive.
@@ -67,6 +80,17 @@ class TransformersLanguageModel(LocalLanguageModel):
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.max_length = max_length
 
+    def complete(self, requests: Sequence[ChatRequest]) -> list[Completion | SearchFailure]:
+        """Continue chats; see `LocalLanguageModel.complete`."""
+        answers = self._begin(requests)
+        try:
+            outcomes = [answer.result() for answer in answers]
+        except BaseException:  # an interrupt of the caller
+            for answer in answers:
+                answer.cancel()
+            raise
+        return [_checked(outcome) for outcome in outcomes]
+
     def identity(self) -> dict[str, Any]:
         """Return the model, and how it is loaded and asked."""
         return {
@@ -78,6 +102,34 @@ class TransformersLanguageModel(LocalLanguageModel):
 
     def _load(self) -> _Model:
         return _Model(self.model, self.device, self.dtype, self.max_length, self.max_batch_size)
+
+    def _load_once(self) -> _Model:
+        if self._loaded is not None and self._loaded.worker.error is not None:
+            self._free()
+        return super()._load_once()
+
+    def _begin(self, requests: Sequence[ChatRequest]) -> list[_Answer]:
+        """Have the worker write the texts of ``requests``."""
+        with self._lock:
+            loaded, prompts = self._prepare(requests)
+            return loaded.begin(prompts)
+
+    async def _collect(self, request: ChatRequest) -> Completion:
+        answer = await self._beginnings.get()(request)
+        outcome = _checked(await wait_for_thread(answer))
+        if isinstance(outcome, SearchFailure):
+            raise outcome
+        return outcome
+
+    @cached_property
+    def _beginnings(self) -> PerLoop[Batcher[ChatRequest, _Answer]]:
+        return PerLoop(self._make_beginner)
+
+    def _make_beginner(self) -> Batcher[ChatRequest, _Answer]:
+        async def begin(requests: Sequence[ChatRequest]) -> list[_Answer]:
+            return await in_thread(self._begin, requests)  # it may have to load the model
+
+        return Batcher(begin, max_size=self.max_batch_size, max_in_flight=1)
 
 
 class _Model:
@@ -92,55 +144,37 @@ class _Model:
         context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.max_length = max_length or context or sys.maxsize
         self.end_ids: Sequence[int] = _end_ids(model.generation_config, self.tokenizer)
-        self._num_slots = max_batch_size
         num_tokens = max(self.tokenizer.get_vocab().values()) + 1
-        self._generator = Generator(CausalModel(model, num_tokens))
+        generator = Generator(CausalModel(model, num_tokens))
+        self.worker: Worker[Completion | SearchFailure] = Worker(generator, max_batch_size)
 
-    def generate(self, prompts: Sequence[Prompt]) -> list[Completion | SearchFailure]:
-        """Continue prompts; as soon as one has ended, the next takes its slot."""
-        written: dict[int, Completion | SearchFailure] = {}
-        waiting = deque(enumerate(prompts))
-        free = deque(range(self._num_slots))
-        under_way: dict[int, Draft] = {}
-        while waiting or under_way:
-            while free and waiting:
-                number, prompt = waiting.popleft()
-                under_way[number] = self._begin(prompt, free.popleft())
-            try:
-                self._generator.step()
-            except torch.OutOfMemoryError:
-                self._generator.clear()
-                failure = SearchFailure(
-                    f"{len(under_way)} texts at a time do not fit in the memory of the GPU: lower "
-                    "`max_batch_size`."
-                )
-                written |= dict.fromkeys(under_way, failure)
-                free.extend(draft.slot for draft in under_way.values())
-                under_way.clear()
-            for number, draft in list(under_way.items()):
-                if draft.finished:
-                    written[number] = self._completion(prompts[number], draft.written)
-                    free.append(under_way.pop(number).slot)
-        return [written[number] for number in range(len(prompts))]
+    def begin(self, prompts: Sequence[Prompt | SearchFailure]) -> list[_Answer]:
+        """Have the worker continue prompts; a failure is its own answer."""
+        answers: list[_Answer] = []
+        jobs = []
+        for prompt in prompts:
+            if isinstance(prompt, Prompt):
+                jobs.append(self._job(prompt))
+                answers.append(jobs[-1].answer)
+            else:
+                answers.append(Future())
+                answers[-1].set_result(prompt)
+        self.worker.submit(jobs)
+        return answers
 
     def close(self) -> None:
-        """Free the weights."""
-        del self._generator
+        """Free the weights, after all texts have ended."""
+        self.worker.join()
+        del self.worker
         torch.cuda.empty_cache()
 
-    def _begin(self, prompt: Prompt, slot: int) -> Draft:
-        """Have the generator begin the answer to ``prompt`` in ``slot``."""
-        request = prompt.request
-        draft = Draft(
-            slot,
-            request.seed,
-            temperature=request.temperature or 1.0,
-            top_p=request.top_p,
-            greedy=request.temperature == 0,
+    def _job(self, prompt: Prompt) -> Job[Completion | SearchFailure]:
+        return Job(
+            prompt.token_ids,
+            partial(_draft, prompt.request),
+            partial(self._is_over, prompt),
+            lambda written: whole(prompt, self._completion(prompt, written)),
         )
-        draft.begin(prompt.token_ids, lambda written: self._is_over(prompt, written))
-        self._generator.add(draft)
-        return draft
 
     def _is_over(self, prompt: Prompt, written: Sequence[int]) -> bool:
         if written[-1] in self.end_ids or len(written) == prompt.max_tokens:
@@ -161,6 +195,24 @@ class _Model:
             list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return str(text)
+
+
+def _draft(request: ChatRequest, slot: int, cached: Sequence[int]) -> Draft:
+    return Draft(
+        slot,
+        request.seed,
+        temperature=request.temperature or 1.0,
+        top_p=request.top_p,
+        greedy=request.temperature == 0,
+        cached=cached,
+    )
+
+
+def _checked(outcome: Completion | SearchFailure | BaseException) -> Completion | SearchFailure:
+    """Return ``outcome``, or raise the error that it is."""
+    if isinstance(outcome, Completion | SearchFailure):
+        return outcome
+    raise outcome
 
 
 def _end_ids(generation_config: GenerationConfig, tokenizer: Any) -> list[int]:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zs_env.errors import MissingDependencyError, SearchFailure
-from zs_env.llm.base import Completion
-from zs_env.llm.local import LocalLanguageModel, Prompt
+from zs_env.llm.base import ChatRequest, Completion
+from zs_env.llm.local import LocalLanguageModel, Prompt, whole
 
 try:
     import vllm
@@ -20,7 +20,7 @@ except ImportError as error:
     raise MissingDependencyError.for_extra("A language model in vLLM", "vllm", "vllm") from error
 
 
-class VLLMLanguageModel(LocalLanguageModel):
+class VLLMLanguageModel(LocalLanguageModel["_Engine"]):
     """Model that vLLM runs in its own processes, which end with this one.
 
     They import the main script, so a script must use the model under
@@ -80,6 +80,14 @@ class VLLMLanguageModel(LocalLanguageModel):
         if gpu_memory_utilization is not None:
             self.vllm_options["gpu_memory_utilization"] = gpu_memory_utilization
 
+    def complete(self, requests: Sequence[ChatRequest]) -> list[Completion | SearchFailure]:
+        """Continue a batch of chats; see `LocalLanguageModel.complete`."""
+        with self._lock:
+            loaded, prompts = self._prepare(requests)
+            fitting = [prompt for prompt in prompts if isinstance(prompt, Prompt)]
+            written = iter(self._generate(loaded, fitting))
+            return [next(written) if isinstance(prompt, Prompt) else prompt for prompt in prompts]
+
     def identity(self) -> dict[str, Any]:
         """Return the model, and how it is loaded and asked."""
         return {
@@ -91,6 +99,19 @@ class VLLMLanguageModel(LocalLanguageModel):
 
     def _load(self) -> _Engine:
         return _Engine(self.model, self.vllm_options, self.sampling_options, self.deadline_s)
+
+    def _generate(
+        self, loaded: _Engine, prompts: Sequence[Prompt]
+    ) -> Sequence[Completion | SearchFailure]:
+        try:
+            written = loaded.generate(prompts) if prompts else []
+        except BaseException as error:
+            # Unfinished prompts would show up among the answers to the next batch.
+            self._free()
+            if isinstance(error, SearchFailure):
+                return [error] * len(prompts)
+            raise
+        return list(map(whole, prompts, written))
 
 
 class _Engine:
@@ -114,9 +135,13 @@ class _Engine:
             ends if isinstance(ends, list) else [] if ends is None else [ends]
         )
 
-    def generate(self, prompts: Sequence[Prompt]) -> list[Completion | SearchFailure]:
-        """Continue prompts, in a thread: vLLM would wait for a killed process for ever."""
-        answers: list[list[Completion | SearchFailure] | BaseException] = []
+    def generate(self, prompts: Sequence[Prompt]) -> list[Completion]:
+        """Continue prompts, in a thread: vLLM would wait for a killed process for ever.
+
+        Raises:
+            SearchFailure: vLLM has to be started again.
+        """
+        answers: list[list[Completion] | BaseException] = []
         ask = threading.Thread(target=self._ask, args=(prompts, answers), daemon=True)
         ask.start()
         ask.join(self._deadline_s)

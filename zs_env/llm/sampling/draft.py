@@ -16,6 +16,7 @@ class Draft:
         temperature: divisor of the logits.
         top_p: probability that the likeliest tokens to draw from have together.
         greedy: whether to take the likeliest token.
+        cached: tokens whose keys and values the cache holds in the slot already.
 
     Attributes:
         num_cached: number of tokens whose keys and values are in the cache.
@@ -34,19 +35,25 @@ class Draft:
         temperature: float = 1.0,
         top_p: float = 1.0,
         greedy: bool = False,
+        cached: Sequence[int] = (),
     ) -> None:
         self.slot = slot
         self.temperature = temperature
         self.top_p = top_p
         self.greedy = greedy
-        self.num_cached = 0
+        self.num_cached = len(cached)
         self.unread: list[int] = []
         self.written: list[int] = []
         self.log_probs: list[float] = []
         self.values: list[float] = []
         self.finished = True
-        self._ids: list[int] = []
+        self._ids = list(cached)
         self._random = np.random.Generator(np.random.Philox(key))
+
+    @property
+    def cached(self) -> list[int]:
+        """Tokens whose keys and values are in the cache."""
+        return self._ids[: self.num_cached]
 
     def begin(self, token_ids: Sequence[int], is_over: Callable[[Sequence[int]], bool]) -> None:
         """Begin a turn; of its context, what is in the cache is not read again.

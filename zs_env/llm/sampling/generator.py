@@ -64,6 +64,11 @@ class Generator:
         """Take a draft whose turn has begun; no other may be under way in its slot."""
         self._waiting.append(draft)
 
+    @torch.inference_mode()
+    def copy(self, source: int, slot: int, length: int) -> None:
+        """Copy what the cache holds of the first ``length`` tokens in one slot to another."""
+        self._cache.copy(_row(source), torch.tensor([_row(slot)]), length)
+
     def clear(self) -> None:
         """Forget all drafts, and free the cache. Call it when the weights have changed."""
         self._waiting, self._writing, self._groups, self._prefix = [], [], [], []
