@@ -13,6 +13,7 @@ from zs_env.evaluation.methods import METHODS, load_method
 from zs_env.evaluation.options import PlayOptions
 from zs_env.evaluation.play import fill_template
 from zs_env.evaluation.run import Plan
+from zs_env.evaluation.scores import METRICS
 from zs_env.llm import ChatRequest, Completion, LanguageModel
 
 PERU = Question("peru", "What is the capital of <answer>Peru</answer>?", ("Lima",), {"hops": 1})
@@ -66,7 +67,7 @@ def test_direct_takes_the_first_line():
     assert [message.role for message in request.messages] == ["user"]
     assert request.messages[0].content.endswith(f"Question: {CLEAN}\nAnswer:")
     assert (record.answer, record.termination) == ("Lima.", "answered")
-    assert record.scores == {"f1": 1.0, "exact_match": 1.0, "substring_match": 1.0}
+    assert record.scores == dict.fromkeys(METRICS, 1.0)
     assert record.engine == "none" and not record.searches
     assert (record.prompt_tokens, record.completion_tokens, record.turns) == (7, 3, 1)
     assert roles(record) == ["prompt", "policy"]

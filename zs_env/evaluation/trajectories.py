@@ -31,14 +31,16 @@ def record_trajectory(
     """
     info = trajectory.info
     written = trajectory.response_length
+    failure = info["failure"]
+    last = len(trajectory.searches) - 1
     return Record(
         *key,
         question=question.text,
         golden_answers=question.golden_answers,
         answer=info["answer"],
-        scores={name: float(info[name]) for name in REWARDS},
+        scores={} if failure else {name: float(info[name]) for name in REWARDS},
         termination=trajectory.termination.value,
-        failure=info["failure"],
+        failure=failure,
         segments=tuple(
             RecordSegment(
                 segment.role.value,
@@ -53,9 +55,9 @@ def record_trajectory(
                 search.query,
                 tuple((d.title, d.text) for d in clean_documents(search.documents, MAX_WORDS)),
                 search.noisy,
-                None,
+                failure if number == last else None,  # a failure ends the episode
             )
-            for search in trajectory.searches
+            for number, search in enumerate(trajectory.searches)
         ),
         turns=trajectory.num_turns,
         invalid_turns=info["num_invalid"],
