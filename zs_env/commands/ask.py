@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from zs_env.commands.play_options import add_model_arguments, given_options
+from zs_env.errors import SearchFailure
 
 NAME = "ask"
 DESCRIPTION = "Play one question, and print the transcript as it comes."
@@ -43,6 +44,7 @@ def run(options: argparse.Namespace) -> None:
     """
     from zs_env.evaluation.ask import UNKNOWN, ask
     from zs_env.evaluation.run import Plan, make_options
+    from zs_env.evaluation.tables import printable
     from zs_env.questions import Question
 
     sys.path.append("")  # module:Class may be in the current folder
@@ -55,15 +57,16 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         options=make_options(options.model, given_options(options), options.episode),
     )
-    record = ask(plan, lambda segment: print(segment.text, end="", flush=True))
+    record = ask(plan, lambda segment: print(printable(segment.text, "\n\t"), end="", flush=True))
     print()
     counts = (
         f"{record.turns} turns, {len(record.searches)} searches, {record.prompt_tokens:,} tokens "
         f"read, {record.completion_tokens:,} written, {record.seconds:.1f} s"
     )
-    print(f"answer: {record.answer}; {record.termination}; {counts}", file=sys.stderr)
+    answer = "none" if record.answer is None else printable(record.answer)
+    print(f"answer: {answer}; {record.termination}; {counts}", file=sys.stderr)
     if options.answer:
         scores = ", ".join(f"{name} {score:.3f}" for name, score in record.scores.items())
         print(scores, file=sys.stderr)
     if record.failure is not None:
-        raise SystemExit(f"error: {record.failure}")
+        raise SearchFailure(record.failure)

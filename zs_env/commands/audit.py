@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zs_env.commands.play_options import positive
-from zs_env.documents import clean_text
+from zs_env.evaluation.tables import printable
 
 if TYPE_CHECKING:
     from zs_env.evaluation.share import Share
@@ -94,7 +94,7 @@ def _audit_records(folder: Path) -> None:
     from zs_env.evaluation.store import read_records
 
     for (dataset, engine), share in along_searches(read_records(folder)).items():
-        print(f"{folder}: {dataset} with {engine}: {share.total:,} questions")
+        print(printable(f"{folder}: {dataset} with {engine}: {share.total:,} questions"))
         _print("answer in a document of the searches", share)
 
 
@@ -111,7 +111,7 @@ def _compare(spec: str, against: str) -> None:
     _print("in both nearly", Share(overlap.num_near, overlap.num_questions))
     for match in overlap.examples:
         kind = "exactly" if match.exact else f"nearly ({match.likeness:.2f})"
-        print(f"    {kind}: {clean_text(match.question.text)} | {clean_text(match.other.text)}")
+        print(printable(f"    {kind}: {match.question.text} | {match.other.text}"))
 
 
 def _print(what: str, share: Share) -> None:

@@ -22,6 +22,7 @@ from zs_env.commands import (
     serve_retrieval,
 )
 from zs_env.errors import ZeroSearchError
+from zs_env.evaluation.tables import printable
 
 COMMANDS = (
     search, ask, evaluate, results, compare, rescore, audit, datasets, index, serve_retrieval,
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         options.run(options)
     except (ZeroSearchError, ValueError, TypeError, OSError) as error:
-        raise SystemExit(f"error: {error}") from error
+        message = " ".join(line.strip() for line in str(error).splitlines())
+        raise SystemExit(f"error: {printable(message)}") from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None  # 128 + SIGINT, as shells report it

@@ -34,6 +34,9 @@ class Judge:
         score_name: name of the score.
         max_tokens: most tokens of its reply.
         options: options of a model given by name.
+
+    Raises:
+        TypeError: options come with a model that is not given by its name alone.
     """
 
     def __init__(
@@ -43,7 +46,12 @@ class Judge:
         max_tokens: int = 16,
         **options: Any,
     ) -> None:
-        named = {"name": llm, **options} if isinstance(llm, str) else llm
+        if options and not isinstance(llm, str):
+            raise TypeError(
+                f"the judge takes options only with the name of a model, got {', '.join(options)} "
+                f"with a {type(llm).__name__}."
+            )
+        named = {"name": llm, **options} if options else llm
         self._llm = load_model(named)
         self._max_tokens = max_tokens
         self.name = score_name

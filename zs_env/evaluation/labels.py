@@ -10,7 +10,7 @@ from typing import Any
 
 from zs_env.loading import parse_spec
 
-_QUERY_STRING = re.compile(r"""(https?://[^\s,?"']*)\?[^\s,"']*""")
+_QUERY_STRING = re.compile(r"(https?://[^\s?]*)\?\S*", re.IGNORECASE)
 
 
 def label_of(kind: str, thing: Any) -> str:
@@ -25,13 +25,23 @@ def label_of(kind: str, thing: Any) -> str:
     if isinstance(thing, str | Path | Mapping):
         name, options = parse_spec(kind, thing)
         listed = [f"{key}={_written(value)}" for key, value in options.items()]
-        label = ",".join([name, *listed])
-    elif callable(thing) and hasattr(thing, "__qualname__"):
-        label = f"{thing.__module__}:{thing.__qualname__}"
-    else:
-        label = type(thing).__name__
-    return _QUERY_STRING.sub(r"\1", label)
+        return ",".join([_written(name), *listed])
+    if callable(thing) and hasattr(thing, "__qualname__"):
+        return f"{thing.__module__}:{thing.__qualname__}"
+    return type(thing).__name__
 
 
 def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    shown = _without_secrets(value)
+    return shown if isinstance(shown, str) else json.dumps(shown)
+
+
+def _without_secrets(value: Any) -> Any:
+    """Leave out the query of each URL; what is not JSON becomes a text."""
+    if isinstance(value, Mapping):
+        return {str(key): _without_secrets(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(part) for part in value]
+    if value is None or isinstance(value, int | float):
+        return value
+    return _QUERY_STRING.sub(r"\1", str(value))

@@ -69,9 +69,11 @@ def trained_options(place: Model | None) -> dict[str, Any]:
     known = {f.name for f in fields(PlayOptions)}
     if unknown := sorted(set(options) - known):
         raise RecordError(f"{path}: unknown options {', '.join(unknown)}.")
-    prompt = options.get("policy_prompt")
-    if prompt is not None:
-        options["policy_prompt"] = PolicyPrompt(**prompt)
+    if options.get("policy_prompt") is not None:
+        try:
+            options["policy_prompt"] = PolicyPrompt(**options["policy_prompt"])
+        except TypeError as error:
+            raise RecordError(f"{path}: `policy_prompt` is damaged: {error}.") from None
     return options
 
 

@@ -139,7 +139,8 @@ class Play:
             rest = await self.sample([*self.pieces, turn] if turn.text else self.pieces, stop, left)
             turn = Piece(Role.POLICY, turn.text + rest.text, False, turn.token_ids + rest.token_ids)
             left -= max(self.completion_tokens - before, 1)
-            if not turn.text.endswith(tuple(stop) or "\0") or ends_turn(turn.text):
+            stopped = bool(rest.text) and turn.text.endswith(tuple(stop) or "\0")
+            if not stopped or ends_turn(turn.text):
                 break
         return turn
 

@@ -45,6 +45,7 @@ class Progress:
             self._count(record)
         self._num_kept = len(kept)
         self._began = self._shown = time.monotonic()
+        self._width = 0
 
     def add(self, record: Record) -> None:
         """Count a record, and show the progress if it is time."""
@@ -89,10 +90,13 @@ class Progress:
             self._sums[name] += record.scores.get(name, 0.0)
 
     def _print(self) -> None:
-        end = "" if self._live else "\n"
-        print(
-            f"{chr(13) if self._live else ''}{self.line()}", end=end, file=self._output, flush=True
-        )
+        line = self.line()
+        if self._live:
+            # Blanks cover what is left of a longer line.
+            print(f"\r{line:<{self._width}}", end="", file=self._output, flush=True)
+            self._width = len(line)
+        else:
+            print(line, file=self._output, flush=True)
 
 
 def _clock(seconds: float) -> str:

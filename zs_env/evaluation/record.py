@@ -141,9 +141,25 @@ class Record:
                 "segments": tuple(RecordSegment(**each) for each in values["segments"]),
                 "searches": tuple(_search(each) for each in values["searches"]),
             }
-            return cls(**read)
+            record = cls(**read)
         except (KeyError, TypeError, ValueError) as error:
             raise RecordError(f"not a record: {type(error).__name__}: {error}") from None
+        for name, types in _TYPES.items():
+            value = values.get(name, getattr(record, name))
+            if not isinstance(value, types):
+                raise RecordError(f"`{name}` has the wrong type: {value!r:.40}")
+        return record
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("dataset", "engine", "question_id", "question", "termination"), (str,)),
+    **dict.fromkeys(("repeat", "turns", "invalid_turns"), (int,)),
+    **dict.fromkeys(("prompt_tokens", "completion_tokens"), (int,)),
+    **dict.fromkeys(("seconds", "noise_probability"), (int, float)),
+    **dict.fromkeys(("answer", "failure"), (str, type(None))),
+    **dict.fromkeys(("golden_answers", "segments", "searches"), (list, tuple)),
+    **dict.fromkeys(("scores", "metadata"), (dict,)),
+}
 
 
 def _search(values: Mapping[str, Any]) -> RecordSearch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -94,7 +94,9 @@ class Cell(NamedTuple):
 
 
 class Evaluation:
-    """A plan with all its parts loaded, ready to play. Close it, or use it in a ``with`` statement.
+    """A plan with all its parts, ready to play. Close it, or use it in a ``with`` statement.
+
+    A model in this process is loaded by `check` or by `play`.
 
     Args:
         plan: what to ask.
@@ -113,6 +115,7 @@ class Evaluation:
         self.plan = plan
         self._watch = watch
         self._stack = ExitStack()
+        self._checked = False
         try:
             self._method = load_method(plan.method)
             self._policy = self._load_policy()
@@ -147,6 +150,16 @@ class Evaluation:
         """Return the number of records of the whole run."""
         return sum(cell.size for cell in self._cells) * self.plan.repeats
 
+    def check(self) -> None:
+        """Check that the model can be asked; load it if it runs in this process. `play` does so.
+
+        Raises:
+            ServiceError: it cannot be used.
+        """
+        if self._policy is not None and not self._checked:
+            self._policy.check()
+            self._checked = True
+
     def play(
         self,
         tasks: Iterable[tuple[Task, SearchEngine]],
@@ -161,6 +174,7 @@ class Evaluation:
             max_concurrency: most questions under way at the same time.
         """
         as_integer("max_concurrency", max_concurrency, 1)
+        self.check()
         # On the loop of engines and models: no question has to change threads to ask them.
         run_to_end(self._play_all(iter(tasks), keep, max_concurrency))
 
@@ -206,9 +220,7 @@ class Evaluation:
         llm = load_model(self.plan.model)
         if llm is not self.plan.model:
             self._stack.callback(llm.close)
-        policy = PolicyModel(llm, self.plan.options)
-        policy.check()
-        return policy
+        return PolicyModel(llm, self.plan.options)
 
     def _load_cells(self) -> Iterator[Cell]:
         labels: set[tuple[str, str]] = set()
@@ -273,7 +285,8 @@ def evaluate(
 ) -> list[Record]:
     """Play what ``plan`` asks, and return its records, by dataset, engine, question and repeat.
 
-    A second call with the same folder asks only what no record there holds.
+    A second call with the same folder asks only what no record there holds, and loads no model if
+    that is nothing.
 
     Args:
         plan: what to ask.
@@ -300,21 +313,27 @@ def evaluate(
             stack.enter_context(store)
         records = {} if store is None else dict(store.records)
         tasks = [each for each in evaluation.tasks() if each[0].key not in records]
-        progress = None
-        if show_progress:
-            progress = Progress(len(evaluation), list(records.values()), prices)
-        if progress is not None:
-            stack.callback(progress.close)
-
-        def keep(record: Record) -> None:
-            records[record.key] = record
-            if store is not None:
-                store.write(record)
-            if progress is not None:
-                progress.add(record)
-
-        evaluation.play(tasks, keep, max_concurrency)
+        if tasks:
+            evaluation.check()  # before the clock of the progress starts
+            progress = None
+            if show_progress:
+                progress = Progress(len(evaluation), list(records.values()), prices)
+                stack.callback(progress.close)
+            evaluation.play(tasks, _keeper(records, store, progress), max_concurrency)
     return [records[key] for key in sorted(records)]
+
+
+def _keeper(
+    records: dict[RecordKey, Record], store: RecordStore | None, progress: Progress | None
+) -> Callable[[Record], None]:
+    def keep(record: Record) -> None:
+        records[record.key] = record
+        if store is not None:
+            store.write(record)
+        if progress is not None:
+            progress.add(record)
+
+    return keep
 
 
 def make_options(
@@ -343,7 +362,7 @@ def make_options(
 def world_of(questions: Questions) -> tuple[int, str]:
     """Return seed and size of the embedded world that ``questions`` are about."""
     options: dict[str, Any] = {}
-    if isinstance(questions, str | Path) or isinstance(questions, dict):
+    if isinstance(questions, str | Path | Mapping):
         options = parse_spec("questions", questions).options
     return options.get("world_seed", 0), options.get("world_size", "small")
 

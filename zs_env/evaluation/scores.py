@@ -58,17 +58,20 @@ class AnswerMetric:
     def _score(self, record: Record) -> float:
         if record.answer is None:
             return 0.0
-        value: Any = self.function(record.answer, record.golden_answers)
-        try:
-            score = float(value)
-        except (TypeError, ValueError):
-            score = math.nan
-        if not math.isfinite(score):
-            raise ValueError(
-                f"metric {self.name!r} must return a finite number, got {value!r} for question "
-                f"{record.question_id!r}."
-            )
-        return score
+        return _as_score(self.name, self.function(record.answer, record.golden_answers), record)
+
+
+def _as_score(name: str, value: Any, record: Record) -> float:
+    try:
+        score = float(value)
+    except (TypeError, ValueError):
+        score = math.nan
+    if not math.isfinite(score):
+        raise ValueError(
+            f"metric {name!r} must return a finite number, got {value!r} for question "
+            f"{record.question_id!r}."
+        )
+    return score
 
 
 METRICS: dict[str, Callable[[str, Sequence[str]], float]] = {
@@ -123,7 +126,7 @@ def score_records(records: Iterable[Record], metrics: Iterable[Spec | Metric]) -
     Failed records stay as they are. A record that a metric could not score lacks its score.
 
     Raises:
-        ValueError: a metric did not return one score for each record.
+        ValueError: a metric did not return one score for each record, a finite number or None.
     """
     kept = list(records)
     scored = [number for number, record in enumerate(kept) if not record.failed]
@@ -141,4 +144,6 @@ def score_records(records: Iterable[Record], metrics: Iterable[Spec | Metric]) -
 
 def _with_score(record: Record, name: str, score: float | None) -> Record:
     scores = {other: value for other, value in record.scores.items() if other != name}
-    return replace(record, scores=scores if score is None else {**scores, name: score})
+    if score is not None:
+        scores[name] = _as_score(name, score, record)
+    return replace(record, scores=scores)

@@ -37,12 +37,14 @@ class RecordStore:
     """Records of one run in ``folder``, for one program at a time.
 
     A killed program leaves whole lines, and at most one that is not: it is taken out, and what it
-    held can be asked again.
+    held can be asked again. What was asked is written with the first record: a run that could not
+    begin leaves nothing that would refuse another one.
 
     Args:
         folder: folder of the run; it is made if there is none.
         asked: what decides the records, JSON-able: it must be that of the records that are there.
-        retry_failed: whether records of failures are dropped, to be asked again.
+        retry_failed: whether records of failures are left out of ``records``, to be asked again;
+            each stays in the file until a new one takes its place.
 
     Raises:
         RecordError: the folder holds another run, or another program writes to it.
@@ -61,7 +63,7 @@ class RecordStore:
         self._lock = _lock(folder / LOCK)
         self._path = folder / RECORDS
         try:
-            self._check(asked)
+            self._new_run = self._check(asked)
             kept = read_lines(self._path)
             self.damaged = kept.damaged
             self.records = {
@@ -69,8 +71,8 @@ class RecordStore:
                 for key, record in kept.records.items()
                 if not (retry_failed and record.failed)
             }
-            if kept.damaged or len(self.records) < len(kept.records):
-                self._rewrite(self.records.values())
+            if kept.damaged:
+                self._rewrite(kept.records.values())
             self._file = self._path.open("ab", buffering=0)
         except BaseException:
             self._lock.close()
@@ -97,6 +99,9 @@ class RecordStore:
         """
         line = _line(record)
         try:
+            if self._new_run is not None:
+                _replace(self.folder / RUN, self._new_run)
+                self._new_run = None
             written = self._file.write(line)
         except OSError as error:
             raise RecordError(
@@ -117,20 +122,21 @@ class RecordStore:
         self._file.close()
         self._lock.close()
 
-    def _check(self, asked: Mapping[str, Any]) -> None:
+    def _check(self, asked: Mapping[str, Any]) -> bytes | None:
+        """Return what has to be written to `RUN`; None if it is there."""
         path = self.folder / RUN
         text = _run_text(asked)
         if not path.is_file():
             if self._path.is_file() and self._path.stat().st_size:
                 raise RecordError(f"{self._path} holds records, but there is no {RUN} beside it.")
-            _replace(path, text.encode())
-            return
+            return text.encode()
         differences = differing(read_run(self.folder), json.loads(text))
         if differences:
             raise RecordError(
                 f"{self.folder} holds a run with other options: {'; '.join(differences)}. Give the "
                 "same options to go on with it, or another folder."
             )
+        return None
 
     def _rewrite(self, records: Iterable[Record]) -> None:
         _replace(self._path, b"".join(map(_line, records)))

@@ -101,12 +101,20 @@ FORMATS: Mapping[str, Callable[[Sequence[Table]], str]] = {
 """Functions that write tables, by name of the format."""
 
 
-def printable(text: str) -> str:
-    """Return ``text`` with an escape in place of each character that has no visible form."""
+def printable(text: str, kept: str = "") -> str:
+    """Return ``text`` with an escape in place of each character that has no visible form.
+
+    Args:
+        text: untrusted text.
+        kept: characters that stay, such as line breaks.
+    """
     return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
+        letter if letter.isprintable() or letter in kept else _escape(letter) for letter in text
     )
+
+
+def _escape(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()
 
 
 def _cell(cell: Cell, column: Column) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from zs_env.documents import clean_documents
+from zs_env.episode import Role
 from zs_env.evaluation.record import Record, RecordKey, RecordSearch, RecordSegment
 from zs_env.evaluation.scores import scores_of
 from zs_env.questions import Question
 from zs_env.tokens.encoder import TextEncoder
 from zs_env.tokens.trajectory import Trajectory
-
-MAX_WORDS = 500
-"""Words at which a document is cut in a record."""
 
 
 def record_trajectory(
@@ -18,7 +16,7 @@ def record_trajectory(
     question: Question,
     encoder: TextEncoder,
     key: RecordKey,
-    seconds: float = 0.0,
+    max_document_words: int,
 ) -> Record:
     """Return the record of a trajectory.
 
@@ -27,18 +25,21 @@ def record_trajectory(
         question: its question.
         encoder: encoder of the policy's tokens.
         key: what the record is called.
-        seconds: how long it took, if that is known.
+        max_document_words: words at which documents were cut for the policy.
     """
     info = trajectory.info
-    written = trajectory.response_length
+    cut = max_document_words
+    turns = [segment for segment in trajectory.segments if segment.role is Role.POLICY]
+    failure = info["failure"]
+    last = len(trajectory.searches) - 1
     return Record(
         *key,
         question=question.text,
         golden_answers=question.golden_answers,
         answer=info["answer"],
-        scores={} if info["failure"] else scores_of(info["answer"], question.golden_answers),
+        scores={} if failure else scores_of(info["answer"], question.golden_answers),
         termination=trajectory.termination.value,
-        failure=info["failure"],
+        failure=failure,
         segments=tuple(
             RecordSegment(
                 segment.role.value,
@@ -51,17 +52,16 @@ def record_trajectory(
             RecordSearch(
                 search.turn,
                 search.query,
-                tuple((d.title, d.text) for d in clean_documents(search.documents, MAX_WORDS)),
+                tuple((d.title, d.text) for d in clean_documents(search.documents, cut)),
                 search.noisy,
-                None,
+                failure if number == last else None,  # a failure ends the episode
             )
-            for search in trajectory.searches
+            for number, search in enumerate(trajectory.searches)
         ),
         turns=trajectory.num_turns,
         invalid_turns=info["num_invalid"],
-        prompt_tokens=len(trajectory) - written,  # each is read once
-        completion_tokens=written,
-        seconds=seconds,
+        prompt_tokens=sum(turn.start for turn in turns),
+        completion_tokens=trajectory.response_length,
         noise_probability=trajectory.noise_probability,
         metadata=dict(question.metadata),
     )
