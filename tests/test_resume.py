@@ -216,7 +216,10 @@ def test_run_goes_on_in_a_checkout_that_has_moved(tmp_path, lora_rank):
     assert resumed.returncode == 0, resumed.stderr
     folder = after / "runs" / "moved"
     assert [metrics["update"] for metrics in read_metrics(folder)] == [0, 1, 2]
-    arguments = ["--model", "runs/moved/checkpoints/000002", "--num-questions", "3", "--quiet"]
+    model = "runs/moved/checkpoints/000002"
+    if lora_rank:  # adapters alone: where the bundled model is now has to be said
+        model += f",base={after / 'agents' / 'tiny' / 'model'}"
+    arguments = ["--model", model, "--num-questions", "3", "--quiet"]
     evaluated = subprocess.run(
         [sys.executable, "-m", "zs_env", "evaluate", *arguments],
         cwd=after,

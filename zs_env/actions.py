@@ -109,6 +109,22 @@ def _has_open_thought(text: str, stop: int) -> bool:
     return False
 
 
+def without_thoughts(text: str) -> str | None:
+    """Return ``text`` without its closed thoughts; None if a thought is left open.
+
+    >>> without_thoughts("<think>Peru ...</think> Lima")
+    ' Lima'
+    """
+    pieces, stop = [], 0
+    while (start := text.find(_THINK_START, stop)) >= 0:
+        pieces.append(text[stop:start])
+        end = text.find(_THINK_END, start)
+        if end < 0:
+            return None
+        stop = end + len(_THINK_END)
+    return "".join([*pieces, text[stop:]])
+
+
 def close_turn(text: str) -> str:
     """Complete a turn whose stop text was stripped, as OpenAI-compatible servers do.
 

@@ -32,6 +32,10 @@ class SearchFailure(ZeroSearchError):
         return hash(self.args)
 
 
+class ContextExceeded(SearchFailure):
+    """A language model was asked to read more than its context holds."""
+
+
 class ServiceError(ZeroSearchError):
     """A server cannot be used at all: a wrong URL, a missing key, an unknown model.
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def save_checkpoint(
         temporary.mkdir(parents=True)
         policy.model.save_pretrained(temporary)
         policy.tokenizer.save_pretrained(temporary)
-        _name_bundled_base(temporary / ADAPTERS)
+        is_bundled = _name_bundled_base(temporary / ADAPTERS)
         if policy.value_head is not None:
             save_file(policy.value_head.state_dict(), temporary / CRITIC)
         tensors, groups = _flatten(optimizer)
@@ -77,7 +77,8 @@ def save_checkpoint(
         (temporary / STATE).write_text(json.dumps({**state, "optimizer": groups}, indent=1))
         config = state["config"]
         played_with = {name: config[name] for name in PLAYED_WITH}
-        write_options(temporary, played_with, questions=config["test_questions"])
+        base = str(MODEL) if is_bundled else None
+        write_options(temporary, played_with, questions=tested_questions(config), base=base)
         _force_to_disk(temporary)
         shutil.rmtree(target, ignore_errors=True)
         temporary.rename(target)
@@ -93,6 +94,18 @@ def save_checkpoint(
     for old in _checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
     return target
+
+
+def tested_questions(config: Mapping[str, Any]) -> str:
+    """Return the questions that a run is tested on, with the world that they are about.
+
+    Args:
+        config: options of the run, as JSON has them.
+    """
+    questions = str(config["test_questions"])
+    defaults = {"world_seed": 0, "world_size": "small"}
+    others = [f"{n}={config[n]}" for n, default in defaults.items() if config[n] != default]
+    return ",".join([questions, *others]) if questions == "world" else questions
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -170,13 +183,17 @@ def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[
     return tensors, saved["param_groups"]
 
 
-def _name_bundled_base(config: Path) -> None:
-    """Make adapters refer to the bundled model by name, so that the checkout can be moved."""
-    if not config.is_file():
-        return
-    options = json.loads(config.read_text())
-    if options["base_model_name_or_path"] == str(MODEL):
-        config.write_text(json.dumps({**options, "base_model_name_or_path": NAME}, indent=2))
+def _name_bundled_base(config: Path) -> bool:
+    """Make adapters of the bundled model refer to it by name, so that the checkout can be moved.
+
+    Returns:
+        Whether these are adapters of it.
+    """
+    options = json.loads(config.read_text()) if config.is_file() else {}
+    if options.get("base_model_name_or_path") not in (str(MODEL), NAME):
+        return False
+    config.write_text(json.dumps({**options, "base_model_name_or_path": NAME}, indent=2))
+    return True
 
 
 def _damage(checkpoint: Path) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 from agents.sampling.interface import SamplerService
 from agents.sampling.player import Player
 from agents.sampling.policy import Policy
-from agents.training.checkpoint import PLAYED_WITH
+from agents.training.checkpoint import PLAYED_WITH, tested_questions
 from agents.training.config import Config
 from agents.training.distributed import Processes
 from agents.training.metrics import Metrics
@@ -67,11 +67,12 @@ def evaluate(
             for q in questions
         ]
     )
-    dataset = label_of("questions", source.settings.questions)
+    dataset = label_of("questions", tested_questions(config.to_json()))
+    cut = source.rules.max_document_words
     engine = label_of("engine", source.settings.engine)
     records = [
         record_trajectory(
-            trajectory, question, policy.encoder, RecordKey(dataset, engine, question.id, 0)
+            trajectory, question, policy.encoder, RecordKey(dataset, engine, question.id, 0), cut
         )
         for question, trajectory in zip(questions, trajectories, strict=True)
     ]
@@ -100,8 +101,9 @@ def describe(config: Config, sources: Mapping[str, EpisodeSource]) -> dict[str, 
         sources: source of the held-out questions by engine.
     """
     options = config.to_json()
+    dataset = label_of("questions", tested_questions(options))
     questions = {
-        label_of("questions", source.settings.questions): fingerprint(
+        dataset: fingerprint(
             source.questions, min(config.num_test_questions, len(source.questions))
         )
         for source in sources.values()

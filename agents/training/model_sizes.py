@@ -67,9 +67,9 @@ def read_architecture(name: str) -> Architecture:
     known = json.loads(ARCHITECTURES.read_text(encoding="utf-8"))
     sizes = known.get(str(name).removesuffix("-Instruct"))
     if sizes is not None and not Path(path).is_dir():
-        return AutoConfig.for_model(**sizes)
+        return AutoConfig.for_model(**sizes).get_text_config()
     try:
-        return AutoConfig.from_pretrained(path, local_files_only=True)
+        return AutoConfig.from_pretrained(path, local_files_only=True).get_text_config()
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(

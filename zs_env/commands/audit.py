@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,7 @@ def run(options: argparse.Namespace) -> None:
     """
     if not (options.records or (options.questions and (options.engine or options.against))):
         raise ValueError("give --questions with --engine or --against, or --records.")
+    sys.path.append("")  # module:Class may be in the current folder
     for spec in options.questions:
         for engine in options.engine:
             _audit(spec, engine, options.top_k)
@@ -82,9 +84,10 @@ def _audit(spec: str, engine_spec: str, top_k: int) -> None:
         if passages is not None:
             found = in_corpus(questions, (passage.document for passage in passages))
             _print(f"answer somewhere in {len(passages):,} passages", found)
-        _print(
-            f"answer in the {top_k} documents for the question", in_top(questions, engine, top_k)
-        )
+        top = in_top(questions, engine, top_k)
+        _print(f"answer in the {top_k} documents for the question", top)
+        if top.total < len(questions):
+            print(f"  {len(questions) - top.total:,} searches failed")
     finally:
         engine.close()
 

@@ -18,7 +18,7 @@ DESCRIPTION = "Play questions with a method and a model, keep the records, and p
 EXAMPLES = """\
 examples:
   zs-env evaluate --method solver --engine world bm25
-  zs-env evaluate --model runs/ppo/checkpoints/000036 --folder runs/ppo/evaluation
+  zs-env evaluate --model runs/ppo/checkpoints/000036 --folder runs/ppo-evaluation
   zs-env evaluate --method rag --model openai_api,base_url=http://127.0.0.1:8000/v1,model=qwen \\
       --questions nq,sample=500 hotpotqa,sample=500 --engine bm25,corpus=passages.jsonl google \\
       --repeats 4 --temperature 0.7 --folder runs/rag

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from zs_env.documents import Document, SearchRequest, clean_text
 from zs_env.engines import SearchEngine, checked_search
+from zs_env.errors import SearchFailure
 from zs_env.evaluation.record import Record
 from zs_env.evaluation.share import Share
 from zs_env.evaluation.summary import golden_answer_found
@@ -66,10 +67,14 @@ def in_top(questions: Sequence[Question], engine: SearchEngine, top_k: int) -> S
         engine: engine that is asked.
         top_k: documents for each question.
 
+    Returns:
+        Their share of the questions on which the engine did not give up.
+
     Raises:
-        SearchFailure: the engine gave up on a question.
+        SearchFailure: the engine gave up on all questions.
     """
-    found = 0
+    found = answered = 0
+    failure: SearchFailure | None = None
     for start in range(0, len(questions), BATCH):
         batch = questions[start : start + BATCH]
         requests = [
@@ -77,13 +82,15 @@ def in_top(questions: Sequence[Question], engine: SearchEngine, top_k: int) -> S
             for each in batch
         ]
         for question, result in zip(batch, checked_search(engine, requests), strict=True):
-            if result.failure is not None:
-                raise result.failure
+            failure = result.failure or failure
+            answered += result.failure is None
             found += any(
                 holds_answer(document.title, document.text, question.golden_answers)
                 for document in result.documents[:top_k]
             )
-    return Share(found, len(questions))
+    if failure is not None and not answered:
+        raise failure
+    return Share(found, answered)
 
 
 def along_searches(records: Iterable[Record]) -> dict[tuple[str, str], Share]:

@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zs_env.actions import without_thoughts
 from zs_env.documents import clean_text
 from zs_env.errors import SearchFailure, ServiceError
 from zs_env.evaluation.models import load_model
 from zs_env.evaluation.record import Record
-from zs_env.llm import ChatRequest, LanguageModel, Message
+from zs_env.llm import ChatRequest, Completion, LanguageModel, Message
 
 PROMPT = """\
 Does the answer to the question mean the same as one of the golden answers? It may be worded in \
@@ -32,7 +33,7 @@ class Judge:
     Args:
         llm: model that judges, see `zs_env.evaluation.models.load_model`; or an object.
         score_name: name of the score.
-        max_tokens: most tokens of its reply.
+        max_tokens: most tokens of its reply, thoughts included.
         options: options of a model given by name.
 
     Raises:
@@ -43,7 +44,7 @@ class Judge:
         self,
         llm: str | Mapping[str, Any] | LanguageModel,
         score_name: str = "judge",
-        max_tokens: int = 16,
+        max_tokens: int = 512,
         **options: Any,
     ) -> None:
         if options and not isinstance(llm, str):
@@ -62,7 +63,7 @@ class Judge:
         None where the judge gave neither yes nor no, or could not be asked.
 
         Raises:
-            ServiceError: the judge could not be asked about any answer.
+            ServiceError: the judge could not be asked about any answer, or gave no verdict at all.
         """
         answered = [number for number, record in enumerate(records) if record.answer is not None]
         outcomes = self._llm.complete([self._request(records[number]) for number in answered])
@@ -75,6 +76,12 @@ class Judge:
                 scores[number] = None
             else:
                 scores[number] = read_verdict(outcome.text)
+        if answered and all(scores[number] is None for number in answered):
+            replies = [outcome.text for outcome in outcomes if isinstance(outcome, Completion)]
+            raise ServiceError(
+                f"the judge gave no verdict, but wrote {replies[0][:80]!r}: choose another model, "
+                "or a larger `max_tokens` if it reasons."
+            )
         return scores
 
     def _request(self, record: Record) -> ChatRequest:
@@ -88,8 +95,8 @@ class Judge:
 
 
 def read_verdict(text: str) -> float | None:
-    """Return 1.0 for a reply of yes, 0.0 for no, None for neither or both."""
-    verdicts = {match.lower() for match in _VERDICT.findall(text)}
+    """Return 1.0 for a reply of yes, 0.0 for no, None for neither or both; thoughts do not count."""
+    verdicts = {match.lower() for match in _VERDICT.findall(without_thoughts(text) or "")}
     if len(verdicts) != 1:
         return None
     return float(verdicts == {"yes"})

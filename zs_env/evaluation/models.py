@@ -22,6 +22,9 @@ EPISODE = "episode.json"
 QUESTIONS = "questions"
 """Name in it of the questions that the checkpoint is tested on."""
 
+BASE = "base"
+"""Name in it of the folder of the base model, for adapters that do not name it."""
+
 MODEL_FILES = ("config.json", "adapter_config.json")
 
 Model = Spec | LanguageModel | Callable[[ChatRequest], str]
@@ -52,6 +55,14 @@ def load_model(model: Model) -> LanguageModel:
             f"transformers, or 'module:Class', got {name!r}. A model of the hub is "
             f"'transformers_local,model={name}'."
         )
+    base = _read(name)[1].get(BASE)
+    if base is not None and "base" not in options:
+        if not Path(base).is_dir():
+            raise ValueError(
+                f"the adapters in {name} are of the model in {base}, which is not there: give "
+                f"'{name},base=FOLDER'."
+            )
+        options = {**options, "base": base}
     return load_llm("transformers_local", {"model": name, **options})
 
 
@@ -65,7 +76,8 @@ def trained_options(place: Model | None) -> dict[str, Any]:
         RecordError: the file is damaged.
     """
     path, options = _read(place)
-    options.pop(QUESTIONS, None)
+    for other in (QUESTIONS, BASE):
+        options.pop(other, None)
     known = {f.name for f in fields(PlayOptions)}
     if unknown := sorted(set(options) - known):
         raise RecordError(f"{path}: unknown options {', '.join(unknown)}.")
@@ -90,15 +102,19 @@ def tested_questions(place: Model | None) -> str | None:
     return questions
 
 
-def write_options(folder: Path, options: Mapping[str, Any], questions: str) -> None:
-    """Write what `trained_options` and `tested_questions` read.
+def write_options(
+    folder: Path, options: Mapping[str, Any], questions: str, base: str | None = None
+) -> None:
+    """Write what `trained_options`, `tested_questions` and `load_model` read.
 
     Args:
         folder: folder of the checkpoint.
         options: fields of `PlayOptions`, JSON-able.
         questions: questions that it is tested on.
+        base: folder of the model that its adapters are of, if they do not name it themselves.
     """
-    text = json.dumps({**options, QUESTIONS: questions}, indent=1)
+    others = {QUESTIONS: questions} if base is None else {QUESTIONS: questions, BASE: base}
+    text = json.dumps({**options, **others}, indent=1)
     (folder / EPISODE).write_text(text)
 
 

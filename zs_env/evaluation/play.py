@@ -165,13 +165,14 @@ class Play:
         text = completion.text
         if completion.stop is not None:
             text += completion.stop
-        elif stop and not completion.cut:
+        elif stop and not completion.cut and not completion.ended:
             text = close_turn(text)  # the server does not say which text ended it
         return Piece(Role.POLICY, text, token_ids=completion.token_ids)
 
     async def ask(self, template: str, **fields: str) -> str:
-        """Have the model answer a prompt apart from the transcript."""
+        """Have the model answer a prompt apart from the transcript, filled in as by `begin`."""
         assert self.policy is not None
+        fields = {"question": clean_text(self.question.text), **fields}
         prompt = fill_template(self.policy.prompt(template), fields)
         return str((await self.sample([Piece(Role.PROMPT, prompt)])).text)
 
@@ -244,6 +245,11 @@ class Play:
         self.invalid_turns = episode.num_invalid
         self.termination = episode.termination.value
         self.failure = episode.failure
+
+    def exceed_context(self) -> None:
+        """Note that the transcript does not fit the context; that counts as no answer."""
+        self.answer = None
+        self.termination = Termination.CONTEXT_EXCEEDED.value
 
     def fail(self, termination: str, failure: SearchFailure) -> None:
         """Note that the engine or the model failed."""

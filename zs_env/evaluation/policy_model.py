@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from zs_env.episode import Role
-from zs_env.errors import SearchFailure
+from zs_env.errors import ContextExceeded, SearchFailure
 from zs_env.evaluation.options import PlayOptions
 from zs_env.llm import ChatRequest, Completion, LanguageModel, Message
 from zs_env.llm.local import LocalLanguageModel
+from zs_env.prompts import QUESTION_FIELD
 from zs_env.rules import Limits
 from zs_env.tokens.chat import PolicyPrompt, policy_prompt
 from zs_env.tokens.encoder import TextEncoder
@@ -36,6 +37,10 @@ class Piece(NamedTuple):
 
 class ModelFailure(SearchFailure):
     """The model of the policy gave up on a request."""
+
+
+class TranscriptTooLong(Exception):
+    """The transcript does not fit the context of the policy: its own doing, and no failure."""
 
 
 class PolicyModel:
@@ -67,13 +72,26 @@ class PolicyModel:
 
         Raises:
             ServiceError: it cannot be used.
+            ValueError: an option of the chat has no effect on it.
         """
         if isinstance(self.llm, LocalLanguageModel):
             loaded = self.llm.load()
             self.encoder = TextEncoder(loaded.tokenizer, loaded.end_ids)
             self._max_length = min(loaded.max_length, MOST_CONTEXT_TOKENS)
         else:
+            self._check_options()
             self.llm.check()
+
+    def _check_options(self) -> None:
+        options = self._options
+        if options.policy_prompt is None and options.chat_template_kwargs:
+            raise ValueError(
+                "`chat_template_kwargs` is for models in this process. A server takes it in the "
+                'options of its model: {"name": "openai_api", …, "extra_body": '
+                '{"chat_template_kwargs": {…}}}.'
+            )
+        if options.chat_template == "off" and options.system_prompt is not None:
+            raise ValueError("`system_prompt` needs a chat, and `chat_template` is 'off'.")
 
     @property
     def limits(self) -> Limits:
@@ -99,6 +117,7 @@ class PolicyModel:
                 chat_template=options.chat_template,
                 system_prompt=options.system_prompt,
                 chat_template_kwargs=options.chat_template_kwargs,
+                asks_question=False,  # a prompt apart may be about documents alone
             )
         return self._prompts[template].template
 
@@ -118,6 +137,7 @@ class PolicyModel:
 
         Raises:
             ModelFailure: it gave up.
+            TranscriptTooLong: its context does not hold the transcript.
         """
         sampling: dict[str, Any] = {
             "seed": seed,
@@ -129,6 +149,8 @@ class PolicyModel:
         request = self._request(pieces, sampling)
         try:
             completion = await self.llm.acomplete(request)
+        except ContextExceeded as failure:
+            raise TranscriptTooLong(str(failure)) from None
         except SearchFailure as failure:
             raise ModelFailure(str(failure)) from None
         # A server may repeat what was begun, or leave it out.
@@ -137,9 +159,12 @@ class PolicyModel:
 
     def _request(self, pieces: Sequence[Piece], sampling: dict[str, Any]) -> ChatRequest:
         if self.encoder is not None:
-            return ChatRequest((), token_ids=self._token_ids(pieces), **sampling)
+            ends = self.encoder.end_ids  # those of training
+            return ChatRequest((), end_ids=ends, token_ids=self._token_ids(pieces), **sampling)
         text = "".join(piece.text for piece in pieces)
-        if self._options.chat_template == "off" or self._options.policy_prompt is not None:
+        if self._is_trained_prompt(text):
+            return ChatRequest((), prefill=text, special_tokens=False, **sampling)
+        if self._options.chat_template == "off":
             return ChatRequest((), prefill=text, **sampling)
         system = self._options.system_prompt
         messages = [] if system is None else [Message("system", system)]
@@ -151,6 +176,11 @@ class PolicyModel:
         begun = "".join(piece.text for piece in pieces[1:]).rstrip()
         return ChatRequest(tuple(messages), prefill=begun, **sampling)
 
+    def _is_trained_prompt(self, text: str) -> bool:
+        """Return whether ``text`` begins as what a checkpoint was trained to read."""
+        trained = self._options.policy_prompt
+        return trained is not None and text.startswith(trained.template.split(QUESTION_FIELD)[0])
+
     def _token_ids(self, pieces: Sequence[Piece]) -> tuple[int, ...]:
         assert self.encoder is not None
         ids: list[int] = []
@@ -159,11 +189,12 @@ class PolicyModel:
         return tuple(ids)
 
 
-def _rest(completion: Completion) -> tuple[int, int, bool, str | None, tuple[int, ...]]:
+def _rest(completion: Completion) -> tuple[int, int, bool, bool, str | None, tuple[int, ...]]:
     return (
         completion.prompt_tokens,
         completion.completion_tokens,
         completion.cut,
+        completion.ended,
         completion.stop,
         completion.token_ids,
     )

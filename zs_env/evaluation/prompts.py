@@ -36,13 +36,14 @@ Answer the question below, and reason step by step. Whenever you lack a fact, lo
 Question: {{question}}
 """
 
-REASON_IN_DOCUMENTS = """\
+NOTHING_HELPFUL = "No helpful information found."
+
+REASON_IN_DOCUMENTS = f"""\
 Somebody reasons about a question, and has searched for a fact. Read the documents, and write what \
-in them helps the next step, in one to three sentences. If nothing helps, write: No helpful \
-information found.
-Question: {question}
-Reasoning so far: {reasoning}
-Query: {query}
+in them helps the next step, in one to three sentences. If nothing helps, write: {NOTHING_HELPFUL}
+Question: {{question}}
+Reasoning so far: {{reasoning}}
+Query: {{query}}
 Documents:
-{documents}
+{{documents}}
 """

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from zs_env.checks import as_integer
 from zs_env.concurrency.event_loop import run_to_end
-from zs_env.engines import SearchEngine, load_engine
+from zs_env.engines import KNOWS_THE_WORLD, SearchEngine, load_engine
 from zs_env.engines.empty import EmptyEngine
 from zs_env.episode import Termination
 from zs_env.errors import SearchFailure
@@ -22,12 +22,14 @@ from zs_env.evaluation.methods import Method, load_method
 from zs_env.evaluation.models import Model, load_model, trained_options
 from zs_env.evaluation.options import PlayOptions
 from zs_env.evaluation.play import Play, Task, Watch
-from zs_env.evaluation.policy_model import ModelFailure, PolicyModel
+from zs_env.evaluation.policy_model import ModelFailure, PolicyModel, TranscriptTooLong
 from zs_env.evaluation.probes import RandomEngine
 from zs_env.evaluation.progress import Progress
 from zs_env.evaluation.record import Record, RecordKey
 from zs_env.evaluation.store import RecordStore
 from zs_env.evaluation.summary import Prices
+from zs_env.llm import LanguageModel
+from zs_env.llm.local import LocalLanguageModel
 from zs_env.loading import Spec, parse_spec
 from zs_env.question_sources import load_questions
 from zs_env.questions import QuestionSource
@@ -38,6 +40,9 @@ MODEL_FAILED = "model_failed"
 
 NO_ENGINE = "none"
 """Name of the engine in records of methods that do not search."""
+
+WEIGHTS = ("*.safetensors", "*.bin")
+HASHED_BYTES = 2**20
 
 RANDOM = "random"
 """Name of the probe that finds documents of other questions."""
@@ -115,6 +120,7 @@ class Evaluation:
         self.plan = plan
         self._watch = watch
         self._stack = ExitStack()
+        self._engines: dict[tuple[str, tuple[int, str] | None], SearchEngine] = {}
         self._checked = False
         try:
             self._method = load_method(plan.method)
@@ -202,6 +208,8 @@ class Evaluation:
         start = time.perf_counter()
         try:
             await self._method.play(play)
+        except TranscriptTooLong:
+            play.exceed_context()
         except ModelFailure as failure:
             play.fail(MODEL_FAILED, failure)
         except SearchFailure as failure:
@@ -252,18 +260,28 @@ class Evaluation:
                     )
                 yield RANDOM, RandomEngine(made[0], questions)
                 continue
-            engine = load_engine(spec, *world)
-            if engine is not spec:
-                self._stack.callback(engine.close)
+            engine = self._load_engine(spec, world)
             if not isinstance(engine, EmptyEngine):
                 made.append(engine)
             yield label_of("engine", spec), engine
+
+    def _load_engine(self, spec: Engine, world: tuple[int, str]) -> SearchEngine:
+        """Return an engine: the same one for all questions, if it does not know their world."""
+        if isinstance(spec, SearchEngine):
+            return spec
+        knows = parse_spec("engine", spec).name in KNOWS_THE_WORLD
+        key = (label_of("engine", spec), world if knows else None)
+        if key not in self._engines:
+            self._engines[key] = load_engine(spec, *world)
+            self._stack.callback(self._engines[key].close)
+        return self._engines[key]
 
     def _describe(self) -> dict[str, Any]:
         plan = self.plan
         return {
             "method": label_of("method", plan.method),
             "model": None if self._policy is None else identity_of(self._policy.llm),
+            "weights": None if self._policy is None else weights_of(self._policy.llm),
             "questions": {
                 cell.dataset: fingerprint(cell.questions, cell.size) for cell in self._cells
             },
@@ -375,10 +393,36 @@ def identity_of(thing: Any) -> Any:
         return type(thing).__name__
 
 
-def fingerprint(questions: QuestionSource, size: int) -> str:
-    """Return the number of the first ``size`` questions, and a hash of all that is asked."""
+def weights_of(llm: LanguageModel) -> str | None:
+    """Return a hash of the weights in the folder of a model in this process; None of any other.
+
+    Of each file it reads the length, the first and the last of `HASHED_BYTES`.
+    """
+    folder = Path(getattr(llm, "model", ""))
+    if not isinstance(llm, LocalLanguageModel) or not folder.is_dir():
+        return None
     digest = hashlib.sha256()
+    for path in sorted(p for kind in WEIGHTS for p in folder.glob(kind)):
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            digest.update(repr((path.name, size)).encode() + file.read(HASHED_BYTES))
+            file.seek(max(size - HASHED_BYTES, 0))
+            digest.update(file.read())
+    return digest.hexdigest()[:16]
+
+
+def fingerprint(questions: QuestionSource, size: int) -> str:
+    """Return the number of the first ``size`` questions, and a hash of all that is asked.
+
+    Raises:
+        ValueError: two of them have the same id.
+    """
+    digest = hashlib.sha256()
+    ids: set[str] = set()
     for number in range(size):
         question = questions[number]
+        if question.id in ids:
+            raise ValueError(f"two questions have the id {question.id!r}: their records would too.")
+        ids.add(question.id)
         digest.update(repr((question.id, question.text, question.golden_answers)).encode())
     return f"{size}:{digest.hexdigest()[:16]}"

@@ -50,8 +50,11 @@ class ChatRequest:
             begins with it.
         grammar: grammar that holds what the model writes; None for none.
         stop: texts that end what the model writes; none of them is part of it.
+        end_ids: more tokens that end what the model writes; only for models in this process.
         token_ids: all that the model reads, as token ids, instead of messages and ``prefill``; only
             for models in this process. None for none.
+        special_tokens: whether a plain text gets the special tokens that the tokenizer puts around
+            texts, such as begin-of-text; a text that has them already must not.
 
     Raises:
         TypeError: a sampling parameter has the wrong type.
@@ -66,7 +69,9 @@ class ChatRequest:
     prefill: str = ""
     grammar: Grammar | None = None
     stop: tuple[str, ...] = ()
+    end_ids: tuple[int, ...] = ()
     token_ids: tuple[int, ...] | None = None
+    special_tokens: bool = True
 
     def __post_init__(self) -> None:
         """Check the sampling parameters."""
@@ -105,7 +110,8 @@ class Completion:
         text: the message, `ChatRequest.prefill` included.
         prompt_tokens: number of tokens read.
         completion_tokens: number of tokens written.
-        cut: whether its largest length ended it, and not the model.
+        cut: whether its largest length ended it.
+        ended: whether it is known that the model ended it, and no text of `ChatRequest.stop`.
         stop: text of `ChatRequest.stop` that ended it; None if none did, or if it is not known.
         token_ids: tokens written, those of ``stop`` included; empty if they are not known.
     """
@@ -114,6 +120,7 @@ class Completion:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cut: bool = False
+    ended: bool = False
     stop: str | None = None
     token_ids: tuple[int, ...] = ()
 

@@ -27,7 +27,9 @@ def chat_body(model: str, request: ChatRequest) -> dict[str, Any]:
 
 def _context_fields(request: ChatRequest) -> dict[str, Any]:
     if not request.messages:
-        return {"prompt": _encodable(request.prefill)}
+        # A field of vLLM and SGLang, without which they add begin-of-text.
+        plain = {} if request.special_tokens else {"add_special_tokens": False}
+        return {"prompt": _encodable(request.prefill), **plain}
     begun = [("assistant", request.prefill)] if request.prefill else []
     messages = [
         {"role": role, "content": _encodable(content)}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from zs_env.errors import SearchFailure, ServiceError
+from zs_env.errors import ContextExceeded, SearchFailure, ServiceError
 from zs_env.llm.base import ChatRequest, Completion, LanguageModel, Message, whole_message
 
 
@@ -161,7 +161,7 @@ class LocalLanguageModel(LanguageModel, Generic[L]):
         token_ids = self._context(loaded, request)
         room = loaded.max_length - len(token_ids)
         if room < 1:
-            return SearchFailure(
+            return ContextExceeded(
                 f"the prompt has {len(token_ids):,} tokens, and the context of {self.model!r} only "
                 f"{loaded.max_length:,}, which must hold what it writes as well."
             )
@@ -171,7 +171,8 @@ class LocalLanguageModel(LanguageModel, Generic[L]):
         if request.token_ids is not None:
             return list(request.token_ids)
         if not request.messages:
-            return list(loaded.tokenizer.encode(request.prefill))
+            encode = loaded.tokenizer.encode
+            return list(encode(request.prefill, add_special_tokens=request.special_tokens))
         return self._encode(loaded, request.messages, request.prefill)
 
     def _encode(self, loaded: Loaded, messages: Sequence[Message], prefill: str = "") -> list[int]:

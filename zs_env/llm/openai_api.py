@@ -12,7 +12,7 @@ from zs_env.concurrency.attempts import AttemptError, Refused, no_answer
 from zs_env.concurrency.event_loop import on_engine_loop, run_to_end
 from zs_env.concurrency.http import Access, JsonServers
 from zs_env.concurrency.servers import Patience
-from zs_env.errors import SearchFailure, ServiceError
+from zs_env.errors import ContextExceeded, SearchFailure, ServiceError
 from zs_env.llm.base import ChatRequest, Completion, LanguageModel, whole_message
 from zs_env.llm.chat_body import chat_body, refusal_hint
 
@@ -30,6 +30,9 @@ OVERHEAD_BYTES = 2**16
 
 FIELD_REFUSED = re.compile(r"\bHTTP 4(00|22)\b")
 """Statuses of servers that refuse a field."""
+
+TOO_LONG = re.compile("context length|context_length|max_model_len|context window", re.IGNORECASE)
+"""What servers say of a chat that does not fit their context."""
 
 
 class OpenAILanguageModel(LanguageModel):
@@ -106,9 +109,11 @@ class OpenAILanguageModel(LanguageModel):
                 max_bytes=answer_bytes(body),
             )
         except SearchFailure as failure:
-            if FIELD_REFUSED.search(str(failure)) and (hint := refusal_hint(request)):
-                raise SearchFailure(f"{failure}.{hint}") from None
-            raise
+            if not FIELD_REFUSED.search(str(failure)):
+                raise
+            if TOO_LONG.search(str(failure)):
+                raise ContextExceeded(str(failure)) from None
+            raise SearchFailure(f"{failure}.{refusal_hint(request)}") from None
         if not request.messages:
             return replace(completion, text=request.prefill + completion.text)
         return replace(completion, text=whole_message(request.prefill, completion.text))
@@ -149,7 +154,8 @@ def read_completion(answer: Any) -> Completion:
         choice = answer["choices"][0]
         text = choice["message"]["content"] if "message" in choice else choice["text"]
         cut = choice.get("finish_reason") == "length"
-        stop = choice.get("stop_reason")  # of vLLM: a text, or the id of a token
+        stop = choice.get("stop_reason")  # of vLLM: a text, the id of a token, or null
+        ended = "stop_reason" in choice and not cut and not isinstance(stop, str)
         usage = answer.get("usage") or {}
         num_read, num_written = (
             int(usage.get(f"{kind}_tokens") or 0) for kind in ("prompt", "completion")
@@ -160,7 +166,7 @@ def read_completion(answer: Any) -> Completion:
         raise no_answer("a chat completion", answer) from None
     # A null is written by models that wrote only reasoning.
     return Completion(
-        text or "", num_read, num_written, cut, stop if isinstance(stop, str) else None
+        text or "", num_read, num_written, cut, ended, stop if isinstance(stop, str) else None
     )
 
 

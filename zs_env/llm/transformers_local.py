@@ -57,6 +57,8 @@ class TransformersLanguageModel(LocalLanguageModel["_Model"]):
             ``{"enable_thinking": False}``.
         max_batch_size: most requests that are written at the same time; the cache keeps the
             contexts of as many.
+        base: folder or hub name of the model that the adapters in ``model`` are of; by default
+            the one that they name.
 
     Raises:
         ValueError: ``dtype`` is unknown, or ``max_batch_size`` is not positive.
@@ -70,6 +72,7 @@ class TransformersLanguageModel(LocalLanguageModel["_Model"]):
         max_length: int | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
         max_batch_size: int = 64,
+        base: str | None = None,
     ) -> None:
         super().__init__(model, chat_template_kwargs, max_batch_size)
         if dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
@@ -79,6 +82,7 @@ class TransformersLanguageModel(LocalLanguageModel["_Model"]):
         self.dtype = dtype
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.max_length = max_length
+        self.base = base
 
     def complete(self, requests: Sequence[ChatRequest]) -> list[Completion | SearchFailure]:
         """Continue chats; see `LocalLanguageModel.complete`."""
@@ -101,7 +105,9 @@ class TransformersLanguageModel(LocalLanguageModel["_Model"]):
         }
 
     def _load(self) -> _Model:
-        return _Model(self.model, self.device, self.dtype, self.max_length, self.max_batch_size)
+        model = _load_weights(self.model, self.base, self.dtype).to(self.device).eval()
+        tokenizer = AutoTokenizer.from_pretrained(self.model)
+        return _Model(model, tokenizer, self.max_length, self.max_batch_size)
 
     def _load_once(self) -> _Model:
         if self._loaded is not None and self._loaded.worker.error is not None:
@@ -136,11 +142,9 @@ class _Model:
     """Weights and tokenizer."""
 
     def __init__(
-        self, path: str, device: str, dtype: str, max_length: int | None, max_batch_size: int
+        self, model: Any, tokenizer: Any, max_length: int | None, max_batch_size: int
     ) -> None:
-        self.tokenizer = AutoTokenizer.from_pretrained(path)
-        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
-        model = model.to(device).eval()
+        self.tokenizer = tokenizer
         context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.max_length = max_length or context or sys.maxsize
         self.end_ids: Sequence[int] = _end_ids(model.generation_config, self.tokenizer)
@@ -177,24 +181,51 @@ class _Model:
         )
 
     def _is_over(self, prompt: Prompt, written: Sequence[int]) -> bool:
-        if written[-1] in self.end_ids or len(written) == prompt.max_tokens:
+        if self._ends(prompt, written[-1]) or len(written) == prompt.max_tokens:
             return True
         stop = prompt.request.stop
-        return bool(stop) and first_stop(self._decode(written[-LONGEST_STOP:]), stop) is not None
+        if not stop:
+            return False
+        return first_stop(self._decode(prompt, written[-LONGEST_STOP:]), stop) is not None
+
+    def _ends(self, prompt: Prompt, token: int) -> bool:
+        return token in self.end_ids or token in prompt.request.end_ids
 
     def _completion(self, prompt: Prompt, token_ids: list[int]) -> Completion:
-        text = self._decode(token_ids)
+        ended = self._ends(prompt, token_ids[-1])
+        text = self._decode(prompt, token_ids[:-1] if ended else token_ids)
         stop = first_stop(text, prompt.request.stop)
-        cut = stop is None and token_ids[-1] not in self.end_ids
         if stop is not None:
             text = text[: text.index(stop)]
-        return Completion(text, len(prompt.token_ids), len(token_ids), cut, stop, tuple(token_ids))
+        return Completion(
+            text,
+            len(prompt.token_ids),
+            len(token_ids),
+            stop is None and not ended,
+            ended,
+            stop,
+            tuple(token_ids),
+        )
 
-    def _decode(self, token_ids: Sequence[int]) -> str:
+    def _decode(self, prompt: Prompt, token_ids: Sequence[int]) -> str:
         text = self.tokenizer.decode(
-            list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+            list(token_ids),
+            skip_special_tokens=not prompt.request.stop,  # a tag may be one
+            clean_up_tokenization_spaces=False,
         )
         return str(text)
+
+
+def _load_weights(path: str, base: str | None, dtype: str) -> Any:
+    """Load the model in ``path``, or ``base`` with the adapters in ``path``."""
+    model: Any = AutoModelForCausalLM.from_pretrained(base or path, dtype=dtype)
+    if base is None:
+        return model
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise MissingDependencyError.for_extra("`base`", "peft", "lora") from error
+    return PeftModel.from_pretrained(model, path)
 
 
 def _draft(request: ChatRequest, slot: int, cached: Sequence[int]) -> Draft:

@@ -179,6 +179,8 @@ class _Engine:
                 "top_p": request.top_p,
                 "max_tokens": prompt.max_tokens,
                 "stop": list(request.stop),
+                "stop_token_ids": list(request.end_ids),
+                "skip_special_tokens": not request.stop,  # a tag may be one
                 **self._sampling_options,
             }
         )
@@ -216,6 +218,7 @@ def _completion(output: vllm.RequestOutput) -> Completion:
         len(output.prompt_token_ids or ()),
         len(written.token_ids),
         written.finish_reason == "length",
+        written.finish_reason == "stop" and not isinstance(stop, str),
         stop if isinstance(stop, str) else None,
         tuple(written.token_ids),
     )

@@ -50,6 +50,7 @@ def policy_prompt(
     chat_template: str = "auto",
     system_prompt: str | None = None,
     chat_template_kwargs: Mapping[str, Any] | None = None,
+    asks_question: bool = True,
 ) -> PolicyPrompt:
     """Return ``template`` as the policy of ``tokenizer`` reads it.
 
@@ -66,12 +67,14 @@ def policy_prompt(
         chat_template: ``auto`` for a chat if the tokenizer has a chat template, ``on`` or ``off``.
         system_prompt: system message; None leaves it to the chat template.
         chat_template_kwargs: variables of the chat template, such as ``enable_thinking``.
+        asks_question: whether ``template`` must hold ``{question}``.
 
     Raises:
         ValueError: an option is wrong, or needs a chat and there is none.
         TokenizerError: the chat template cannot take the messages, or changes the prompt.
     """
-    check_prompt_template(template)
+    if asks_question:
+        check_prompt_template(template)
     check_choice("chat_template", chat_template, CHAT_TEMPLATES)
     has_template = bool(getattr(tokenizer, "chat_template", None))
     if chat_template == "on" and not has_template:

@@ -7,7 +7,7 @@ not empty counts, since small models go on with questions of their own.
 from __future__ import annotations
 
 from zs_env.actions import Answer as AnswerAction
-from zs_env.actions import parse_action
+from zs_env.actions import parse_action, without_thoughts
 from zs_env.evaluation.methods.base import Method
 from zs_env.evaluation.play import Play
 from zs_env.evaluation.prompts import DIRECT
@@ -25,9 +25,10 @@ class Direct(Method):
 
 
 def read_short_answer(text: str) -> str | None:
-    """Return the answer in a text that was to hold nothing else; None if it is empty."""
+    """Return the answer in a text that was to hold nothing else but thoughts; None if it is empty."""
     action = parse_action(text)
     if isinstance(action, AnswerAction):
         return action.text or None
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    said = without_thoughts(text) or ""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     return lines[0].removeprefix("Answer:").strip() or None if lines else None

@@ -11,7 +11,8 @@ from zs_env.documents import SearchRequest
 from zs_env.episode import Episode, Role
 from zs_env.evaluation.methods.base import Method
 from zs_env.evaluation.play import Play
-from zs_env.evaluation.policy_model import Piece
+from zs_env.evaluation.policy_model import Piece, TranscriptTooLong
+from zs_env.prompts import render_prompt
 from zs_env.rules import Limits, Rules
 from zs_env.tokens.token_episode import TokenEpisode
 
@@ -34,8 +35,16 @@ class Search(Method):
 
 
 def begin_episode(play: Play, template: str, limits: Limits) -> Episode:
-    """Begin the episode of a question, and show its prompt."""
+    """Begin the episode of a question, and show its prompt.
+
+    Raises:
+        TranscriptTooLong: the prompt and one turn do not fit the context.
+    """
     options = play.options
+    prompt = render_prompt(template, play.question.text)
+    if limits.measure(prompt) + limits.turn_reserve > limits.max_context:
+        play.add(Piece(Role.PROMPT, prompt))
+        raise TranscriptTooLong(f"the prompt of question {play.question.id!r} is too long.")
     rules = Rules(
         max_turns=options.max_turns,
         top_k=options.top_k,

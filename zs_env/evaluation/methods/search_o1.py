@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from zs_env.actions import without_thoughts
 from zs_env.documents import Document, clean_text
 from zs_env.episode import Role
 from zs_env.evaluation.methods.documents import listed
 from zs_env.evaluation.methods.ra_agent import RetrievalAgent
 from zs_env.evaluation.play import Play
-from zs_env.evaluation.prompts import REASON_IN_DOCUMENTS
+from zs_env.evaluation.prompts import NOTHING_HELPFUL, REASON_IN_DOCUMENTS
 
 
 class SearchO1(RetrievalAgent):
@@ -27,9 +28,8 @@ class SearchO1(RetrievalAgent):
         own = " ".join(piece.text for piece in play.pieces if piece.role is Role.POLICY)
         condensed = await play.ask(
             REASON_IN_DOCUMENTS,
-            question=clean_text(play.question.text),
             reasoning=clean_text(own),
             query=clean_text(query),
             documents=listed(documents),
         )
-        return [Document(clean_text(condensed))]
+        return [Document(clean_text(without_thoughts(condensed) or NOTHING_HELPFUL))]
