@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import Future
 
 import pytest
 
-from zs_env.concurrency.mailbox import Mailbox, run_elsewhere
+from zs_env.concurrency.mailbox import Mailbox, run_elsewhere, wait_for_thread
 
 
 @pytest.fixture
@@ -121,3 +122,41 @@ def test_run_elsewhere_is_cancelled_if_the_other_side_cancels_itself(other):
             await run_elsewhere(Mailbox.of(other), give_up())
 
     asyncio.run(main())
+
+
+def test_futures_that_a_thread_sets_together_wake_the_loop_once():
+    async def wait_for_all():
+        loop, wakes = asyncio.get_running_loop(), []
+        futures = [Future() for _ in range(50)]
+        tasks = [asyncio.create_task(wait_for_thread(future)) for future in futures]
+        await asyncio.sleep(0)
+        wake = loop.call_soon_threadsafe
+        loop.call_soon_threadsafe = lambda *call: wakes.append(1) or wake(*call)
+
+        def give():
+            for number, future in enumerate(futures):
+                future.set_result(number)
+
+        thread = threading.Thread(target=give)
+        thread.start()
+        thread.join()  # the loop is busy until all are set
+        del loop.call_soon_threadsafe
+        return await asyncio.gather(*tasks), len(wakes)
+
+    assert asyncio.run(wait_for_all()) == (list(range(50)), 1)
+
+
+def test_waiting_for_a_thread_passes_on_errors_and_cancels_the_future():
+    async def wait_for(future):
+        task = asyncio.create_task(wait_for_thread(future))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    failed, cancelled = Future(), Future()
+    failed.set_exception(OSError("gone"))
+    with pytest.raises(OSError, match="gone"):
+        asyncio.run(wait_for_thread(failed))
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(wait_for(cancelled))
+    assert cancelled.cancelled()
