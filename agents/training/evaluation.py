@@ -101,17 +101,13 @@ def describe(config: Config, sources: Mapping[str, EpisodeSource]) -> dict[str, 
         sources: source of the held-out questions by engine.
     """
     options = config.to_json()
+    first, *_ = sources.values()
+    size = min(config.num_test_questions, len(first.questions))
     dataset = label_of("questions", tested_questions(options))
-    questions = {
-        dataset: fingerprint(
-            source.questions, min(config.num_test_questions, len(source.questions))
-        )
-        for source in sources.values()
-    }
     return {
         "method": "search",
         "model": str(config.folder),
-        "questions": questions,
+        "questions": {dataset: fingerprint(first.questions, size)},
         "engines": {label_of("engine", e): identity_of(sources[e].engine) for e in sources},
         "repeats": 1,
         "seed": 0,

@@ -95,7 +95,7 @@ class Judge:
 
 
 def read_verdict(text: str) -> float | None:
-    """Return 1.0 for a reply of yes, 0.0 for no, None for neither or both; thoughts do not count."""
+    """Return 1.0 for a reply of yes, 0.0 for no, None for neither or both, thoughts aside."""
     verdicts = {match.lower() for match in _VERDICT.findall(without_thoughts(text) or "")}
     if len(verdicts) != 1:
         return None

@@ -152,7 +152,9 @@ class PolicyModel:
         except ContextExceeded as failure:
             raise TranscriptTooLong(str(failure)) from None
         except SearchFailure as failure:
-            raise ModelFailure(str(failure)) from None
+            # The hint is that of an engine with a simulation LLM.
+            said = str(failure).replace("leave out `prefill`", "choose `dialogue` 'messages'")
+            raise ModelFailure(said) from None
         # A server may repeat what was begun, or leave it out.
         written = completion.text.removeprefix(request.prefill)
         return Completion(written, *_rest(completion))

@@ -113,7 +113,9 @@ class OpenAILanguageModel(LanguageModel):
                 raise
             if TOO_LONG.search(str(failure)):
                 raise ContextExceeded(str(failure)) from None
-            raise SearchFailure(f"{failure}.{refusal_hint(request)}") from None
+            if hint := refusal_hint(request):
+                raise SearchFailure(f"{failure}.{hint}") from None
+            raise
         if not request.messages:
             return replace(completion, text=request.prefill + completion.text)
         return replace(completion, text=whole_message(request.prefill, completion.text))

@@ -193,7 +193,9 @@ class _Model:
 
     def _completion(self, prompt: Prompt, token_ids: list[int]) -> Completion:
         ended = self._ends(prompt, token_ids[-1])
-        text = self._decode(prompt, token_ids[:-1] if ended else token_ids)
+        # Without `stop`, special tokens are left out, and any other end is part of the text.
+        is_apart = ended and bool(prompt.request.stop)
+        text = self._decode(prompt, token_ids[:-1] if is_apart else token_ids)
         stop = first_stop(text, prompt.request.stop)
         if stop is not None:
             text = text[: text.index(stop)]

@@ -25,7 +25,7 @@ class Direct(Method):
 
 
 def read_short_answer(text: str) -> str | None:
-    """Return the answer in a text that was to hold nothing else but thoughts; None if it is empty."""
+    """Return the answer in a text that was to hold nothing else; None if it holds only thoughts."""
     action = parse_action(text)
     if isinstance(action, AnswerAction):
         return action.text or None
