@@ -40,7 +40,8 @@ def says(text):
         ("maybe", None),
         ("", None),
         ("eyes, noon", None),
-        ("<think>no</think> yes", None),
+        ("<think>no</think> yes", 1.0),
+        ("<think>no, yes", None),
     ],
 )
 def test_verdict_is_one_word(text, verdict):
@@ -56,7 +57,7 @@ def test_judge_scores_answers_and_leaves_out_what_it_cannot_judge():
     assert len(model.asked) == 4, "neither failures nor missing answers are asked about"
     [message] = model.asked[0].messages
     assert "Question: Question Lima?\nGolden answers: Lima\nAnswer: Lima\n" in message.content
-    assert model.asked[0].temperature == 0.0 and model.asked[0].max_tokens == 16
+    assert model.asked[0].temperature == 0.0 and model.asked[0].max_tokens == 512
     again = score_records(scored, [Judge(model)])
     assert again == scored
 

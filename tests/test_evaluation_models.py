@@ -8,7 +8,13 @@ from dataclasses import asdict
 import pytest
 
 from zs_env.errors import RecordError
-from zs_env.evaluation.models import EPISODE, load_model, trained_options, write_options
+from zs_env.evaluation.models import (
+    EPISODE,
+    load_model,
+    tested_questions,
+    trained_options,
+    write_options,
+)
 from zs_env.evaluation.options import PlayOptions
 from zs_env.evaluation.run import make_options
 from zs_env.llm import LanguageModel
@@ -69,12 +75,13 @@ def test_folder_of_a_model_is_one_of_transformers(tmp_path):
 
 def test_trained_options_are_those_of_the_checkpoint(tmp_path):
     options = {"max_turns": 3, "top_k": 2, "policy_prompt": asdict(PROMPT)}
-    write_options(tmp_path, options)
+    write_options(tmp_path, options, "nq,sample=5")
     expected = {**options, "policy_prompt": PROMPT}
     for place in (tmp_path, str(tmp_path), f"{tmp_path},dtype=float32", tmp_path / EPISODE):
         assert trained_options(place) == expected
     for nothing in (None, say, "scripted", "transformers_local,model=x", tmp_path / "none.json"):
         assert trained_options(nothing) == {}
+    assert tested_questions(tmp_path) == "nq,sample=5" and tested_questions("scripted") is None
     made = make_options(tmp_path, {"top_k": 4})
     assert made == PlayOptions(max_turns=3, top_k=4, policy_prompt=PROMPT)
     assert make_options("scripted", {}, tmp_path).max_turns == 3
@@ -101,5 +108,10 @@ def test_damaged_options_of_a_checkpoint(tmp_path, content, message):
 
 
 def test_written_options_are_json(tmp_path):
-    write_options(tmp_path, {"noise": 0.5})
-    assert json.loads((tmp_path / EPISODE).read_text()) == {"noise": 0.5}
+    write_options(tmp_path, {"noise": 0.5}, "world", base="/models/base")
+    written = json.loads((tmp_path / EPISODE).read_text())
+    assert written == {"noise": 0.5, "questions": "world", "base": "/models/base"}
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match="are of the model in /models/base, which is not there"):
+        load_model(tmp_path)
+    assert load_model(f"{tmp_path},base=elsewhere").base == "elsewhere"

@@ -9,10 +9,10 @@ import pytest
 
 from tests.helpers import ByteTokenizer, FixedEngine, answer, search
 from zs_env import Episode, Question, Rules, rollout
+from zs_env.episode import Role
 from zs_env.evaluation.ask import ask
 from zs_env.evaluation.run import Plan
 from zs_env.evaluation.trajectories import record_trajectory
-from zs_env.rewards import REWARDS
 from zs_env.tokens.encoder import TextEncoder
 
 QUESTION = Question("q", "What is it?\x00", ("Lima",), {"hops": 2})
@@ -54,17 +54,17 @@ def test_record_of_a_trajectory(turns, failure):
         engine = FailsAtSecond()
     episode = Episode(QUESTION, Rules(max_context=2**17, turn_reserve=2**12), measure=encoder)
     trajectory = asyncio.run(rollout(episode, engine, generate, encoder))
-    record = record_trajectory(trajectory, QUESTION, encoder, played.key, seconds=played.seconds)
+    record = record_trajectory(trajectory, QUESTION, encoder, played.key, 120)
     assert record.failed == bool(failure) == bool(played.failed)
-    scores = {name: score for name, score in played.scores.items() if name in REWARDS}
-    expected = replace(played, scores=scores, prompt_tokens=0, completion_tokens=0)
+    expected = replace(played, seconds=0.0, prompt_tokens=0, completion_tokens=0)
     if trailing := turns[0].endswith("so on"):
         # Tokens behind the action were sampled, and stay.
         assert record.segments[-1].text == turns[0]
     assert replace(record, prompt_tokens=0, completion_tokens=0) == (
         expected if not trailing else replace(expected, segments=record.segments)
     )
-    assert record.prompt_tokens + record.completion_tokens == len(trajectory)
+    starts = [s.start for s in trajectory.segments if s.role is Role.POLICY]
+    assert record.prompt_tokens == sum(starts) > 0
     assert record.completion_tokens == sum(map(len, map(as_sampled, turns[: record.turns])))
 
 
