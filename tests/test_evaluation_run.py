@@ -254,7 +254,7 @@ def test_a_killed_run_goes_on_and_ends_as_one_that_was_not(tmp_path, stop):
         asked.append(
             re.search(r"Query: (.*)", body["messages"][0]["content"].rpartition("Now")[2])[1]
         )
-        return Reply("\n".join(f"Doc {i}: page" for i in range(1, 6)), delay_s=0.1)
+        return Reply("\n".join(f"Doc {i}: page" for i in range(1, 6)), delay_s=0.3)
 
     with running(ChatServer(plan).app()) as url:
         engine = f"simulated,base_url={url}/v1,model={MODEL}"
