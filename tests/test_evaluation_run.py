@@ -101,6 +101,18 @@ def test_a_defect_stops_the_run_and_the_next_call_goes_on(tmp_path):
     assert not names & {query.rsplit(" ", 1)[1] for query in whole.queries}
 
 
+@pytest.mark.parametrize("error", [SystemExit(7), KeyboardInterrupt()])
+def test_a_model_that_ends_the_program_does_so(error):
+    """It would end the thread of the engines' loop, on which the program waits for ever."""
+
+    def leave(request):
+        raise error
+
+    with pytest.raises(type(error)):
+        play(plan=plan_of(model=leave))
+    assert len(play()) == 12  # the loop still runs
+
+
 def test_failures_are_kept_and_asked_again_only_on_demand(tmp_path):
     failing = Counting(3, SearchFailure("no server"))
     records = play(tmp_path, plan_of(engines=[failing]))

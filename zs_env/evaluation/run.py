@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from zs_env.checks import as_integer
-from zs_env.concurrency.event_loop import run_to_end
+from zs_env.concurrency.event_loop import caught, run_to_end
 from zs_env.engines import KNOWS_THE_WORLD, SearchEngine, load_engine
 from zs_env.engines.empty import EmptyEngine
 from zs_env.episode import Termination
@@ -194,9 +194,14 @@ class Evaluation:
             for task, engine in tasks:
                 keep(await self.play_one(task, engine))
 
-        workers = [asyncio.ensure_future(work()) for _ in range(max_concurrency)]
+        workers = {asyncio.ensure_future(caught(work())) for _ in range(max_concurrency)}
+        left = workers
         try:
-            await asyncio.gather(*workers)
+            while left:
+                ended, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+                for error in [worker.result()[1] for worker in ended]:
+                    if error is not None:
+                        raise error
         finally:
             for worker in workers:
                 worker.cancel()
