@@ -14,9 +14,9 @@ from agents.training.distributed import Processes
 from agents.training.metrics import Metrics
 from zs_env.episode import Assignment
 from zs_env.episodes import EpisodeSource
+from zs_env.evaluation.identity import fingerprint, identity_of
 from zs_env.evaluation.labels import label_of
 from zs_env.evaluation.record import Record, RecordKey
-from zs_env.evaluation.run import fingerprint, identity_of
 from zs_env.evaluation.summary import summarise
 from zs_env.evaluation.trajectories import record_trajectory
 from zs_env.keyed_random import derive_key

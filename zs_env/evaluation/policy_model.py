@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from zs_env.episode import Role
@@ -156,8 +157,7 @@ class PolicyModel:
             said = str(failure).replace("leave out `prefill`", "choose `dialogue` 'messages'")
             raise ModelFailure(said) from None
         # A server may repeat what was begun, or leave it out.
-        written = completion.text.removeprefix(request.prefill)
-        return Completion(written, *_rest(completion))
+        return replace(completion, text=completion.text.removeprefix(request.prefill))
 
     def _request(self, pieces: Sequence[Piece], sampling: dict[str, Any]) -> ChatRequest:
         if self.encoder is not None:
@@ -189,17 +189,6 @@ class PolicyModel:
         for piece in pieces:
             ids += piece.token_ids or self.encoder.encode(piece.text)
         return tuple(ids)
-
-
-def _rest(completion: Completion) -> tuple[int, int, bool, bool, str | None, tuple[int, ...]]:
-    return (
-        completion.prompt_tokens,
-        completion.completion_tokens,
-        completion.cut,
-        completion.ended,
-        completion.stop,
-        completion.token_ids,
-    )
 
 
 def _as_messages(pieces: Sequence[Piece]) -> list[Message]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +16,11 @@ from zs_env.engines import KNOWS_THE_WORLD, SearchEngine, load_engine
 from zs_env.engines.empty import EmptyEngine
 from zs_env.episode import Termination
 from zs_env.errors import SearchFailure
+from zs_env.evaluation.identity import fingerprint, identity_of, weights_of, world_of
 from zs_env.evaluation.labels import label_of
-from zs_env.evaluation.methods import Method, load_method
-from zs_env.evaluation.models import Model, load_model, trained_options
-from zs_env.evaluation.options import PlayOptions
+from zs_env.evaluation.methods import load_method
+from zs_env.evaluation.models import load_model
+from zs_env.evaluation.plan import Plan, make_options
 from zs_env.evaluation.play import Play, Task, Watch
 from zs_env.evaluation.policy_model import ModelFailure, PolicyModel, TranscriptTooLong
 from zs_env.evaluation.probes import RandomEngine
@@ -28,12 +28,12 @@ from zs_env.evaluation.progress import Progress
 from zs_env.evaluation.record import Record, RecordKey
 from zs_env.evaluation.store import RecordStore
 from zs_env.evaluation.summary import Prices
-from zs_env.llm import LanguageModel
-from zs_env.llm.local import LocalLanguageModel
-from zs_env.loading import Spec, parse_spec
+from zs_env.loading import parse_spec
 from zs_env.question_sources import load_questions
 from zs_env.questions import QuestionSource
-from zs_env.settings import Engine, Questions
+from zs_env.settings import Engine
+
+__all__ = ["Evaluation", "Plan", "evaluate", "make_options"]
 
 MODEL_FAILED = "model_failed"
 """Termination of a question whose model gave up."""
@@ -41,51 +41,8 @@ MODEL_FAILED = "model_failed"
 NO_ENGINE = "none"
 """Name of the engine in records of methods that do not search."""
 
-WEIGHTS = ("*.safetensors", "*.bin")
-HASHED_BYTES = 2**20
-
 RANDOM = "random"
 """Name of the probe that finds documents of other questions."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run asks.
-
-    Attributes:
-        method: method, see `zs_env.evaluation.methods`.
-        model: model of the policy, see `zs_env.evaluation.models.load_model`; None for a method
-            that asks none.
-        questions: sets of questions, each as drivers take them; the embedded world gives its test
-            questions.
-        engines: search engines, each as drivers take them, or ``random``: what the first engine
-            finds for other questions.
-        repeats: number of times that each question is played.
-        seed: seed of noise, documents and sampling.
-        num_questions: number of first questions of each set to play; None for all.
-        options: how questions are played.
-    """
-
-    method: Spec | Method = "search"
-    model: Model | None = None
-    questions: Sequence[Questions] = ("world",)
-    engines: Sequence[Engine] = ("world",)
-    repeats: int = 1
-    seed: int = 0
-    num_questions: int | None = None
-    options: PlayOptions = PlayOptions()
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        as_integer("repeats", self.repeats, 1)
-        as_integer("seed", self.seed, 0)
-        if self.num_questions is not None:
-            as_integer("num_questions", self.num_questions, 1)
-        for name in ("questions", "engines"):
-            if isinstance(getattr(self, name), str):
-                raise TypeError(f"`{name}` must be a list, got {getattr(self, name)!r}.")
-            if not getattr(self, name):
-                raise ValueError(f"`{name}` must name at least one.")
 
 
 class Cell(NamedTuple):
@@ -357,77 +314,3 @@ def _keeper(
             progress.add(record)
 
     return keep
-
-
-def make_options(
-    model: Model | None, given: dict[str, Any], episode: str | Path | None = None
-) -> PlayOptions:
-    """Return the options of a run: those given, or those that the model was trained with.
-
-    Args:
-        model: model of the policy; the folder of a checkpoint has options.
-        given: fields of `PlayOptions` by name.
-        episode: folder of a checkpoint, or its ``episode.json``, for a model from elsewhere.
-
-    Raises:
-        ValueError: ``episode`` has no options.
-    """
-    trained = trained_options(model if episode is None else episode)
-    if episode is not None and not trained:
-        raise ValueError(f"`episode` must be the folder of a checkpoint, got {str(episode)!r}.")
-    options = {**trained, **given}
-    chat = {"prompt_template", "chat_template", "system_prompt", "chat_template_kwargs"}
-    if chat & set(given):  # what the policy reads is to be made anew
-        options["policy_prompt"] = given.get("policy_prompt")
-    return PlayOptions(**options)
-
-
-def world_of(questions: Questions) -> tuple[int, str]:
-    """Return seed and size of the embedded world that ``questions`` are about."""
-    options: dict[str, Any] = {}
-    if isinstance(questions, str | Path | Mapping):
-        options = parse_spec("questions", questions).options
-    return options.get("world_seed", 0), options.get("world_size", "small")
-
-
-def identity_of(thing: Any) -> Any:
-    """Return what decides the answers of a model or an engine, or the name of its class."""
-    try:
-        return thing.identity()
-    except NotImplementedError:
-        return type(thing).__name__
-
-
-def weights_of(llm: LanguageModel) -> str | None:
-    """Return a hash of the weights in the folder of a model in this process; None of any other.
-
-    Of each file it reads the length, the first and the last of `HASHED_BYTES`.
-    """
-    folder = Path(getattr(llm, "model", ""))
-    if not isinstance(llm, LocalLanguageModel) or not folder.is_dir():
-        return None
-    digest = hashlib.sha256()
-    for path in sorted(p for kind in WEIGHTS for p in folder.glob(kind)):
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            digest.update(repr((path.name, size)).encode() + file.read(HASHED_BYTES))
-            file.seek(max(size - HASHED_BYTES, 0))
-            digest.update(file.read())
-    return digest.hexdigest()[:16]
-
-
-def fingerprint(questions: QuestionSource, size: int) -> str:
-    """Return the number of the first ``size`` questions, and a hash of all that is asked.
-
-    Raises:
-        ValueError: two of them have the same id.
-    """
-    digest = hashlib.sha256()
-    ids: set[str] = set()
-    for number in range(size):
-        question = questions[number]
-        if question.id in ids:
-            raise ValueError(f"two questions have the id {question.id!r}: their records would too.")
-        ids.add(question.id)
-        digest.update(repr((question.id, question.text, question.golden_answers)).encode())
-    return f"{size}:{digest.hexdigest()[:16]}"
