@@ -11,7 +11,7 @@ from zs_env.errors import RecordError
 from zs_env.evaluation.models import (
     EPISODE,
     load_model,
-    tested_questions,
+    questions_of_checkpoint,
     trained_options,
     write_options,
 )
@@ -81,7 +81,10 @@ def test_trained_options_are_those_of_the_checkpoint(tmp_path):
         assert trained_options(place) == expected
     for nothing in (None, say, "scripted", "transformers_local,model=x", tmp_path / "none.json"):
         assert trained_options(nothing) == {}
-    assert tested_questions(tmp_path) == "nq,sample=5" and tested_questions("scripted") is None
+    assert (
+        questions_of_checkpoint(tmp_path) == "nq,sample=5"
+        and questions_of_checkpoint("scripted") is None
+    )
     made = make_options(tmp_path, {"top_k": 4})
     assert made == PlayOptions(max_turns=3, top_k=4, policy_prompt=PROMPT)
     assert make_options("scripted", {}, tmp_path).max_turns == 3

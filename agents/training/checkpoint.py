@@ -78,7 +78,7 @@ def save_checkpoint(
         config = state["config"]
         played_with = {name: config[name] for name in PLAYED_WITH}
         base = str(MODEL) if is_bundled else None
-        write_options(temporary, played_with, questions=tested_questions(config), base=base)
+        write_options(temporary, played_with, questions=questions_tested_on(config), base=base)
         _force_to_disk(temporary)
         shutil.rmtree(target, ignore_errors=True)
         temporary.rename(target)
@@ -96,7 +96,7 @@ def save_checkpoint(
     return target
 
 
-def tested_questions(config: Mapping[str, Any]) -> str:
+def questions_tested_on(config: Mapping[str, Any]) -> str:
     """Return the questions that a run is tested on, with the world that they are about.
 
     Args:

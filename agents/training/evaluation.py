@@ -8,7 +8,7 @@ from typing import Any
 from agents.sampling.interface import SamplerService
 from agents.sampling.player import Player
 from agents.sampling.policy import Policy
-from agents.training.checkpoint import PLAYED_WITH, tested_questions
+from agents.training.checkpoint import PLAYED_WITH, questions_tested_on
 from agents.training.config import Config
 from agents.training.distributed import Processes
 from agents.training.metrics import Metrics
@@ -67,7 +67,7 @@ def evaluate(
             for q in questions
         ]
     )
-    dataset = label_of("questions", tested_questions(config.to_json()))
+    dataset = label_of("questions", questions_tested_on(config.to_json()))
     cut = source.rules.max_document_words
     engine = label_of("engine", source.settings.engine)
     records = [
@@ -103,7 +103,7 @@ def describe(config: Config, sources: Mapping[str, EpisodeSource]) -> dict[str, 
     options = config.to_json()
     first, *_ = sources.values()
     size = min(config.num_test_questions, len(first.questions))
-    dataset = label_of("questions", tested_questions(options))
+    dataset = label_of("questions", questions_tested_on(options))
     return {
         "method": "search",
         "model": str(config.folder),

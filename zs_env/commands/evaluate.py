@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
         SystemExit: questions failed.
     """
     from zs_env.evaluation.layout import tables_of
-    from zs_env.evaluation.models import tested_questions
+    from zs_env.evaluation.models import questions_of_checkpoint
     from zs_env.evaluation.report import results_with, write_results
     from zs_env.evaluation.run import Plan, evaluate, make_options
     from zs_env.evaluation.tables import as_text
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> None:
     plan = Plan(
         method=options.method,
         model=options.model,
-        questions=options.questions or [tested_questions(trained) or "world"],
+        questions=options.questions or [questions_of_checkpoint(trained) or "world"],
         engines=options.engine,
         repeats=options.repeats,
         seed=options.seed,

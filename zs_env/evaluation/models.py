@@ -89,7 +89,7 @@ def trained_options(place: Model | None) -> dict[str, Any]:
     return options
 
 
-def tested_questions(place: Model | None) -> str | None:
+def questions_of_checkpoint(place: Model | None) -> str | None:
     """Return the questions that a checkpoint was tested on in training; None if it is none.
 
     Args:
@@ -105,7 +105,7 @@ def tested_questions(place: Model | None) -> str | None:
 def write_options(
     folder: Path, options: Mapping[str, Any], questions: str, base: str | None = None
 ) -> None:
-    """Write what `trained_options`, `tested_questions` and `load_model` read.
+    """Write what `trained_options`, `questions_of_checkpoint` and `load_model` read.
 
     Args:
         folder: folder of the checkpoint.
