@@ -143,7 +143,7 @@ def test_env_failed_search_truncates():
         ({"world_seed": "a"}, TypeError, "`world_seed` must be an integer"),
         ({"split": "dev"}, ValueError, "`split` must be one of"),
         ({"engine": "altavista"}, ValueError, "`engine` must be one of"),
-        ({"questions": "nq"}, ValueError, "`questions` must be"),
+        ({"questions": "nqa"}, ValueError, "`questions` must be"),
         ({"prompt_template": "none"}, ValueError, "{question}"),
         ({"max_context_chars": 4200}, ValueError, "raise the context limit"),
         ({"max_turn": 3}, TypeError, "max_turn"),
