@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +123,10 @@ def forms(llm: LanguageModel) -> dict[str, Any]:
 
 
 def vars_of(outcome: Any) -> Any:
-    """A completion as a list of its fields, a failure as its text."""
+    """A completion as a list of its fields without the tokens, a failure as its text."""
     if isinstance(outcome, SearchFailure):
         return str(outcome)
-    return [outcome.text, outcome.prompt_tokens, outcome.completion_tokens]
+    return [getattr(outcome, field.name) for field in fields(outcome) if field.name != "token_ids"]
 
 
 def kill_engine(llm: Any) -> None:
