@@ -79,7 +79,7 @@ def test_log_that_cannot_be_rewritten_leaves_the_old_file(tmp_path, monkeypatch)
     def killed(descriptor):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("agents.training.metrics.os.fsync", killed)
+    monkeypatch.setattr("zs_env.files.os.fsync", killed)
     with pytest.raises(KeyboardInterrupt):
         MetricsLog(tmp_path, updates_done=1)
     assert (tmp_path / FILE_NAME).read_bytes() == LINES

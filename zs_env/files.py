@@ -1,8 +1,9 @@
-"""Reading the files that users bring."""
+"""Reading the files that users bring, and replacing those that programs keep."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,3 +62,18 @@ def parse_line(place: str, line: bytes, error: type[ZeroSearchError]) -> dict[st
     if not isinstance(fields, dict):
         raise error(f"{place}: expected a JSON object, got {line[:40]!r}.")
     return fields
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace ``path`` at once: a reader finds the old content or the new.
+
+    Args:
+        path: file; its folder must exist.
+        content: new content.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
 from agents.training.errors import CheckpointError
-from zs_env.files import filled_lines, parse_line
+from zs_env.files import filled_lines, parse_line, replace_file
 
 Metrics = dict[str, float]
 """Figures of a run by name; ``update`` is the number of updates done."""
@@ -40,7 +39,8 @@ class MetricsLog:
         self.written: list[Metrics] = []
         if updates_done is not None:
             self.written = [m for m in read_metrics(folder) if m["update"] <= updates_done]
-        _replace(self._path, "".join(json.dumps(metrics) + "\n" for metrics in self.written))
+        lines = "".join(json.dumps(metrics) + "\n" for metrics in self.written)
+        replace_file(self._path, lines.encode())
         first = 0 if updates_done is None else updates_done + 1
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first)
 
@@ -88,13 +88,3 @@ def read_metrics(folder: Path) -> list[Metrics]:
 def without_clocks(metrics: Metrics) -> Metrics:
     """Return ``metrics`` without times, which differ between equal runs."""
     return {name: value for name, value in metrics.items() if not name.startswith(TIMING)}
-
-
-def _replace(path: Path, text: str) -> None:
-    """Replace ``path`` by ``text`` at once: a reader finds the old text or the new."""
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

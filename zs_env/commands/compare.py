@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from zs_env.commands.results import TABLE_FORMATS
+from zs_env.evaluation.tables import FORMATS
 
 NAME = "compare"
 DESCRIPTION = "Compare evaluations with the first of them, question by question."
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--metric", nargs="+", help="metrics to compare by; default: all")
     parser.add_argument(
-        "--format", choices=TABLE_FORMATS, default="text", help="form; default: %(default)s"
+        "--format", choices=FORMATS, default="text", help="form; default: %(default)s"
     )
 
 
@@ -44,7 +44,6 @@ def run(options: argparse.Namespace) -> None:
     from zs_env.evaluation.compare import compare
     from zs_env.evaluation.layout import tables_of_comparison
     from zs_env.evaluation.report import read_for_comparison
-    from zs_env.evaluation.tables import FORMATS
 
     found = compare(
         [read_for_comparison(folder) for folder in options.folders], any_engine=options.any_engine

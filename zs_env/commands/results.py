@@ -6,18 +6,17 @@ import argparse
 from pathlib import Path
 
 from zs_env.commands.result_options import add_result_arguments, prices_of
+from zs_env.evaluation.tables import FORMATS
 
 NAME = "results"
 DESCRIPTION = "Print the tables of an evaluation that was kept; nothing is asked again."
-
-TABLE_FORMATS = ("text", "markdown", "csv", "json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to ``parser``."""
     parser.add_argument("folder", type=Path, help="folder of the evaluation")
     parser.add_argument(
-        "--format", choices=TABLE_FORMATS, default="text", help="form; default: %(default)s"
+        "--format", choices=FORMATS, default="text", help="form; default: %(default)s"
     )
     add_result_arguments(parser)
 
@@ -31,7 +30,6 @@ def run(options: argparse.Namespace) -> None:
     from zs_env.evaluation.layout import tables_of
     from zs_env.evaluation.report import results_with
     from zs_env.evaluation.store import read_records
-    from zs_env.evaluation.tables import FORMATS
 
     records = read_records(options.folder)
     results = results_with(records, prices_of(options), options.in_domain)

@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 
+from zs_env.commands.play_options import positive
 from zs_env.documents import SearchRequest, clean_documents, clean_text
 from zs_env.engines import ENGINES, checked_search, load_engine
 from zs_env.prompts import render_information
@@ -42,11 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--noisy", action="store_true", help="ask for documents that do not help")
     parser.add_argument(
-        "--top-k", type=_positive, default=5, help="number of documents; default: %(default)s"
+        "--top-k", type=positive, default=5, help="number of documents; default: %(default)s"
     )
     parser.add_argument(
         "--document-words",
-        type=_positive,
+        type=positive,
         default=30,
         help="words of a document, approximately; default: %(default)s",
     )
@@ -87,10 +88,3 @@ def run(options: argparse.Namespace) -> None:
     print(render_information(documents).strip())
     took = f"{len(documents)} documents in {time.perf_counter() - start:.2f} s"
     print(took if engine.usage is None else f"{took}; {engine.usage}", file=sys.stderr)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 
 from zs_env.errors import RecordError
 from zs_env.evaluation.record import Record, RecordKey
-from zs_env.files import filled_lines, parse_line
+from zs_env.files import filled_lines, parse_line, replace_file
 
 try:
     import fcntl
@@ -100,7 +99,7 @@ class RecordStore:
         line = _line(record)
         try:
             if self._new_run is not None:
-                _replace(self.folder / RUN, self._new_run)
+                replace_file(self.folder / RUN, self._new_run)
                 self._new_run = None
             written = self._file.write(line)
         except OSError as error:
@@ -139,14 +138,14 @@ class RecordStore:
         return None
 
     def _rewrite(self, records: Iterable[Record]) -> None:
-        _replace(self._path, b"".join(map(_line, records)))
+        replace_file(self._path, b"".join(map(_line, records)))
 
 
 def write_run(folder: Path, asked: Mapping[str, Any], records: Iterable[Record]) -> None:
     """Keep a whole run at once, in place of the one that ``folder`` holds."""
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / RECORDS, b"".join(map(_line, records)))
-    _replace(folder / RUN, _run_text(asked).encode())
+    replace_file(folder / RECORDS, b"".join(map(_line, records)))
+    replace_file(folder / RUN, _run_text(asked).encode())
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -227,13 +226,3 @@ def _lock(path: Path) -> Any:
                 "folder."
             ) from None
     return file
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Replace ``path`` at once: a reader finds the old content or the new."""
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

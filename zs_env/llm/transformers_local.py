@@ -102,6 +102,7 @@ class TransformersLanguageModel(LocalLanguageModel["_Model"]):
             "dtype": self.dtype,
             "max_length": self.max_length,
             "chat_template_kwargs": self.chat_template_kwargs,
+            **({} if self.base is None else {"base": self.base}),  # records older than it hold
         }
 
     def _load(self) -> _Model:
