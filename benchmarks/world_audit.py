@@ -26,8 +26,9 @@ from zs_env.engines import load_engine
 from zs_env.rewards import f1_score, substring_match
 from zs_env.world import Fact, World, load_world
 from zs_env.world.blind import blind_scores, mean_score
+from zs_env.world.plans import parse_question
 from zs_env.world.sizes import SIZES
-from zs_env.world.solver import HopByHopSolver, parse_question
+from zs_env.world.solver import HopByHopSolver
 from zs_env.world.text import corpus, statements, tokenize, vocabulary
 
 Policy = Callable[[str], str]
