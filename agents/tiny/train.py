@@ -4,7 +4,7 @@
 
 Trains on exercises (`agents.tiny.exercises`), then also on episodes of the crowd of
 `agents.tiny.behaviours`, in embedded worlds whose seeds no run uses. Takes about twenty minutes on
-two cores. Writes weights and tokenizer to agents/tiny/model.
+two cores. Writes weights, in bfloat16, and tokenizer to agents/tiny/model.
 
 Repeating comes first because it teaches to tell entities apart long before reading does. The
 optimizer is Muon for matrices and AdamW for the rest, which takes less than half the steps of AdamW
@@ -36,6 +36,7 @@ from agents.tiny.exercises import (
     repeating_exercise,
     rewriting_exercise,
 )
+from agents.tiny.saving import save_model
 from agents.tiny.tokenizer import make_tokenizer
 from zs_env.actions import ANSWER, SEARCH, THINK
 from zs_env.episode import Role
@@ -272,8 +273,7 @@ def main(config: Config) -> None:
             seconds = time.monotonic() - start
             print(f"step {step + 1}: loss on {means}, {seconds:.0f} s", flush=True)
             recent = {kind: [] for kind in LABEL_SHARES}
-    model.save_pretrained(config.output)
-    tokenizer.save_pretrained(config.output)
+    save_model(model, tokenizer, config.output)
 
 
 if __name__ == "__main__":
