@@ -77,6 +77,8 @@ class Config:
 
     output: Path = MODEL
     """Folder to write to."""
+    start: Path | None = None
+    """Policy to continue from, with this vocabulary (`agents.tiny.convert`); by default none."""
     seed: int = 0
     """Seed of weights and data."""
     steps: int = 6500
@@ -104,7 +106,9 @@ class Config:
 
 
 def make_model(config: Config, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """Make a model with random weights, about a million of them by default."""
+    """Make a model with random weights, about a million by default, or those to start with."""
+    if config.start is not None:
+        return LlamaForCausalLM.from_pretrained(config.start, dtype=torch.float32)
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
