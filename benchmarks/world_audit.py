@@ -12,7 +12,7 @@ computed there instead.
 from __future__ import annotations
 
 import argparse
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -21,13 +21,13 @@ import gymnasium as gym
 import zs_env
 from benchmarks.human_queries import HUMAN_QUERIES
 from zs_env import Question, SearchRequest
-from zs_env.actions import ANSWER, tagged
 from zs_env.engines import load_engine
-from zs_env.rewards import f1_score, substring_match
+from zs_env.rewards import substring_match
 from zs_env.world import Fact, World, load_world
 from zs_env.world.blind import blind_scores, mean_score
+from zs_env.world.guesser import BestGuess
 from zs_env.world.sizes import SIZES
-from zs_env.world.solver import HopByHopSolver, parse_question
+from zs_env.world.solver import HopByHopSolver
 from zs_env.world.text import corpus, statements, tokenize, vocabulary
 
 Policy = Callable[[str], str]
@@ -74,41 +74,6 @@ def report_play(name: str, outcomes: list[Outcome], limit: str) -> None:
         by_kind[outcome.kind].append(outcome.f1 == 1.0)
     kinds = (f"{kind} {sum(by_kind[kind]) / len(by_kind[kind]):.1%}" for kind in sorted(by_kind))
     print(f"    {', '.join(kinds)}")
-
-
-class BestGuess:
-    """Best policy that never searches, learned from all train questions and their answers.
-
-    For the relation that a question asks for last, it gives the answer with the highest mean F1 on
-    the train questions: one of their answers, or a list of their most frequent words.
-    """
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        answers = defaultdict(list)
-        for question in world.questions("train"):
-            answers[self._asked(question.text)].append(question.golden_answers[0])
-        self.guesses = {relation: self._best(golden) for relation, golden in answers.items()}
-
-    def guess(self, question: str) -> str:
-        """Return the answer to ``question``."""
-        return self.guesses.get(self._asked(question), "")
-
-    def __call__(self, observation: str) -> str:
-        """Return the answer, as the only turn."""
-        question = observation.rsplit("Question: ", 1)[1].strip()
-        return tagged(ANSWER, self.guess(question))
-
-    def _asked(self, question: str) -> str:
-        plan = parse_question(self.world, question)
-        return plan.relation.name if plan else ""
-
-    def _best(self, golden: list[str]) -> str:
-        frequent = [word for word, _ in Counter(" ".join(golden).split()).most_common(64)]
-        lists = [" ".join(frequent[:length]) for length in (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)]
-        common = [answer for answer, _ in Counter(golden).most_common(40)]
-        sample = golden[:400]  # enough to rank the candidates
-        return max([*lists, *common], key=lambda guess: sum(f1_score(guess, g) for g in sample))
 
 
 class Counts(NamedTuple):

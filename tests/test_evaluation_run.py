@@ -243,6 +243,25 @@ def test_solver_solves_the_world_alike_on_every_call(tmp_path):
     assert all(record.scores["f1"] == 1.0 for record in records)
 
 
+@pytest.mark.parametrize(
+    ("method", "least", "most"),
+    [("random", 0.0, 0.05), ("scripted-direct", 0.0, 0.2), ("scripted-rag", 0.3, 0.6)],
+)
+def test_scripted_agents_know_the_world_of_the_questions(method, least, most):
+    questions = ["world,world_seed=5,kinds=1-hop+2-hop,sample=40"]
+    records = play(plan=Plan(method=method, questions=questions))
+    assert least <= sum(record.scores["f1"] for record in records) / len(records) <= most
+    assert {record.engine for record in records} == {"world" if "rag" in method else "none"}
+    assert all(len(record.searches) == ("rag" in method) for record in records)
+
+
+def test_solver_of_another_world_than_that_of_the_questions_knows_no_answer():
+    questions = ["world,world_seed=5,sample=10"]
+    assert all(r.scores["f1"] == 1.0 for r in play(plan=Plan("solver", questions=questions)))
+    plan = Plan("solver,world_seed=6", questions=questions)
+    assert all(record.answer == "unknown" for record in play(plan=plan))
+
+
 COMMAND = [
     sys.executable, "-m", "zs_env", "evaluate", "--quiet", "--repeats", "2",
     "--model", "scripted,script=tests.test_evaluation_run:policy", "--max-concurrency", "6",

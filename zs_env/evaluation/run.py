@@ -46,10 +46,11 @@ RANDOM = "random"
 
 
 class Cell(NamedTuple):
-    """A set of questions and the engine that they are played with."""
+    """A set of questions, the world they are about, and the engine that they are played with."""
 
     dataset: str
     engine_label: str
+    world: tuple[int, str]
     questions: QuestionSource
     size: int
     engine: SearchEngine
@@ -107,7 +108,7 @@ class Evaluation:
                 question = cell.questions[number]
                 for repeat in range(self.plan.repeats):
                     key = RecordKey(cell.dataset, cell.engine_label, question.id, repeat)
-                    yield Task(key, question, self.plan.seed), cell.engine
+                    yield Task(key, question, self.plan.seed, cell.world), cell.engine
 
     def __len__(self) -> int:
         """Return the number of records of the whole run."""
@@ -204,7 +205,7 @@ class Evaluation:
                 if (dataset, label) in labels:
                     raise ValueError(f"{dataset} is to be played twice with {label}.")
                 labels.add((dataset, label))
-                yield Cell(dataset, label, questions, count, engine)
+                yield Cell(dataset, label, world, questions, count, engine)
 
     def _load_engines(
         self, questions: QuestionSource, world: tuple[int, str]
