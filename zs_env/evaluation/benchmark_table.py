@@ -32,7 +32,7 @@ def agent_of(asked: Mapping[str, Any]) -> str:
     """Return a name for what played a run: its method, and its model if it has one."""
     model = asked.get("model")
     if isinstance(model, Mapping):
-        model = model.get("model")
+        model = model.get("model", ",".join(f"{name}={value}" for name, value in model.items()))
     return str(asked["method"]) if model is None else f"{asked['method']}, {model}"
 
 
