@@ -21,8 +21,9 @@ from zs_env.episode import Role
 from zs_env.keyed_random import Stream
 from zs_env.tokens.tokenizers import read_tokenizer
 from zs_env.world import load_world
+from zs_env.world.plans import Lookup
 from zs_env.world.relations import RELATIONS
-from zs_env.world.solver import HopByHopSolver, Lookup
+from zs_env.world.solver import HopByHopSolver
 
 WORLD = load_world(train.FIRST_WORLD_SEED)
 TOKENIZER = make_tokenizer()

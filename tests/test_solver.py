@@ -7,7 +7,8 @@ import pytest
 
 from zs_env.actions import Answer, Search, parse_action
 from zs_env.world import load_world
-from zs_env.world.solver import UNKNOWN, HopByHopSolver, parse_question
+from zs_env.world.plans import parse_question
+from zs_env.world.solver import UNKNOWN, HopByHopSolver
 
 WORLD = load_world()
 

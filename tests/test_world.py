@@ -17,9 +17,9 @@ from zs_env.documents import SearchRequest
 from zs_env.engines import load_engine
 from zs_env.rewards import normalize_answer
 from zs_env.world import World, load_world, words
+from zs_env.world.plans import Hop, parse_question
 from zs_env.world.relations import BY_NAME, RELATIONS
 from zs_env.world.schema import PERSON, YEAR
-from zs_env.world.solver import Hop, parse_question
 from zs_env.world.text import corpus, state, statements, tokenize, vocabulary
 
 WORLD = load_world()
@@ -119,7 +119,7 @@ def test_world_is_shared_also_by_copies():
 
 
 def test_world_wrong_arguments_are_refused():
-    with pytest.raises(ValueError, match="tiny, small, medium, large, got 'huge'"):
+    with pytest.raises(ValueError, match="tiny, small, medium, large, hard, got 'huge'"):
         World(0, "huge")
     with pytest.raises(TypeError, match="must be an integer"):
         World("0")

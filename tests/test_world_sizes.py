@@ -17,8 +17,9 @@ from zs_env.engines import load_engine
 from zs_env.rewards import normalize_answer
 from zs_env.world import load_world
 from zs_env.world.linker import read_query
+from zs_env.world.plans import Hop, parse_question
 from zs_env.world.sizes import SIZES
-from zs_env.world.solver import Hop, HopByHopSolver, parse_question
+from zs_env.world.solver import HopByHopSolver
 from zs_env.world.text import corpus, statements, tokenize, vocabulary
 
 PINS = {

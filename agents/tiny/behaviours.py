@@ -22,7 +22,8 @@ from zs_env.keyed_random import Stream
 from zs_env.questions import Question
 from zs_env.rules import Rules
 from zs_env.world import World, load_world
-from zs_env.world.solver import FOUND, NOT_UNDERSTOOD, HopByHopSolver, Lookup
+from zs_env.world.plans import Lookup
+from zs_env.world.solver import FOUND, NOT_UNDERSTOOD, HopByHopSolver
 from zs_env.world.text import corpus, statements
 
 # Shares of the behaviours, in percent: in the first turn, in later turns that lack a fact, and in

@@ -17,7 +17,7 @@ from zs_env.keyed_random import Stream
 from zs_env.prompts import render_information
 from zs_env.world import World
 from zs_env.world.graph import Fact
-from zs_env.world.solver import Comparison, Lookup, Plan, parse_question
+from zs_env.world.plans import Comparison, Lookup, Plan, parse_question
 from zs_env.world.text import state
 
 Exercise = list[tuple[str, bool]]

@@ -125,8 +125,8 @@ WORLD_V1 = Benchmark(
         ),
         Tier(
             name="hard",
-            world_size="small",
-            engine="world",
+            world_size="hard",
+            engine="world,kinds=natural",
             noise=0.5,
             max_turns=15,
             hashes=_WORLD_V1_HASHES["hard"],

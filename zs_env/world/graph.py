@@ -26,16 +26,24 @@ class Fact(NamedTuple):
     object: int
 
 
+class Version(NamedTuple):
+    """Fact that holds since a year; ``fact`` may be one that does not hold any more."""
+
+    year: str
+    fact: Fact
+
+
 class FactGraph:
     """Knowledge graph that follows from a seed and a size.
 
-    Entities are numbered from 0, type by type in the order of the blueprint's counts; years, which
-    are not subjects of facts, come last.
+    Entities are numbered from 0, type by type in the order of the blueprint's counts; years and
+    numbers, which are not subjects of facts, come last, in order.
 
     Args:
         seed: any integer.
         size: ``tiny`` (144 people, 16 cities, 12 companies; see `zs_env.world.sizes`), ``small``
-            (2,000 entities), ``medium`` (20,000) or ``large`` (100,000).
+            (2,000 entities), ``medium`` (20,000), ``large`` (100,000), or ``hard`` (2,000, with
+            what agents fail at; see `zs_env.world.hard`).
 
     Raises:
         ValueError: the size is unknown.
@@ -63,15 +71,15 @@ class FactGraph:
         for entity_type, count in self.blueprint.counts.items():
             forms = self.blueprint.name_forms[entity_type]
             self._add_entities(entity_type, _make_names(entity_type, forms, count, seed))
-        if self.blueprint.has_years:
-            self._add_entities(YEAR, list(words.YEARS))
+        for entity_type, ordered in self.blueprint.ordered.items():
+            self._add_entities(entity_type, list(ordered))
         self.facts = self._make_facts()
         draws = keyed_random.integers(1000, len(self.names), "split", seed)
         self.is_test = draws < 1000 * TEST_SHARE
 
     @cached_property
     def num_entities(self) -> int:
-        """Number of entities that are subjects of facts; years are not counted."""
+        """Number of entities that are subjects of facts; years and numbers are not counted."""
         return self.blueprint.num_subjects
 
     @property
@@ -114,6 +122,22 @@ class FactGraph:
     def facts_of(self, entity: int) -> list[Fact]:
         """Return all facts whose subject is ``entity``."""
         return [self.fact(entity, relation) for relation in self.relations_of(entity)]
+
+    def versions(self, fact: Fact) -> tuple[Version, Version] | None:
+        """Return what held before ``fact``, and ``fact``, with years; None if it never changed.
+
+        The years are different ones, drawn from those of all events.
+        """
+        if fact.relation.name not in self.blueprint.changing:
+            return None
+        draw = keyed_random.Stream("history", self.seed, fact.relation.name, fact.subject)
+        since = draw.integer(len(words.EVENT_YEARS) - 1) + 1
+        before = draw.integer(since)
+        objects = self.object_range(fact.relation)
+        former = fact
+        while former.object in (fact.object, fact.subject):
+            former = fact._replace(object=draw.choice(objects))
+        return Version(words.EVENT_YEARS[before], former), Version(words.EVENT_YEARS[since], fact)
 
     def subjects(self, relation: Relation, entity: int) -> list[int]:
         """Return the entities whose ``relation`` is ``entity``."""

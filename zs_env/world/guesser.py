@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from zs_env.actions import ANSWER, tagged
 from zs_env.keyed_random import Stream
 from zs_env.rewards import f1_score
-from zs_env.world.solver import parse_question
+from zs_env.world.plans import parse_question
 from zs_env.world.world import World
 
 LIST_LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)

@@ -185,6 +185,8 @@ def _closest_word(world: FactGraph, word: str) -> str:
 def _asked_facts(world: FactGraph, entity: int, words: list[str]) -> list[Fact]:
     """Return the facts about ``entity`` that the other words of the query ask for."""
     entity_type = world.types[entity]
+    if described := _described(world, entity, words):
+        return described
     cues = _cues(world.blueprint)
     forward = _best_relations(cues, world.relations_of(entity), words, entity_type)
     if forward:
@@ -195,6 +197,22 @@ def _asked_facts(world: FactGraph, entity: int, words: list[str]) -> list[Fact]:
         for relation in _best_relations(cues, inverse, words, None)
         for subject in world.subjects(relation, entity)[:MAX_INVERSE]
     ]
+
+
+def _described(world: FactGraph, entity: int, words: list[str]) -> list[Fact]:
+    """Return the facts by which the query describes somebody who has a name that it gives."""
+    cues = _cues(world.blueprint)
+    described = tuple(
+        r
+        for r in world.relations
+        if r.name in world.blueprint.descriptions and r.object == world.types[entity]
+    )
+    return [
+        Fact(subject, relation, entity)
+        for relation in _best_relations(cues, described, words, None)
+        for subject in world.subjects(relation, entity)
+        if not set(words).isdisjoint(world.names[subject].lower().split())
+    ][:MAX_INVERSE]
 
 
 class _Cues(NamedTuple):

@@ -1,4 +1,4 @@
-"""Questions of the embedded world: chains of 1 to 4 hops, and comparisons.
+"""Questions of the embedded world: chains of 1 to 6 hops, comparisons, namesakes, histories.
 
 A question of a split uses only facts of that split: every subject on the way to the answer belongs
 to it. So train and test share no fact, and nothing asked in one can be learned from the other.
@@ -15,19 +15,22 @@ from numpy.typing import NDArray
 from zs_env import keyed_random
 from zs_env.questions import SPLITS, Question
 from zs_env.world.graph import Fact, FactGraph
-from zs_env.world.schema import YEAR
-from zs_env.world.sizes import COMPARISON, Mixture
+from zs_env.world.schema import NUMBER, PERSON, YEAR
+from zs_env.world.sizes import COMPARISON, HISTORY, NAMESAKE, NUMBER_COMPARISON, Mixture
 
 CACHED_QUESTIONS = 16_384
 """Rendered questions that are kept, because the members of a group share one."""
 
-MAX_HOPS = 4
-HOPS = {"1-hop": 1, "2-hop": 2, "3-hop": 3, "4-hop": 4}
+MAX_HOPS = 6
+HOPS = {f"{hops}-hop": hops for hops in range(1, MAX_HOPS + 1)}
+COMPARED = {COMPARISON: YEAR, NUMBER_COMPARISON: NUMBER}
+KINDS = (*HOPS, *COMPARED, NAMESAKE, HISTORY)
 
-# A plan is a row of integers: entity; second entity, or -1; whether the later of the two is meant;
-# phrasing of the question, or -1 to draw it; and the slots to follow, padded with -1. The first
-# slot of a comparison is that of the year compared.
-_FIRST, _SECOND, _LATER, _PHRASING, _SLOTS = 0, 1, 2, 3, 4
+# A plan is a row of integers: kind; entity; second entity, or -1; whether the later of the two is
+# meant; phrasing of the question, or -1 to draw it; slot of the fact that describes the entity, or
+# -1 to name it; and the slots to follow, padded with -1. The first slot of a comparison is that of
+# the year or number compared.
+_KIND, _FIRST, _SECOND, _LATER, _PHRASING, _TOLD, _SLOTS = range(7)
 _PLAN_WIDTH = _SLOTS + MAX_HOPS
 _Plans = NDArray[np.int64]
 
@@ -38,7 +41,7 @@ class WorldQuestions:
     Args:
         world: world that the questions are about.
         split: ``train`` or ``test``.
-        plans: plan of each question, shape (questions, 8), int64.
+        plans: plan of each question, shape (questions, 13), int64.
     """
 
     def __init__(self, world: FactGraph, split: str, plans: _Plans) -> None:
@@ -82,7 +85,12 @@ class WorldQuestions:
         plan = self._plans[index]
         subject = names[plan[_FIRST]]
         path = facts
-        if plan[_SECOND] >= 0:
+        if plan[_TOLD] >= 0:
+            phrases = self.world.blueprint.descriptions[facts[0].relation.name]
+            told, last_name = names[facts[0].object], subject.split()[-1]
+            subject = draw.choice(phrases).format(w=last_name, o=told)
+            path = facts[1:]
+        elif plan[_SECOND] >= 0:
             year_relation = facts[0].relation
             phrases = year_relation.later if plan[_LATER] else year_relation.earlier
             subject = draw.choice(phrases).format(a=subject, b=names[plan[_SECOND]])
@@ -96,28 +104,26 @@ class WorldQuestions:
             id=f"{self._prefix}{index}",
             text=template.format(s=subject),
             golden_answers=(names[path[-1].object],),
-            metadata={
-                "kind": COMPARISON if path is not facts else f"{len(facts)}-hop",
-                "hops": len(facts),
-            },
+            metadata={"kind": KINDS[plan[_KIND]], "hops": len(facts)},
         )
 
     def facts(self, index: int) -> list[Fact]:
         """Return the facts that the answer needs, in the order of looking them up."""
-        first, second, later, _, *slots = self._plans[index].tolist()
+        _, first, second, later, _, told, *slots = self._plans[index].tolist()
         world = self.world
-        relations = [world.relations_of(first)[slots[0]]]
-        facts = [world.fact(first, relations[0])]
-        if second >= 0:
-            facts.append(world.fact(second, relations[0]))
-            # Years are numbered in order, so entity numbers compare as years do.
-            winner = facts[int((facts[1].object > facts[0].object) == bool(later))].subject
-            facts.append(world.fact(winner, world.relations_of(winner)[slots[1]]))
-            return facts
-        for slot in slots[1:]:
+        subject = first
+        facts = []
+        if told >= 0:
+            facts.append(world.fact(first, world.relations_of(first)[told]))
+        elif second >= 0:
+            compared = world.relations_of(first)[slots.pop(0)]
+            facts += [world.fact(first, compared), world.fact(second, compared)]
+            # Years and numbers are numbered in order, so entity numbers compare as they do.
+            subject = facts[int((facts[1].object > facts[0].object) == bool(later))].subject
+        for slot in slots:
             if slot >= 0:
-                subject = facts[-1].object
                 facts.append(world.fact(subject, world.relations_of(subject)[slot]))
+                subject = facts[-1].object
         return facts
 
 
@@ -162,7 +168,7 @@ def _all_single_hops(world: FactGraph, split: str) -> _Plans:
 
 def _empty_plans(count: int) -> _Plans:
     plans: _Plans = np.full((count, _PLAN_WIDTH), -1, dtype=np.int64)
-    plans[:, _LATER] = 0
+    plans[:, [_KIND, _LATER]] = 0
     return plans
 
 
@@ -183,10 +189,15 @@ def _draw_plans(world: FactGraph, split: str, kind: str, count: int) -> _Plans:
     for attempt in range(1000):
         source = ("plans", world.seed, split, kind, attempt)
         size = 4 * count + 4096  # many draws are invalid or repeat another
-        if kind == COMPARISON:
-            drawn = _draw_comparisons(world, in_split, size, source)
+        if kind in COMPARED:
+            drawn = _draw_comparisons(world, in_split, COMPARED[kind], size, source)
+        elif kind == NAMESAKE:
+            drawn = _draw_namesakes(world, in_split, size, source)
+        elif kind == HISTORY:
+            drawn = _draw_histories(world, in_split, size, source)
         else:
             drawn = _draw_chains(world, in_split, HOPS[kind], size, source)
+        drawn[:, _KIND] = KINDS.index(kind)
         plans = np.concatenate([plans, drawn])
         _, first_seen = np.unique(plans, axis=0, return_index=True)
         plans = plans[np.sort(first_seen)]
@@ -224,12 +235,73 @@ def _draw_chains(
     return plans[valid]
 
 
-def _draw_comparisons(
+def _draw_histories(
     world: FactGraph, in_split: NDArray[np.bool_], size: int, source: tuple[int | str, ...]
 ) -> _Plans:
-    """Draw pairs of one type with different years, and a relation on which the two differ."""
+    """Draw chains of two facts, of which the last changed."""
+    plans = _draw_chains(world, in_split, 2, size, source)
+    subjects = world.facts[plans[:, _FIRST], plans[:, _SLOTS]]
+    changed = np.zeros((len(world.spans), world.blueprint.num_slots), dtype=np.bool_)
+    for code, entity_type in enumerate(world.spans):
+        for slot, relation in enumerate(world.blueprint.by_subject.get(entity_type, ())):
+            changed[code, slot] = relation.name in world.blueprint.changing
+    chosen = changed[_type_codes(world)[subjects], plans[:, _SLOTS + 1]]
+    return np.asarray(plans[chosen], dtype=np.int64)
+
+
+def _draw_namesakes(
+    world: FactGraph, in_split: NDArray[np.bool_], size: int, source: tuple[int | str, ...]
+) -> _Plans:
+    """Draw people whom last name and a fact tell, but not the name alone, and 1 or 2 facts."""
+    span = world.spans[PERSON]
+    _, names = np.unique(
+        [world.names[person].split()[-1] for person in span], return_inverse=True
+    )  # (people,)
+    people = np.flatnonzero(in_split[span.start : span.stop])
+    first = people[keyed_random.integers(len(people), size, *source, "start")]
+    relations = world.blueprint.by_subject[PERSON]
+    described = [slot for slot, r in enumerate(relations) if r.name in world.blueprint.descriptions]
+    told = np.array(described)[keyed_random.integers(len(described), size, *source, "told")]
+    facts = world.facts[span.start : span.stop].astype(np.int64)  # (people, slots)
+    # Name and told object, as one number for each person and slot.
+    pairs = names[:, None] * len(world.names) + facts
+    num_alike = np.stack([_multiplicity(pairs[:, slot]) for slot in range(facts.shape[1])], axis=1)
+    valid: NDArray[np.bool_] = num_alike[first, told] == 1
+    valid &= np.bincount(names[people], minlength=len(names))[names[first]] > 1
+    first += span.start
+    told_object = world.facts[first, told]
+    slot = _draw_slots(world, first, (*source, "slot"))
+    answer = world.facts[first, slot].astype(np.int64)
+    valid &= (slot != told) & (answer != told_object)
+    plans = _empty_plans(size)
+    plans[:, _FIRST] = first
+    plans[:, _TOLD] = told
+    plans[:, _SLOTS] = slot
+    # Half of them go on, where a fact of the split leads.
+    goes_on = in_split[answer] & (keyed_random.integers(2, size, *source, "longer") == 1)
+    next_slot = _draw_slots(world, answer, (*source, "next slot"))
+    last = world.facts[answer, next_slot]
+    plans[goes_on, _SLOTS + 1] = next_slot[goes_on]
+    shortcut = np.any(world.facts[first] == last[:, None], axis=1) | (last == first)
+    return plans[valid & ~(goes_on & shortcut)]
+
+
+def _multiplicity(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how often each value occurs, shape (N,)."""
+    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray(counts[index], dtype=np.int64)
+
+
+def _draw_comparisons(
+    world: FactGraph,
+    in_split: NDArray[np.bool_],
+    compared: str,
+    size: int,
+    source: tuple[int | str, ...],
+) -> _Plans:
+    """Draw pairs of one type with different years or numbers, and a relation where they differ."""
     codes = _type_codes(world)
-    year_slots = _year_slots(world)
+    year_slots = _slots_of(world, compared)
     candidates = np.flatnonzero(in_split & (year_slots >= 0)[codes])
     first = candidates[keyed_random.integers(len(candidates), size, *source, "first")]
     second = candidates[keyed_random.integers(len(candidates), size, *source, "second")]
@@ -262,11 +334,11 @@ def _draw_slots(
     return slots
 
 
-def _year_slots(world: FactGraph) -> NDArray[np.int64]:
-    """Return the slot of the year of each entity type, -1 if it has none."""
+def _slots_of(world: FactGraph, kind: str) -> NDArray[np.int64]:
+    """Return the first slot of each entity type whose objects are of ``kind``, -1 if none is."""
     by_subject = world.blueprint.by_subject
     objects = [[r.object for r in by_subject.get(entity_type, ())] for entity_type in world.spans]
-    return np.array([given.index(YEAR) if YEAR in given else -1 for given in objects])
+    return np.array([given.index(kind) if kind in given else -1 for given in objects])
 
 
 def _type_codes(world: FactGraph) -> NDArray[np.int64]:

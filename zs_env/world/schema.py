@@ -6,7 +6,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 PERSON, CITY, COUNTRY, COMPANY, UNIVERSITY = "person", "city", "country", "company", "university"
-FILM, NOVEL, BAND, TEAM, YEAR = "film", "novel", "band", "team", "year"
+FILM, NOVEL, BAND, TEAM = "film", "novel", "band", "team"
+YEAR, NUMBER = "year", "number"
+
+ORDERED = (YEAR, NUMBER)
+"""Types whose entities have an order, in which they are numbered, and no facts of their own."""
 
 
 @dataclass(frozen=True)
@@ -16,13 +20,13 @@ class Relation:
     Attributes:
         name: unique name; relations with equal names are equal.
         subject: entity type of subjects.
-        object: entity type of objects, perhaps ``YEAR``.
+        object: entity type of objects, perhaps one of `ORDERED`.
         statements: sentences that state a fact.
         questions: questions for the object.
         phrases: noun phrases for the object.
-        earlier: noun phrases for the one of ``{a}`` and ``{b}`` with the earlier year; empty unless
-            objects are years.
-        later: noun phrases for the one with the later year.
+        earlier: noun phrases for the one of ``{a}`` and ``{b}`` with the earlier year or smaller
+            number; empty unless objects are ordered.
+        later: noun phrases for the one with the later year or the greater number.
         cues: additional words by which a query may mean the relation, separated by spaces.
     """
 

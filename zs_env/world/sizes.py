@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from zs_env.prompts import PROMPT, TINY_PROMPT
 from zs_env.world import words
+from zs_env.world.hard import CHANGING, DESCRIPTIONS, NUMBER_RELATIONS
 from zs_env.world.relations import BY_NAME, RELATIONS
 from zs_env.world.schema import (
     BAND,
@@ -16,6 +17,7 @@ from zs_env.world.schema import (
     COUNTRY,
     FILM,
     NOVEL,
+    NUMBER,
     PERSON,
     TEAM,
     UNIVERSITY,
@@ -23,7 +25,13 @@ from zs_env.world.schema import (
     Relation,
 )
 
-COMPARISON = "comparison"
+COMPARISON, NUMBER_COMPARISON = "comparison", "number comparison"
+"""Kinds of questions that compare two entities: their years, or their numbers."""
+
+HISTORY, NAMESAKE = "history", "namesake"
+"""Kinds of questions about a fact that changed, and about a person who is told by another fact."""
+
+_ORDERED_NAMES = {YEAR: words.YEARS, NUMBER: words.NUMBERS}
 
 NameForm = tuple[tuple[str, ...], ...]
 """Pools that the first word of a name is drawn from, the second, and so on."""
@@ -54,6 +62,9 @@ class Blueprint:
         relations: relations and their phrasings.
         mixture: questions that are drawn; None for all 1-hop questions: every fact of a split in
             each of its phrasings.
+        changing: names of the relations whose facts changed once, and are stated with their dates.
+        descriptions: noun phrases for the subject of a fact, which give a part of its name and the
+            object, by name of the relation.
         prompt: template of the first observation; its words are part of the vocabulary.
         max_documents: largest number of a document that is part of the vocabulary.
     """
@@ -62,6 +73,8 @@ class Blueprint:
     name_forms: Mapping[str, tuple[NameForm, ...]]
     relations: tuple[Relation, ...]
     mixture: Mixture | None
+    changing: frozenset[str] = frozenset()
+    descriptions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     prompt: str = PROMPT
     max_documents: int = 20
 
@@ -88,9 +101,10 @@ class Blueprint:
         return max(map(len, self.by_subject.values()))
 
     @property
-    def has_years(self) -> bool:
-        """Whether years are entities, because a relation has them as objects."""
-        return any(relation.object == YEAR for relation in self.relations)
+    def ordered(self) -> dict[str, tuple[str, ...]]:
+        """Names of the entities that have an order, in it, by those of their types that occur."""
+        objects = {relation.object for relation in self.relations}
+        return {each: names for each, names in _ORDERED_NAMES.items() if each in objects}
 
     @property
     def num_subjects(self) -> int:
@@ -100,8 +114,7 @@ class Blueprint:
     def name_words(self) -> set[str]:
         """Return all words that names may have."""
         pools = [pool for forms in self.name_forms.values() for form in forms for pool in form]
-        years = [words.YEARS] if self.has_years else []
-        return {word for pool in [*pools, *years] for word in pool}
+        return {word for pool in [*pools, *self.ordered.values()] for word in pool}
 
 
 _SMALL_COUNTS = {
@@ -145,11 +158,28 @@ _TINY = Blueprint(
     max_documents=5,
 )
 
+_HARD = Blueprint(
+    counts=_SMALL_COUNTS,
+    name_forms=_NAME_FORMS,
+    relations=RELATIONS + NUMBER_RELATIONS,
+    mixture=Mixture(
+        num_train=10_000,
+        num_test=500,
+        shares={
+            COMPARISON: 0.2, NUMBER_COMPARISON: 0.2, NAMESAKE: 0.25, HISTORY: 0.25,
+            "5-hop": 0.06, "6-hop": 0.04,
+        },
+    ),
+    changing=CHANGING,
+    descriptions=DESCRIPTIONS,
+)  # fmt: skip
+
 SIZES = {
     "tiny": _TINY,
     "small": _full(1, 10_000),
     "medium": _full(10, 50_000),
     "large": _full(50, 200_000),
+    "hard": _HARD,
 }
 """Blueprint by size."""
 

@@ -1,18 +1,22 @@
 """Scripted agent that solves the embedded world's questions hop by hop, from text alone.
 
 It knows the world's grammar and names but no facts: it has to search for them. It shows that the
-environment can be solved, and its episodes can be used for behaviour cloning.
+environment can be solved, and its episodes can be used for behaviour cloning. Readers that take
+noise otherwise (`zs_env.world.readers`) share its plans.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
 
 from zs_env.actions import ANSWER, INFORMATION, SEARCH, THINK, tagged
 from zs_env.world.graph import FactGraph
-from zs_env.world.schema import Relation
+from zs_env.world.marks import is_correction, split_date
+from zs_env.world.plans import Comparison, Hop, Lookup, Need, Plan, parse_question
 
 NOT_UNDERSTOOD = "I do not understand the question."
 NEEDED = "I need {what}."
@@ -24,63 +28,42 @@ UNKNOWN = "unknown"
 
 _QUESTION = re.compile(r"^Question: (.+)$", re.MULTILINE)
 _QUERY = re.compile(f"</{THINK}><{SEARCH}>(.*?)</{SEARCH}>")
-_BLOCK = re.compile(f"<{INFORMATION}>\n(.*?)\n</{INFORMATION}>", re.DOTALL)
+_BLOCK = re.compile(
+    f"(?:</{THINK}><{SEARCH}>([^<]*)</{SEARCH}>\\s*)?<{INFORMATION}>\n(.*?)\n</{INFORMATION}>",
+    re.DOTALL,
+)
 _HEADER = re.compile(r"^Doc \d+(?: \(.*?\))?: ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Hop:
-    """Plan: the object of ``relation`` of the entity of ``subject``, phrased as ``template``."""
-
-    relation: Relation
-    subject: Plan
-    template: str
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Plan: the one of two entities with the earlier year, or the later year if ``later``."""
-
-    relation: Relation
-    later: bool
-    first: int
-    second: int
-
-
-Plan = int | Hop | Comparison
-"""Plan that finds an entity; an integer is the number of a known entity."""
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """Missing fact, which has to be searched for.
+class Found:
+    """What a search found.
 
     Attributes:
-        relation: relation of the fact.
-        subject: entity number of its subject.
-        template: phrasing in the question; None if the question does not phrase it.
+        query: query of the search; "" if it stands in no thought-out turn.
+        documents: sentences of each document, without their full stops.
     """
 
-    relation: Relation
-    subject: int
-    template: str | None = field(default=None, compare=False)
+    query: str
+    documents: tuple[tuple[str, ...], ...]
+
+
+class Step(Protocol):
+    """What to search for next."""
 
     def phrase(self, world: FactGraph) -> str:
-        """Return a noun phrase for the object, always in the same words."""
-        return self.relation.phrases[0].format(s=world.names[self.subject])
+        """Return a noun phrase for it, always in the same words."""
 
     def wordings(self, world: FactGraph) -> list[str]:
-        """Return queries for the fact: first as the question phrases it, then noun phrases."""
-        templates = (*self.relation.phrases, *self.relation.questions)
-        own_first = sorted(templates, key=lambda template: template != self.template)
-        return [template.format(s=world.names[self.subject]) for template in own_first]
+        """Return queries for it, the best first."""
 
 
 class HopByHopSolver:
     """Policy that searches for one missing fact at a time, and answers when it has all.
 
     It has no state: ``solver(observation)`` reads the whole transcript
-    (``observation="transcript"``, default prompt).
+    (``observation="transcript"``, default prompt). It believes what most documents say; of a fact
+    that changed, what the newest say.
 
     Args:
         world: world of the questions, for its grammar and names.
@@ -93,136 +76,127 @@ class HopByHopSolver:
 
     def __call__(self, observation: str) -> str:
         """Return the text of the next turn: a thought, and a search or the answer."""
-        step = self.next_step(observation)
+        queries = _QUERY.findall(observation)
+        is_last = len(queries) >= self.max_turns - 1
+        step = self.next_step(observation, is_last=is_last)
         if step is None:
             return _turn(NOT_UNDERSTOOD, ANSWER, UNKNOWN)
         if isinstance(step, int):
             return _turn(FOUND, ANSWER, self.world.names[step])
-        queries = _QUERY.findall(observation)
-        if len(queries) >= self.max_turns - 1:
+        if is_last:
             return _turn(OUT_OF_TURNS, ANSWER, UNKNOWN)
         wordings = step.wordings(self.world)
         num_tries = sum(query in wordings for query in queries)
         thought = NEEDED.format(what=step.phrase(self.world))
         return _turn(thought, SEARCH, wordings[num_tries % len(wordings)])
 
-    def next_step(self, observation: str) -> int | Lookup | None:
-        """Return the entity that answers the question, or the first missing fact.
+    def next_step(self, observation: str, *, is_last: bool = False) -> int | Step | None:
+        """Return the entity that answers the question, or the first thing to search for.
 
         None if the question is not one of this world.
+
+        Args:
+            observation: transcript.
+            is_last: whether there is no turn left to search.
         """
         question = _QUESTION.search(observation)
         plan = parse_question(self.world, question[1]) if question else None
-        return None if plan is None else self._resolve(plan, _read_sentences(observation))
+        return None if plan is None else self._resolve(plan, read_searches(observation), is_last)
 
-    def read(self, lookup: Lookup, observation: str) -> int | None:
-        """Return the entity that the documents give for ``lookup``, or None."""
-        found = self._read(lookup, _read_sentences(observation))
-        return found if isinstance(found, int) else None
+    def read(self, need: Need, observation: str) -> int | None:
+        """Return the entity that the documents give for ``need``, or None."""
+        return self.believe(need, read_searches(observation), False)
 
-    def _resolve(self, plan: Plan, sentences: list[str]) -> int | Lookup:
-        """Return the entity that ``plan`` finds, or the first missing fact."""
+    def believe(self, need: Need, searches: list[Found], is_last: bool) -> int | None:
+        """Return the entity to believe in for ``need``, or None to search for it.
+
+        Args:
+            need: what is missing.
+            searches: what all searches found.
+            is_last: whether there is no turn left to search.
+        """
+        return newest(claims(self.world, need, searches))
+
+    def _resolve(self, plan: Plan, searches: list[Found], is_last: bool) -> int | Step:
+        """Return the entity that ``plan`` finds, or the first thing to search for."""
         if isinstance(plan, int):
             return plan
+        if isinstance(plan, Comparison):
+            return self.compare(plan, searches, is_last)
+        need: Need
         if isinstance(plan, Hop):
-            subject = self._resolve(plan.subject, sentences)
-            if isinstance(subject, Lookup):
+            subject = self._resolve(plan.subject, searches, is_last)
+            if not isinstance(subject, int):
                 return subject
-            return self._read(Lookup(plan.relation, subject, plan.template), sentences)
-        first_year = self._read(Lookup(plan.relation, plan.first), sentences)
-        if isinstance(first_year, Lookup):
-            return first_year
-        second_year = self._read(Lookup(plan.relation, plan.second), sentences)
-        if isinstance(second_year, Lookup):
-            return second_year
-        # Years are numbered in order, so entity numbers compare as years do.
-        return plan.first if (first_year > second_year) == plan.later else plan.second
+            need = Lookup(plan.relation, subject, plan.template)
+        else:
+            need = plan
+        entity = self.believe(need, searches, is_last)
+        return need if entity is None else entity
 
-    def _read(self, lookup: Lookup, sentences: list[str]) -> int | Lookup:
-        """Return the entity that most sentences state, or ``lookup`` if no sentence does."""
-        found: Counter[int] = Counter()  # noisy documents may state a wrong object
-        name = self.world.names[lookup.subject]
-        for template in lookup.relation.statements:
-            form = template.removesuffix(".").replace("{s}", name)
-            for sentence in sentences:
-                entity = self._find(_inside(form, "{o}", sentence), lookup.relation.object)
-                if entity is not None:
-                    found[entity] += 1
-        return found.most_common(1)[0][0] if found else lookup
-
-    def _find(self, name: str | None, entity_type: str) -> int | None:
-        entity = self.world.find(name) if name else None
-        return entity if entity is not None and self.world.types[entity] == entity_type else None
+    def compare(self, plan: Comparison, searches: list[Found], is_last: bool) -> int | Step:
+        """Return the entity that the comparison finds, or the first thing to search for."""
+        values = []
+        for entity in (plan.first, plan.second):
+            need = Lookup(plan.relation, entity)
+            value = self.believe(need, searches, is_last)
+            if value is None:
+                return need
+            values.append(value)
+        # Years and numbers are numbered in order, so entity numbers compare as they do.
+        return plan.first if (values[0] > values[1]) == plan.later else plan.second
 
 
-def parse_question(world: FactGraph, text: str) -> Hop | None:
-    """Return the plan that answers a question of ``world``; None for any other text."""
-    for relation in world.relations:
-        for template in relation.questions:
-            hop = _parse_hop(world, relation, template, text)
-            if hop is not None:
-                return hop
-    return None
+Claims = Counter[tuple[int, int]]
+"""Number of documents by the year, or 0, and the entity that they give."""
 
 
-def _parse_hop(world: FactGraph, relation: Relation, template: str, text: str) -> Hop | None:
-    subject_text = _inside(template, "{s}", text)
-    subject = _parse_phrase(world, subject_text) if subject_text else None
-    if subject is None or _type_of(world, subject) != relation.subject:
+def claims(world: FactGraph, need: Need, searches: Iterable[Found]) -> Claims:
+    """Count the documents that state ``need``, neither doubted nor denied, by what they say.
+
+    Of a fact that changed only dated statements count, of another one only those without a date.
+    """
+    found: Claims = Counter()
+    changing = need.relation.name in world.blueprint.changing
+    for search in searches:
+        for document in search.documents:
+            stated = set()
+            for year, statement in _undenied(document):
+                entity = need.match(world, statement)
+                if entity is not None and (year is not None) == changing:
+                    stated.add((year or 0, entity))
+            found.update(stated)
+    return found
+
+
+def newest(found: Claims) -> int | None:
+    """Return the entity that most documents of the newest year give; None if there is none."""
+    if not found:
         return None
-    return Hop(relation, subject, template)
+    last = max(year for year, _ in found)
+    return max(
+        (entity for year, entity in found if year == last),
+        key=lambda entity: found[last, entity],
+    )
 
 
-def _parse_phrase(world: FactGraph, text: str) -> Plan | None:
-    entity = world.find(text)
-    if entity is not None:
-        return entity
-    for relation in world.relations:
-        for template in relation.phrases:
-            hop = _parse_hop(world, relation, template, text)
-            if hop is not None:
-                return hop
-    return _parse_comparison(world, text)
+def read_searches(observation: str) -> list[Found]:
+    """Return what the searches of a transcript found, in order."""
+    return [
+        Found(query, tuple(map(_sentences, block.split("\n"))))
+        for query, block in _BLOCK.findall(observation)
+    ]
 
 
-def _parse_comparison(world: FactGraph, text: str) -> Comparison | None:
-    for relation in world.relations:
-        for later, templates in enumerate((relation.earlier, relation.later)):
-            for template in templates:
-                pair = _inside(template.replace("{a} and {b}", "{s}"), "{s}", text)
-                names = pair.split(" and ") if pair else []
-                entities = [world.find(name) for name in names]
-                if len(entities) == 2 and all(
-                    entity is not None and world.types[entity] == relation.subject
-                    for entity in entities
-                ):
-                    first, second = entities
-                    assert first is not None and second is not None
-                    return Comparison(relation, bool(later), first, second)
-    return None
+def _sentences(document: str) -> tuple[str, ...]:
+    return tuple(_HEADER.sub("", document).removesuffix(".").split(". "))
 
 
-def _type_of(world: FactGraph, plan: Plan) -> str:
-    if isinstance(plan, int):
-        return world.types[plan]
-    if isinstance(plan, Hop):
-        return plan.relation.object
-    return plan.relation.subject
-
-
-def _inside(template: str, field: str, text: str) -> str | None:
-    """Return the part of ``text`` in place of ``field`` in ``template``; None without a match."""
-    before, _, after = template.partition(field)
-    if text.startswith(before) and text.endswith(after) and len(text) > len(before) + len(after):
-        return text[len(before) : len(text) - len(after)]
-    return None
-
-
-def _read_sentences(observation: str) -> list[str]:
-    """Return the sentences of all documents in a transcript, without their full stops."""
-    documents = (line for block in _BLOCK.findall(observation) for line in block.split("\n"))
-    texts = (_HEADER.sub("", document).removesuffix(".") for document in documents)
-    return [sentence for text in texts for sentence in text.split(". ")]
+def _undenied(document: tuple[str, ...]) -> Iterator[tuple[int | None, str]]:
+    """Yield the statements of a document, each with its year or None, without those it denies."""
+    for sentence, following in zip(document, (*document[1:], ""), strict=True):
+        if not is_correction(following):
+            yield split_date(sentence)
 
 
 def _turn(thought: str, name: str, content: str) -> str:

@@ -97,3 +97,8 @@ ANIMAL = tuple(
 YEARS = tuple(str(year) for year in range(1900, 2000))
 FIRST_EVENT_YEAR = 1950
 """First year of all events but births: people are born before it."""
+
+EVENT_YEARS = YEARS[YEARS.index(str(FIRST_EVENT_YEAR)) :]
+
+NUMBERS = tuple(str(number) for number in range(110, 1000, 10))
+"""Numbers of people, pages and the like: greater than the numbers of documents."""

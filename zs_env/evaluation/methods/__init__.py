@@ -21,6 +21,8 @@ METHODS = {
     "scripted-direct": f"{_HERE}.scripted:ScriptedDirect",
     "scripted-rag": f"{_HERE}.scripted:ScriptedRAG",
     "solver": f"{_HERE}.scripted:Solver",
+    "careful": f"{_HERE}.scripted:Careful",
+    "careless": f"{_HERE}.scripted:Careless",
 }
 """Classes of methods as ``module:class``, by name."""
 

@@ -16,6 +16,7 @@ from zs_env.prompts import PROMPT
 from zs_env.rules import Limits
 from zs_env.world import World, load_world
 from zs_env.world.guesser import BestGuess, RandomGuess, question_in
+from zs_env.world.readers import CarefulReader, CarelessReader
 from zs_env.world.solver import UNKNOWN, HopByHopSolver
 
 Policy = Callable[[str], str]
@@ -85,7 +86,7 @@ class ScriptedRAG(Scripted):
         def turn(transcript: str) -> str:
             if f"<{INFORMATION}>\n" not in transcript:
                 return tagged(SEARCH, question_in(transcript))
-            found = solver.next_step(transcript)
+            found = solver.next_step(transcript, is_last=True)
             return tagged(ANSWER, world.names[found] if isinstance(found, int) else UNKNOWN)
 
         return turn
@@ -97,3 +98,19 @@ class Solver(Scripted):
     def policy(self, world: World, max_turns: int) -> Policy:
         """Return the solver."""
         return HopByHopSolver(world, max_turns)
+
+
+class Careful(Scripted):
+    """The same, but a search is asked again until documents agree on what can be believed."""
+
+    def policy(self, world: World, max_turns: int) -> Policy:
+        """Return the careful reader."""
+        return CarefulReader(world, max_turns)
+
+
+class Careless(Scripted):
+    """The same, but the first statement that sounds right is believed."""
+
+    def policy(self, world: World, max_turns: int) -> Policy:
+        """Return the careless reader."""
+        return CarelessReader(world, max_turns)
