@@ -17,6 +17,10 @@ from zs_env.world import load_world
 from zs_env.world.text import corpus
 
 
+NUM_SEARCHED = 50
+"""Number of first questions of a tier whose documents are hashed, where a program writes them."""
+
+
 class BenchmarkChanged(RecordError):
     """A benchmark asks something else than it did when it got its name."""
 
@@ -26,8 +30,8 @@ def hashes_of(benchmark: Benchmark, tier: Tier, seed: int) -> tuple[str, str]:
 
     Returns:
         A hash of ids, texts and golden answers of the questions, as in ``run.json``; and one of all
-        passages of the world's corpus, and of the documents, with and without noise, that the
-        engine ``world`` writes for the questions, if it is the engine of the tier.
+        passages of the world's corpus, and, if the engine of the tier is ``world``, of the
+        documents that it writes for the first questions, with and without noise.
     """
     questions = load_questions(benchmark.questions(tier, seed), "test")
     digest = hashlib.sha256()
@@ -74,7 +78,7 @@ def _written(
             top_k=benchmark.top_k,
             document_words=benchmark.document_words,
         )
-        for question in (questions[index] for index in range(len(questions)))
+        for question in (questions[index] for index in range(min(len(questions), NUM_SEARCHED)))
         for noisy in (False, True)
     ]
     for result in engine.search(requests):

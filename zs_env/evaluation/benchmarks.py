@@ -89,9 +89,9 @@ class Chosen(NamedTuple):
 # Written by `python -m benchmarks.world_table hashes`.
 _WORLD_V1_HASHES = {
     "easy": {
-        0: ("300:986013dee0402546", "ced6a7b6ee919921"),
-        101: ("150:e89857342cf3d2a9", "764ecd39afcb8f27"),
-        102: ("150:23d2d4c88c0fcc0e", "881b9598c9ce8f6e"),
+        0: ("300:986013dee0402546", "bd705f0435d896b8"),
+        101: ("150:e89857342cf3d2a9", "d61ad4a96453348a"),
+        102: ("150:23d2d4c88c0fcc0e", "fc55afdd1f0ad58e"),
     },
     "standard": {
         0: ("300:42a14c33c8757ce6", "b2f72c64cd0ea316"),
@@ -99,9 +99,9 @@ _WORLD_V1_HASHES = {
         102: ("150:fd231e15bb94a024", "250d4703abfe4f74"),
     },
     "hard": {
-        0: ("300:42a14c33c8757ce6", "e9e2a8f4a0b54860"),
-        101: ("150:34a378e9fb829fec", "952f9e0ebf56d00e"),
-        102: ("150:fd231e15bb94a024", "4b3fd34c7cb631b9"),
+        0: ("300:97b916cfb6c4b231", "a724b475c416e7eb"),
+        101: ("150:fa4903edf0c97365", "c0471875ec3746aa"),
+        102: ("150:9b38caedbca297e9", "75eee76858553e7a"),
     },
 }
 
