@@ -16,7 +16,6 @@ from zs_env.questions import QuestionSource
 from zs_env.world import load_world
 from zs_env.world.text import corpus
 
-
 NUM_SEARCHED = 50
 """Number of first questions of a tier whose documents are hashed, where a program writes them."""
 
