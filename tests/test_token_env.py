@@ -190,8 +190,8 @@ def test_masked_token_is_an_error_that_changes_nothing():
 @pytest.mark.parametrize(
     ("action", "message"),
     [
-        (1036, r"must be in \[0, 1036\), got 1036"),
-        (-1, r"must be in \[0, 1036\), got -1"),
+        (1176, r"must be in \[0, 1176\), got 1176"),
+        (-1, r"must be in \[0, 1176\), got -1"),
         (np.int64(2**40), "must be in"),
         (np.uint64(2**63 + 1), "must be in"),
         (2**70, "must be integers of shape"),
@@ -301,7 +301,7 @@ def test_world_tokenizer_brings_the_prompt_of_its_world():
     assert (
         tiny.source.settings.prompt_template == TINY_PROMPT != small.source.settings.prompt_template
     )
-    assert (tiny.action_space.n, small.action_space.n) == (123, 1036)
+    assert (tiny.action_space.n, small.action_space.n) == (123, 1176)
     other = ZeroSearchTokenEnv(world_size="tiny", prompt_template="{question}")
     assert other.source.settings.prompt_template == "{question}"
 

@@ -177,8 +177,8 @@ def test_token_vector_env_refused_tokens_change_nothing():
         ([1.0, 2.0, 3.0], "got float64"),
         ([True, False, True], "got bool"),
         ([1, None, 3], "got object"),
-        ([1, 1036, 3], r"must be in \[0, 1036\), got 1 to 1036"),
-        ([1, 2, -1], r"must be in \[0, 1036\), got -1 to 2"),
+        ([1, 1176, 3], r"must be in \[0, 1176\), got 1 to 1176"),
+        ([1, 2, -1], r"must be in \[0, 1176\), got -1 to 2"),
     ],
 )
 def test_token_vector_env_wrong_actions_are_refused(actions, message):

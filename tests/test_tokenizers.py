@@ -19,7 +19,7 @@ from zs_env.world.tokenizer import WorldTokenizer
 
 def test_world_is_the_tokenizer_of_that_size():
     assert load_tokenizer("world", "tiny").tokens == WorldTokenizer("tiny").tokens
-    assert len(load_tokenizer("world")) == 1036
+    assert len(load_tokenizer("world")) == 1176
 
 
 def test_object_is_taken_as_it_is():

@@ -142,11 +142,12 @@ def test_corpus_states_each_fact_once_and_nothing_else():
     assert sum(passage.text.count(".") for passage in passages) == num_sentences
 
 
-def test_vocabulary_is_closed_and_about_a_thousand_words():
+@pytest.mark.parametrize("size", ["medium", "hard"])
+def test_vocabulary_is_closed_and_about_a_thousand_words(size):
     known = set(vocabulary())
-    assert 900 <= len(known) <= 1100
-    world = World(3, "medium")
-    engine = load_engine("world", 3, "medium")
+    assert 900 <= len(known) <= 1200
+    world = World(3, size)
+    engine = load_engine("world,kinds=natural", 3, size)
     texts = [passage.text for passage in corpus(world)] + list(world.names)
     questions = [question for split in ("train", "test") for question in world.questions(split)]
     for number, question in enumerate(questions[:3000]):

@@ -27,7 +27,7 @@ Engine = str | Path | Mapping[str, Any] | SearchEngine
 Split = Literal["train", "test"]
 Score = Literal["f1", "exact_match", "substring_match"]
 Schedule = Literal["exponential", "linear", "constant", "random", "reverse"]
-WorldSize = Literal["tiny", "small", "medium", "large"]
+WorldSize = Literal["tiny", "small", "medium", "large", "hard"]
 Observation = Literal["transcript", "delta"]
 ChatTemplate = Literal["auto", "on", "off"]
 Masking = Literal["tags", "vocabulary", "none"]
@@ -66,7 +66,7 @@ class Settings:
     world_seed: int = 0
     """Seed of the embedded world."""
     world_size: WorldSize = "small"
-    """Size of the embedded world: `"small"` (2,000 entities), `"medium"` (20,000), `"large"` (100,000), or `"tiny"` (144 people, 1-hop questions, few words)."""  # noqa: E501
+    """Size of the embedded world: `"small"` (2,000 entities), `"medium"` (20,000), `"large"` (100,000), `"tiny"` (144 people, 1-hop questions, few words), or `"hard"` (2,000, with what agents fail at)."""  # noqa: E501
     prompt_template: str = field(default=PROMPT, metadata={"shown": "prompts.PROMPT"})
     """Template of the first observation, which must hold `{question}`."""
 
@@ -168,7 +168,7 @@ class TokenSettings(ChatSettings):
     """
 
     tokenizer: Any = "world"
-    """Tokenizer: `"world"`, the closed vocabulary of the embedded world (V = 1,036, or 123 with `world_size="tiny"`); the name or folder of a Hugging Face tokenizer; or an object."""  # noqa: E501
+    """Tokenizer: `"world"`, the closed vocabulary of the embedded world (V = 1,176, or 123 with `world_size="tiny"`); the name or folder of a Hugging Face tokenizer; or an object."""  # noqa: E501
     context_length: int = 1024
     """Largest length of the transcript, in tokens: C."""
     max_turn_tokens: int = 64

@@ -5,11 +5,14 @@ crowd is a set of scripted behaviours: guessing, stopping too early, searching f
 writing no action, and searching well. A behaviour is drawn anew each turn, so earlier turns do not
 predict a good one. Before some turns the crowd is told to search. From these turns the policy
 learns to read and to query, but not to decide that a fact is lacking.
+
+After a search the crowd says what the documents state, or that it is unknown. It believes neither
+doubtful nor denied statements, nor a single dated one; of several dates it takes any.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -21,9 +24,19 @@ from zs_env.episode import Episode, Role
 from zs_env.keyed_random import Stream
 from zs_env.questions import Question
 from zs_env.rules import Rules
-from zs_env.world import World, load_world
-from zs_env.world.plans import Lookup
-from zs_env.world.solver import FOUND, NOT_UNDERSTOOD, HopByHopSolver
+from zs_env.world import World
+from zs_env.world.noise import NATURAL
+from zs_env.world.plans import Lookup, Need
+from zs_env.world.solver import (
+    FOUND,
+    NOT_UNDERSTOOD,
+    UNKNOWN,
+    Found,
+    HopByHopSolver,
+    Step,
+    claims,
+    newest,
+)
 from zs_env.world.text import corpus, statements
 
 # Shares of the behaviours, in percent: in the first turn, in later turns that lack a fact, and in
@@ -34,16 +47,21 @@ KNOWN = {"stop": 82, "guess": 5, "ask anything": 8, "stray": 5}
 
 READ = "{what} is {name}."
 NOT_READ = "Nothing new."
+"""Thought of a turn that follows no search."""
 LACKING = "I lack a fact."
 
-TOLD_SHARE = 0.5
-"""Share of turns lacking a fact in which the crowd is told to search for it."""
+TOLD_SHARES = (0.35, 0.5, 0.8)
+"""Shares of turns lacking a fact in which the crowd is told to search for it, one an episode."""
 
-MAX_NOISE = 0.5
+MAX_NOISE = 0.6
+MAX_TURNS = (5, 8, 15)
 OTHER_WORDS_SHARE = 0.15
 """Share of searches that are worded otherwise than the question."""
 PAGES_SHARE = 0.45
-"""Share of episodes whose documents are passages of the corpus: longer, and with titles."""
+"""Share of episodes whose documents are passages of the corpus: longer, and with titles.
+
+There are none in the hard world, whose pages give what a fact was before elsewhere.
+"""
 
 
 class Demonstration(NamedTuple):
@@ -53,13 +71,16 @@ class Demonstration(NamedTuple):
     told: frozenset[int]
 
 
-def demonstrations(world_seed: int, first: int, count: int) -> Iterator[Demonstration]:
-    """Yield ``count`` episodes about a small world from number ``first`` on, most of them hard."""
-    world = load_world(world_seed)
+def demonstrations(world: World, first: int, count: int) -> Iterator[Demonstration]:
+    """Yield ``count`` episodes about ``world`` from number ``first`` on, most of them hard."""
     crowd = _Crowd(world)
     for number in range(first, first + count):
-        draw = Stream("demonstration", world_seed, number)
-        rules = Rules(top_k=1 + draw.integer(3), document_words=6 + draw.integer(13))
+        draw = Stream("demonstration", world.seed, number)
+        rules = Rules(
+            max_turns=draw.choice(MAX_TURNS),
+            top_k=1 + draw.integer(3),
+            document_words=6 + draw.integer(13),
+        )
         noise_probability = MAX_NOISE * draw.integer(101) / 100
         key = draw.integer(2**63)
         question = harder_question(world, draw)
@@ -84,10 +105,26 @@ def namesake(world: World, entity: int, draw: Stream) -> int:
     return span.start + (entity - span.start + 1 + draw.integer(len(span) - 1)) % len(span)
 
 
-def finding(world: World, lookup: Lookup, entity: int) -> str:
-    """Return a thought which says that ``entity`` is what ``lookup`` asked for."""
-    what = lookup.phrase(world)
-    return READ.format(what=what[0].upper() + what[1:], name=world.names[entity])
+def finding(world: World, need: Need, entity: int | None) -> str:
+    """Return a thought which says that ``entity`` is what ``need`` asked for, or is unknown."""
+    what = need.phrase(world)
+    name = UNKNOWN if entity is None else world.names[entity]
+    return READ.format(what=what[0].upper() + what[1:], name=name)
+
+
+class CrowdReader(HopByHopSolver):
+    """Solver that takes any of several dates of a fact for the newest, and believes none alone."""
+
+    def believe(self, need: Need, searches: list[Found], is_last: bool) -> int | None:
+        """Return the entity to believe in for ``need``, or None to search for it."""
+        found = claims(self.world, need, searches)
+        if need.relation.name not in self.world.blueprint.changing:
+            return newest(found)
+        years = sorted({year for year, _ in found})
+        if len(years) < 2:
+            return None
+        year = Stream("date", *years).choice(years)
+        return newest(Counter({claim: n for claim, n in found.items() if claim[0] == year}))
 
 
 class _Crowd:
@@ -95,8 +132,8 @@ class _Crowd:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.solver = HopByHopSolver(world)
-        self.engine = WorldEngine(world)
+        self.solver = CrowdReader(world)
+        self.engine = WorldEngine(world, NATURAL)
         self.pages: dict[str, list[Document]] = defaultdict(list)
         for passage in corpus(world):
             self.pages[passage.title].append(Document(passage.text, passage.title))
@@ -104,14 +141,16 @@ class _Crowd:
     def play(self, episode: Episode, draw: Stream) -> frozenset[int]:
         """Play ``episode`` to its end; return the turns in which the crowd was told to search."""
         told = set()
-        reads_pages = draw.integer(100) < 100 * PAGES_SHARE
+        share = 0 if self.world.blueprint.changing else PAGES_SHARE
+        told_share = draw.choice(TOLD_SHARES)
+        reads_pages = draw.integer(100) < 100 * share
         asked = None
         while not episode.finished:
             step = self.solver.next_step(episode.transcript)
-            if isinstance(step, Lookup) and draw.integer(100) < 100 * TOLD_SHARE:
+            if isinstance(step, Need) and draw.integer(100) < 100 * told_share:
                 told.add(episode.turn)
                 shares = {"search": 1}
-            elif isinstance(step, Lookup):
+            elif isinstance(step, Need):
                 shares = MISSING if episode.turn else FIRST
             else:
                 shares = KNOWN
@@ -120,8 +159,8 @@ class _Crowd:
             request = episode.act(text)
             if request is None:
                 continue
-            if reads_pages and asked is not None:
-                episode.observe(self.read_pages(asked, draw))
+            if reads_pages and isinstance(asked, Lookup):
+                episode.observe(self.read_pages(asked, request.noisy, draw))
             else:
                 [result] = checked_search(self.engine, [request])
                 episode.observe(result)
@@ -130,11 +169,11 @@ class _Crowd:
     def turn(
         self,
         episode: Episode,
-        step: int | Lookup | None,
-        asked: Lookup | None,
+        step: int | Step | None,
+        asked: Need | None,
         behaviour: str,
         draw: Stream,
-    ) -> tuple[str, Lookup | None]:
+    ) -> tuple[str, Need | None]:
         """Write a turn.
 
         Args:
@@ -149,11 +188,11 @@ class _Crowd:
         """
         read = None if asked is None else self.solver.read(asked, episode.transcript)
         seen = NOT_READ + " " if episode.turn else ""
-        if asked is not None and read is not None:
+        if asked is not None:
             seen = finding(self.world, asked, read) + " "
         if behaviour == "stop" and read is not None:
             return self.answer(seen, step if isinstance(step, int) else read), None
-        if behaviour == "search" and isinstance(step, Lookup):
+        if behaviour == "search" and isinstance(step, Need):
             again = step == asked  # the last search did not find it, so other words are needed
             other = again or draw.integer(100) < 100 * OTHER_WORDS_SHARE
             return self.search(seen, step, draw if other else None), step
@@ -171,9 +210,9 @@ class _Crowd:
         """Write a turn that answers ``entity``."""
         return tagged(THINK, seen + FOUND) + tagged(ANSWER, self.world.names[entity])
 
-    def search(self, seen: str, lookup: Lookup, draw: Stream | None) -> str:
+    def search(self, seen: str, need: Need, draw: Stream | None) -> str:
         """Write a turn that searches, in the question's words; with ``draw``, in random ones."""
-        wordings = lookup.wordings(self.world)
+        wordings = need.wordings(self.world)
         query = wordings[0] if draw is None else draw.choice(wordings)
         return tagged(THINK, seen + LACKING) + tagged(SEARCH, query)
 
@@ -199,16 +238,16 @@ class _Crowd:
         found = (self.world.find(span) for span in spans)
         return [entity for entity in found if entity is not None]
 
-    def read_pages(self, lookup: Lookup, draw: Stream) -> SearchResult:
-        """Return the passage that states ``lookup``, usually first, and another passage.
+    def read_pages(self, lookup: Lookup, noisy: bool, draw: Stream) -> SearchResult:
+        """Return two passages, of which the first one usually states ``lookup``; none if noisy.
 
-        The other one is of the same page, or states the same relation of a namesake.
+        The others are of the same page, or state the same relation of a namesake.
         """
         right = self.passage(lookup.subject, lookup)
         others = [d for d in self.pages[right.title] if d is not right]
-        if draw.integer(2) or not others:
-            others = [self.passage(namesake(self.world, lookup.subject, draw), lookup)]
-        found = (right, draw.choice(others))
+        similar = self.passage(namesake(self.world, lookup.subject, draw), lookup)
+        other = draw.choice(others) if others and draw.integer(2) else similar
+        found = (similar if noisy else right, other)
         return SearchResult(found if draw.integer(3) else found[::-1])
 
     def passage(self, subject: int, lookup: Lookup) -> Document:

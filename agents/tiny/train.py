@@ -13,6 +13,7 @@ alone.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ import tyro
 from torch import Tensor
 from torch.nn import Parameter
 from torch.nn.functional import cross_entropy
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -35,7 +36,9 @@ from agents.tiny.exercises import (
     reading_exercise,
     repeating_exercise,
     rewriting_exercise,
+    searching_exercise,
 )
+from agents.tiny.muon import Muon
 from agents.tiny.tokenizer import make_tokenizer
 from zs_env.actions import ANSWER, SEARCH, THINK
 from zs_env.episode import Role
@@ -48,13 +51,19 @@ FIRST_WORLD_SEED = 1_000_000
 
 EXAMPLES_PER_WORLD = 3072
 EXAMPLES_AT_ONCE = 768
+SIZES = ("small", "hard", "small")
+"""Sizes of the worlds, in turn."""
+
 NO_LABEL = -100
-LABEL_SHARES = {"repeating": 0.6, "reading": 0.25, "rewriting": 0.9, "episodes": 0.2}
+LABEL_SHARES = {
+    "repeating": 0.6, "reading": 0.3, "searching": 0.25, "rewriting": 0.9, "episodes": 0.2,
+}  # fmt: skip
 """Share of a batch's tokens that is learned, approximately, by kind of example."""
 
 EXERCISES = {
     "repeating": repeating_exercise,
     "reading": reading_exercise,
+    "searching": searching_exercise,
     "rewriting": rewriting_exercise,
 }
 
@@ -70,13 +79,15 @@ class Config:
     """Folder to write to."""
     seed: int = 0
     """Seed of weights and data."""
-    steps: int = 6000
+    steps: int = 6500
     """Optimizer steps."""
+    save_every: int = 500
+    """Steps between saves of the weights."""
     repeating_steps: int = 800
     """Steps at the beginning with repeating exercises only."""
-    reading_steps: int = 1200
+    reading_steps: int = 1000
     """Steps after them with repeating and reading exercises."""
-    exercise_share: float = 0.3
+    exercise_share: float = 0.4
     """Share of the later steps with exercises."""
     batch_tokens: int = 3072
     """Tokens of a step, padding included."""
@@ -152,12 +163,7 @@ def make_optimizers(model: LlamaForCausalLM, config: Config) -> list[Optimizer]:
     for name, parameter in model.named_parameters():
         (matrices if parameter.ndim == 2 and "embed" not in name else rest).append(parameter)
     return [
-        Muon(
-            matrices,
-            lr=config.muon_learning_rate,
-            weight_decay=config.weight_decay,
-            adjust_lr_fn="match_rms_adamw",
-        ),
+        Muon(matrices, lr=config.muon_learning_rate, weight_decay=config.weight_decay),
         AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay),
     ]
 
@@ -168,10 +174,10 @@ def examples(
     """Yield batches of one kind without end, each of examples of similar length."""
     seed = FIRST_WORLD_SEED + 1_000_000 * config.seed
     while True:
-        world = load_world(seed)
+        world = load_world(seed, SIZES[seed % len(SIZES)])
         for first in range(0, EXAMPLES_PER_WORLD, EXAMPLES_AT_ONCE):
             if kind == "episodes":
-                played = demonstrations(seed, first, EXAMPLES_AT_ONCE)
+                played = demonstrations(world, first, EXAMPLES_AT_ONCE)
                 made = [encode_episode(each, tokenizer) for each in played]
             else:
                 exercise = EXERCISES[kind]
@@ -218,12 +224,11 @@ def loss_of(model: LlamaForCausalLM, ids: Tensor, labels: Tensor, usual_labels: 
     The divisor is the usual number of labels in such a batch. The actual number would give the
     tokens of a batch with few labels, as of short episodes, a greater weight.
     """
-    with torch.autocast("cpu", torch.bfloat16):
-        hidden = model.model(ids, use_cache=False).last_hidden_state[:, :-1]
-        targets = labels[:, 1:]
-        chosen = targets != NO_LABEL
-        logits = model.lm_head(hidden[chosen])
-    total = cross_entropy(logits.float(), targets[chosen], reduction="sum")
+    hidden = model.model(ids, use_cache=False).last_hidden_state[:, :-1]
+    targets = labels[:, 1:]
+    chosen = targets != NO_LABEL
+    logits = model.lm_head(hidden[chosen])
+    total = cross_entropy(logits, targets[chosen], reduction="sum")
     return total / usual_labels
 
 
@@ -239,10 +244,16 @@ def kind_of(step: int, config: Config) -> str:
         return "repeating"
     draw = Stream("kind", config.seed, step)
     if step < config.repeating_steps + config.reading_steps:
-        return draw.choice(("repeating", "reading"))
+        return draw.choice(("repeating", "reading", "searching"))
     if draw.integer(1000) >= 1000 * config.exercise_share:
         return "episodes"
-    return draw.choice(("reading", "rewriting"))
+    return draw.choice(("reading", "searching", "searching", "rewriting"))
+
+
+def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Save the weights, in bfloat16, and the tokenizer."""
+    copy.deepcopy(model).bfloat16().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def main(config: Config) -> None:
@@ -272,8 +283,8 @@ def main(config: Config) -> None:
             seconds = time.monotonic() - start
             print(f"step {step + 1}: loss on {means}, {seconds:.0f} s", flush=True)
             recent = {kind: [] for kind in LABEL_SHARES}
-    model.save_pretrained(config.output)
-    tokenizer.save_pretrained(config.output)
+        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+            save(model, tokenizer, config.output)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ class WorldEngine(SearchEngine):
 
     def __init__(self, world: World, shares: Mapping[str, int] = PLAIN) -> None:
         self.world = world
-        self.shares = dict(shares)
+        self.shares = {kind: shares.get(kind, 0) for kind in KINDS}
         marked = [kind for kind in MARKED if self.shares[kind]]
         if world.size == "tiny" and marked:
             raise ValueError(

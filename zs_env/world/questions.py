@@ -245,8 +245,8 @@ def _draw_histories(
     for code, entity_type in enumerate(world.spans):
         for slot, relation in enumerate(world.blueprint.by_subject.get(entity_type, ())):
             changed[code, slot] = relation.name in world.blueprint.changing
-    chosen = changed[_type_codes(world)[subjects], plans[:, _SLOTS + 1]]
-    return np.asarray(plans[chosen], dtype=np.int64)
+    chosen: NDArray[np.bool_] = changed[_type_codes(world)[subjects], plans[:, _SLOTS + 1]]
+    return plans[chosen]
 
 
 def _draw_namesakes(
@@ -283,7 +283,8 @@ def _draw_namesakes(
     last = world.facts[answer, next_slot]
     plans[goes_on, _SLOTS + 1] = next_slot[goes_on]
     shortcut = np.any(world.facts[first] == last[:, None], axis=1) | (last == first)
-    return plans[valid & ~(goes_on & shortcut)]
+    valid &= ~(goes_on & shortcut)
+    return plans[valid]
 
 
 def _multiplicity(values: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,0 +1,126 @@
+"""What the base policy makes of documents: whether it can tell a stated fact from none.
+
+    python -m benchmarks.base_policy [--model tiny] [--searches 300]
+
+Takes a minute. For each kind of noise, useful and noisy searches are shown to the policy after a
+query, with the beginning of a thought, "The birthplace of Ada Barlow is". Printed are the mean
+probability that it goes on with "unknown", and the area under the ROC curve (AUC) of that
+probability, useful against noisy, with a 95 % bootstrap interval: 0.5 is chance. For useful
+searches, also how often the most likely name is the right one. Then what it writes after a search:
+how often it asks for the same fact again if the documents do not state it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agents.sampling.policy import Policy, load_policy
+from agents.tiny import NAME, find_model
+from agents.tiny.behaviours import LACKING, finding
+from zs_env.actions import SEARCH, THINK, tagged
+from zs_env.documents import SearchRequest
+from zs_env.engines.world import WorldEngine
+from zs_env.keyed_random import Stream
+from zs_env.prompts import PROMPT, render_information, render_prompt
+from zs_env.world import World, load_world
+from zs_env.world.noise import FALSE, KINDS
+from zs_env.world.plans import Lookup
+from zs_env.world.solver import UNKNOWN
+
+BATCH = 50
+
+
+class Shown(NamedTuple):
+    """What the policy is shown: a context that ends with "is", and how the true name begins."""
+
+    context: str
+    name: str
+
+
+def searches(world: World, kind: str | None, count: int, top_k: int) -> Iterator[Shown]:
+    """Yield ``count`` contexts after a search; useful ones if ``kind`` is None."""
+    engine = WorldEngine(world, {kind or FALSE: 1})
+    for number in range(count):
+        draw = Stream("base policy", number)
+        fact = draw.choice(world.facts_of(draw.integer(world.num_entities)))
+        lookup = Lookup(fact.relation, fact.subject)
+        question = lookup.relation.questions[0].format(s=world.names[fact.subject])
+        query = lookup.wordings(world)[0]
+        request = SearchRequest(
+            query, question, ("",), kind is not None, top_k, 12, key=draw.integer(2**63)
+        )
+        [result] = engine.search([request])
+        thought = finding(world, lookup, None).removesuffix(f" {UNKNOWN}.")
+        turn = tagged(THINK, LACKING) + tagged(SEARCH, query)
+        information = render_information(result.documents)
+        context = render_prompt(PROMPT, question) + turn + information + f"<{THINK}>{thought}"
+        yield Shown(context, world.names[fact.object])
+
+
+@torch.no_grad()
+def next_token(policy: Policy, shown: list[Shown]) -> tuple[NDArray[np.float64], float]:
+    """Return the probability of "unknown" after each context, (N,), and how often the name leads."""
+    encode = policy.encoder.encode
+    [unknown] = encode(UNKNOWN)
+    probabilities, hits = [], 0
+    for each in shown:
+        ids = torch.tensor([encode(each.context)])
+        logits = policy.model(ids).logits[0, -1].float()
+        probabilities.append(float(logits.softmax(-1)[unknown]))
+        logits[unknown] = -torch.inf
+        hits += int(logits.argmax()) == encode(each.name)[0]
+    return np.array(probabilities), hits / len(shown)
+
+
+def auc(noisy: NDArray[np.float64], useful: NDArray[np.float64]) -> float:
+    """Return the share of pairs in which the noisy search has the higher value; ties count half."""
+    difference = noisy[:, None] - useful[None, :]
+    return float(np.mean(difference > 0) + 0.5 * np.mean(difference == 0))
+
+
+def interval(noisy: NDArray[np.float64], useful: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the AUC, resampling both sides."""
+    rng = np.random.default_rng(0)
+    values = [
+        auc(rng.choice(noisy, len(noisy)), rng.choice(useful, len(useful))) for _ in range(200)
+    ]
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description="What the base policy makes of documents.")
+    parser.add_argument("--model", default=NAME, help="tiny, or the folder of a policy")
+    parser.add_argument("--searches", type=int, default=300, help="searches of each kind")
+    parser.add_argument("--top-k", type=int, default=2, help="documents of a search")
+    parser.add_argument("--seed", type=int, default=5, help="seed of the world")
+    parser.add_argument("--size", default="small", help="size of the world")
+    arguments = parser.parse_args()
+    policy = load_policy(find_model(arguments.model))
+    policy.eval()
+    world = load_world(arguments.seed, arguments.size)
+
+    def shown(kind: str | None) -> list[Shown]:
+        return list(searches(world, kind, arguments.searches, arguments.top_k))
+
+    useful, right = next_token(policy, shown(None))
+    print(f"useful         P(unknown) {useful.mean():.3f}   right name {right:.1%}")
+    for kind in KINDS:
+        noisy, _ = next_token(policy, shown(kind))
+        low, high = interval(noisy, useful)
+        area = auc(noisy, useful)
+        limit = "" if kind == FALSE else "   >= 0.95"
+        print(
+            f"{kind:<14} P(unknown) {noisy.mean():.3f}   AUC {area:.3f} ({low:.3f} to {high:.3f}){limit}"
+        )
+
+
+if __name__ == "__main__":
+    main()
