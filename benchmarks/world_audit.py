@@ -1,12 +1,19 @@
 """Audit of the embedded world as a task: what its engines reveal, and which policies solve it.
 
     python -m benchmarks.world_audit [--size small] [--seed 0]
+    python -m benchmarks.world_audit --tier easy standard hard
+    python -m benchmarks.world_audit --tier easy standard hard --seed 201 202 203
 
-Takes about ten seconds for the small world. Prints each figure beside its limit: the scripted
-solver with both engines, the best answers without searching, how often useful and noisy documents
-contain the fact asked for, and how often a document leaks a golden answer to a query that did not
-ask for it. The tiny world has fewer types and relations than the limit; the score of guessing is
-computed there instead.
+The second form audits tiers of the benchmark world-v1 (`benchmarks.tier_audit`): what scripted
+agents earn, the rates at which documents state what was asked, or give an answer away, and what a
+careful and a careless reader earn by noise and turns. With several seeds it prints whether the
+limits hold in those worlds, and ends with status 1 if one does not.
+
+The first form takes about ten seconds for the small world. It prints each figure beside its limit:
+the scripted solver with both engines, the best answers without searching, how often useful and
+noisy documents contain the fact asked for, and how often a document leaks a golden answer to a
+query that did not ask for it. The tiny world has fewer types and relations than the limit; the
+score of guessing is computed there instead.
 """
 
 from __future__ import annotations
@@ -20,8 +27,10 @@ import gymnasium as gym
 
 import zs_env
 from benchmarks.human_queries import HUMAN_QUERIES
+from benchmarks.tier_audit import audit
 from zs_env import Question, SearchRequest
 from zs_env.engines import load_engine
+from zs_env.evaluation.benchmarks import WORLD_V1
 from zs_env.rewards import substring_match
 from zs_env.world import Fact, World, load_world
 from zs_env.world.blind import blind_scores, mean_score
@@ -192,12 +201,21 @@ def report_blind(world: World) -> None:
 
 
 def main() -> None:
-    """Print every figure beside its limit."""
+    """Print the audit of worlds, or of tiers."""
     parser = argparse.ArgumentParser(description="Audit the embedded world.")
     parser.add_argument("--size", default="small", choices=SIZES, help="size of the world")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the world")
+    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="seeds of the world")
+    names = [tier.name for tier in WORLD_V1.tiers]
+    parser.add_argument("--tier", nargs="+", choices=names, help="tiers of world-v1 to audit")
     arguments = parser.parse_args()
-    world = load_world(arguments.seed, arguments.size)
+    if arguments.tier:
+        raise SystemExit(not audit(arguments.tier, arguments.seed))
+    for seed in arguments.seed:
+        audit_world(load_world(seed, arguments.size))
+
+
+def audit_world(world: World) -> None:
+    """Print every figure of one world beside its limit."""
     num_train, num_test = len(world.questions("train")), len(world.questions("test"))
     num_passages = len(list(corpus(world)))
     print(f"{world!r}, zs_env {zs_env.__version__}")

@@ -28,6 +28,7 @@ from zs_env.evaluation.progress import Progress
 from zs_env.evaluation.record import Record, RecordKey
 from zs_env.evaluation.store import RecordStore
 from zs_env.evaluation.summary import Prices
+from zs_env.evaluation.vocabulary import check_words
 from zs_env.loading import parse_spec
 from zs_env.question_sources import load_questions
 from zs_env.questions import QuestionSource
@@ -119,9 +120,14 @@ class Evaluation:
 
         Raises:
             ServiceError: it cannot be used.
+            TokenizerError: it does not know the words of a benchmark.
         """
         if self._policy is not None and not self._checked:
             self._policy.check()
+            if self.plan.benchmark is not None and self._policy.encoder is not None:
+                model = str(getattr(self._policy.llm, "model", self._policy.llm))
+                for size in sorted({cell.world[1] for cell in self._cells}):
+                    check_words(self._policy.encoder, size, model)
             self._checked = True
 
     def play(
