@@ -6,16 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from agents.tiny.tokenizer import make_tokenizer
-from zs_env.errors import RecordError, TokenizerError
+from zs_env.errors import RecordError
 from zs_env.evaluation import benchmarks
 from zs_env.evaluation.benchmark_hashes import BenchmarkChanged, check_hashes, hashes_of
 from zs_env.evaluation.benchmark_plans import FIXED, plans_of
 from zs_env.evaluation.benchmarks import BENCHMARKS, WORLD_V1, Chosen, find_benchmark
 from zs_env.evaluation.models import write_options
-from zs_env.evaluation.vocabulary import check_words
-from zs_env.tokens.encoder import TextEncoder
-from zs_env.world.text import vocabulary
 
 
 def test_protocol_of_world_v1():
@@ -126,19 +122,3 @@ def test_a_benchmark_that_changed_is_refused(place, what):
     with pytest.raises(BenchmarkChanged, match=f"{what} of tiny-v1,tier=one .* new benchmark"):
         check_hashes(Chosen(benchmark, (changed,)))
     assert issubclass(BenchmarkChanged, RecordError)
-
-
-def test_a_policy_of_an_older_vocabulary_is_refused():
-    """It would read the words of the hard tier as unknown ones, and nothing would say so."""
-    words = [word for word in vocabulary("small") if word not in ("inhabitants", "perhaps")]
-    check_words(TextEncoder(make_tokenizer()), "hard", "new")
-    message = "policy old does not know 2 words of the world 'hard', such as inhabitants, perhaps"
-    with pytest.raises(TokenizerError, match=message):
-        check_words(TextEncoder(make_tokenizer(words)), "hard", "old")
-    check_words(TextEncoder(make_tokenizer(words)), "tiny", "old")
-
-
-def test_a_tokenizer_without_unknown_words_knows_all():
-    tokenizer = make_tokenizer(["a"])
-    tokenizer.unk_token = None
-    check_words(TextEncoder(tokenizer), "hard", "any")

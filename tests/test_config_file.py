@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,30 @@ def test_the_command_line_comes_before_the_file(tmp_path):
     assert (config.seed, config.top_k, config.folder) == (5, 4, Path("a"))
     assert (config.clip_coef, config.gae_lambda) == (0.3, PPOConfig().gae_lambda)
     assert start.dry_run and start.config == path
+
+
+def test_a_name_means_a_file_of_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in CONFIGS:
+        _, config = parse_start(GRPOConfig, ["--config", path.stem, "--seed", "7"])
+        assert config == replace(read_config(path, GRPOConfig), seed=7)
+
+
+def test_a_path_means_a_file_even_if_it_looks_like_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, seed=5).rename(tmp_path / "qwen2.5-3b-base")
+    assert parse_start(GRPOConfig, ["--config", "./qwen2.5-3b-base"])[1].seed == 5
+    assert parse_start(GRPOConfig, ["--config", "qwen2.5-3b-base"])[1].seed == 0
+    written(tmp_path, seed=6)
+    assert parse_start(GRPOConfig, ["--config", "options.json"])[1].seed == 6
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-3b-bass", "architectures", ""])
+def test_an_unknown_name_is_an_error_that_lists_those_there_are(name):
+    message = r"`config` must be a name in agents/configs \(qwen2.5-3b-base, qwen2.5-3b-instruct"
+    with pytest.raises(ValueError, match=message) as found:
+        parse_start(GRPOConfig, ["--config", name])
+    assert ("did you mean 'qwen2.5-3b-base'?" in str(found.value)) == name.startswith("qwen")
 
 
 def test_without_a_file_options_have_their_defaults():

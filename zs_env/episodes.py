@@ -13,14 +13,14 @@ from zs_env.checks import as_integer, as_share
 from zs_env.curriculum import noise_probability
 from zs_env.engines import SearchEngine, checked_search, knows_only_the_world, load_engine
 from zs_env.episode import Assignment, Episode
-from zs_env.loading import parse_spec
 from zs_env.prompts import render_prompt
-from zs_env.question_sources import QuestionOrder, load_questions
+from zs_env.question_sources import QuestionOrder, are_about_the_world, load_questions
 from zs_env.questions import Question, QuestionSet
 from zs_env.rules import Limits, Rules
 from zs_env.settings import Settings
 from zs_env.tokens.chat import PolicyPrompt, policy_prompt
 from zs_env.tokens.encoder import TextEncoder
+from zs_env.world.tokenizer import check_vocabulary
 
 SAMPLE_SIZE = 100
 """Number of questions checked at construction, if not all of them are in memory."""
@@ -42,7 +42,8 @@ class EpisodeSource:
     Raises:
         ValueError: a setting is out of its range, or a question does not fit into the limits.
         TypeError: a setting has the wrong type.
-        ZeroSearchError: a file or an optional dependency is missing or broken.
+        ZeroSearchError: a file or an optional dependency is missing or broken, or the policy has
+            an earlier vocabulary of the embedded world that is asked about.
 
     Attributes:
         questions: the questions.
@@ -68,6 +69,8 @@ class EpisodeSource:
             prompt_template=self.prompt.template,
         )
         world = (settings.world_seed, settings.world_size)
+        if isinstance(limits.measure, TextEncoder) and are_about_the_world(settings.questions):
+            check_vocabulary(limits.measure.tokenizer, settings.world_size)
         self._noise(0.0)  # a bad schedule is refused before anything is loaded
         self.questions = load_questions(settings.questions, settings.split, *world)
         self.engine: SearchEngine = load_engine(settings.engine, *world)
@@ -187,7 +190,7 @@ class EpisodeSource:
         asked = self.settings.questions
         # A likely mistake: questions from a file or data set, and the default engine.
         named = isinstance(self.questions, QuestionSet) and isinstance(asked, str | Path)
-        foreign = named and parse_spec("questions", asked).name != "world"  # type: ignore[arg-type]
+        foreign = named and not are_about_the_world(asked)
         if foreign and knows_only_the_world(self.settings.engine):
             logger.warn(
                 f"The engine {self.settings.engine!r} knows only the embedded world, which "

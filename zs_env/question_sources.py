@@ -16,6 +16,7 @@ from zs_env.question_files import FILE_SUFFIXES, load_file
 from zs_env.questions import SPLITS, Question, QuestionSet, QuestionSource
 from zs_env.world import load_world
 
+WORLD = "world"
 HUB = "hub"
 DATASET_OPTIONS = {"folder": None, "split": None}
 HUB_OPTIONS = {
@@ -68,6 +69,13 @@ def load_questions(
     if not isinstance(questions, Iterable):
         raise TypeError(f"{EXPECTED}, got {questions!r}.")
     return QuestionSet(questions)
+
+
+def are_about_the_world(questions: Spec | QuestionSource | Sequence[Question]) -> bool:
+    """Return whether ``questions`` names those of the embedded world, with options or without."""
+    if not isinstance(questions, str | Path | Mapping):
+        return False
+    return parse_spec("questions", questions).name == WORLD
 
 
 def sample_questions(source: QuestionSource, number: int, seed: int = 0) -> QuestionSet:
@@ -148,7 +156,7 @@ def _load_named(spec: Spec, split: str, world_seed: int, world_size: str) -> Que
 
 
 def _load_source(name: str, options: Mapping[str, Any], world: Mapping[str, Any]) -> QuestionSource:
-    if name == "world":
+    if name == WORLD:
         return _load_world(**_with_options(name, {**world, "kinds": None}, options))
     if name == HUB:
         return load_from_hub(**_with_options(name, HUB_OPTIONS, options))

@@ -4,7 +4,7 @@
 
 Trains on exercises (`agents.tiny.exercises`), then also on episodes of the crowd of
 `agents.tiny.behaviours`, in embedded worlds whose seeds no run uses. Takes about twenty minutes on
-two cores. Writes weights and tokenizer to agents/tiny/model.
+two cores. Writes weights, in bfloat16, and tokenizer to agents/tiny/model.
 
 Repeating comes first because it teaches to tell entities apart long before reading does. The
 optimizer is Muon for matrices and AdamW for the rest, which takes less than half the steps of AdamW
@@ -13,7 +13,6 @@ alone.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Iterator
@@ -39,6 +38,7 @@ from agents.tiny.exercises import (
     searching_exercise,
 )
 from agents.tiny.muon import Muon
+from agents.tiny.saving import save_model
 from agents.tiny.tokenizer import make_tokenizer
 from zs_env.actions import ANSWER, SEARCH, THINK
 from zs_env.episode import Role
@@ -250,12 +250,6 @@ def kind_of(step: int, config: Config) -> str:
     return draw.choice(("reading", "searching", "searching", "rewriting"))
 
 
-def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Save the weights, in bfloat16, and the tokenizer."""
-    copy.deepcopy(model).bfloat16().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
 def main(config: Config) -> None:
     """Train the base policy and save it."""
     torch.manual_seed(config.seed)
@@ -284,7 +278,7 @@ def main(config: Config) -> None:
             print(f"step {step + 1}: loss on {means}, {seconds:.0f} s", flush=True)
             recent = {kind: [] for kind in LABEL_SHARES}
         if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-            save(model, tokenizer, config.output)
+            save_model(model, tokenizer, config.output)
 
 
 if __name__ == "__main__":

@@ -96,13 +96,20 @@ class Collector:
         sampler.seconds = 0.0
         noise = self.source.noise_probability(update / learner.config.updates)
         learner.policy.eval()
+        assignments = self._assignments(update)
         with learner.autocast():
-            trajectories = self.player.play(self._assignments(update))
+            trajectories = self.player.play(assignments)
             self._let_rest()
         for trajectory in trajectories:
             trajectory.verify()  # a wrong mask or log-probability would go unnoticed in training
         seconds = time.perf_counter() - start
-        records = learner.processes.gather([figures_of(t) for t in trajectories])
+        cut = self.source.rules.max_document_words
+        records = learner.processes.gather(
+            [
+                figures_of(trajectory, assignment.question, cut)
+                for trajectory, assignment in zip(trajectories, assignments, strict=True)
+            ]
+        )
         return trajectories, {
             **mean_figures(records),
             "episodes": float(len(records)),

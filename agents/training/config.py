@@ -13,13 +13,16 @@ import tyro
 
 from agents.sampling.policy import Policy
 from agents.tiny import NAME
-from zs_env.checks import check_choice
+from zs_env.checks import as_share, check_choice
 from zs_env.episodes import EpisodeSource, write_prompt
 from zs_env.rules import Limits
 from zs_env.settings import ChatSettings, Score, Split
 from zs_env.tokens.chat import PolicyPrompt
 
 MAX_SEED = 2**63 - 1
+
+Decoding = Literal["greedy", "sampled"]
+"""Way of playing an evaluation, see `Config.test_decoding`."""
 
 C = TypeVar("C", bound="Config")
 
@@ -67,6 +70,15 @@ class Config(ChatSettings):
     """Search engines to evaluate with, with their options, each written as `engine`."""
     num_test_questions: int = 500
     """Largest number of held-out questions in an evaluation."""
+    test_decoding: tuple[Decoding, ...] = ("greedy",)
+    """Ways of playing an evaluation; each plays all questions once, with every engine.
+
+    greedy: the likeliest token. It shows what the policy prefers, and flips as soon as a search is
+    likelier than none. sampled: tokens drawn at `temperature`, as in training. It follows what is
+    learned update by update.
+    """
+    test_noise: float = 0.0
+    """Noise probability of the searches of an evaluation; engines without noise ignore it."""
     chat_template_kwargs: Annotated[
         Mapping[str, Any] | None, tyro.conf.arg(constructor=json.loads, metavar="JSON")
     ] = None
@@ -167,6 +179,7 @@ class Config(ChatSettings):
         """Check the values."""
         check_choices(self)
         self._check_ranges()
+        self._check_evaluation()
         check_folder_name(self.folder)
         if self.old_log_probs == "sampler" and not self.mask_documents:
             raise ValueError(
@@ -181,6 +194,14 @@ class Config(ChatSettings):
             )
         if self.sampler_url and self.sampler != "vllm":
             raise ValueError(f"`sampler_url` needs `sampler` 'vllm', got {self.sampler!r}.")
+
+    def _check_evaluation(self) -> None:
+        as_share("test_noise", self.test_noise)
+        if not self.test_decoding or len(set(self.test_decoding)) < len(self.test_decoding):
+            raise ValueError(
+                "`test_decoding` must name at least one way of playing, and each once, got "
+                f"{self.test_decoding!r}. For no evaluation, leave `test_engines` empty."
+            )
 
     def _check_ranges(self) -> None:
         positive = (
@@ -280,11 +301,15 @@ def check_folder_name(folder: Path) -> None:
 
 
 def check_choices(options: object) -> None:
-    """Check the fields of the dataclass ``options`` whose type is a Literal.
+    """Check the fields of the dataclass ``options`` whose type is a Literal, or a tuple of some.
 
     Raises:
         ValueError: a field has none of the values of its type.
     """
     for name, kind in get_type_hints(type(options)).items():
+        value = getattr(options, name)
         if get_origin(kind) is Literal:
-            check_choice(name, getattr(options, name), get_args(kind))
+            check_choice(name, value, get_args(kind))
+        elif get_origin(kind) is tuple and get_origin(get_args(kind)[0]) is Literal:
+            for each in value:
+                check_choice(name, each, get_args(get_args(kind)[0]))

@@ -14,8 +14,35 @@ from zs_env.checks import suggestion
 
 C = TypeVar("C", bound=Config)
 
+CONFIGS = Path(__file__).parent.parent / "configs"
+"""Folder of the files that have names."""
+
+NO_OPTIONS = ("architectures",)
+"""Files in it that hold no options."""
+
 WRITTEN_BY_RUNS = ("policy_prompt",)
 """Fields of a run's ``config.json`` that a run finds out itself."""
+
+
+def find_config(named: str) -> Path:
+    """Return the file of options that is meant by ``named``.
+
+    Args:
+        named: path of a file, which ends in ``.json`` or names a folder, as ``./options`` does; or
+            the name of a file in `CONFIGS`, without ``.json``.
+
+    Raises:
+        ValueError: no file there has that name; the message lists those that are there.
+    """
+    if named.endswith(".json") or any(mark in named for mark in "/\\"):
+        return Path(named)
+    known = sorted(p.stem for p in CONFIGS.glob("*.json") if p.stem not in NO_OPTIONS)
+    if named in known:
+        return CONFIGS / f"{named}.json"
+    raise ValueError(
+        f"`config` must be a name in agents/configs ({', '.join(known)}), or a file, such as "
+        f"options.json or ./options, got {named!r}{suggestion(named, known)}."
+    )
 
 
 def read_config(path: Path, kind: type[C]) -> C:

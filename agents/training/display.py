@@ -13,7 +13,7 @@ from rich.progress import (
 )
 
 from agents.training.config import Config
-from agents.training.metrics import TIMING, Metrics
+from agents.training.metrics import TESTS, TIMING, Metrics
 
 SHOWN = {
     "reward": "reward",
@@ -54,9 +54,9 @@ class Display:
         """Print a line of metrics, and advance the bar."""
         cells = [f"{label} {metrics[name]:.3f}" for name, label in SHOWN.items() if name in metrics]
         cells += [
-            f"test F1 {name.removeprefix('test/').removesuffix('/f1')} {value:.3f}"
+            f"test F1 {name.removeprefix(TESTS).removesuffix('/f1')} {value:.3f}"
             for name, value in metrics.items()
-            if name.startswith("test/") and name.endswith("/f1")
+            if name.startswith(TESTS) and name.endswith("/f1")
         ]
         seconds = metrics.get(TIMING + "update")
         cells += [f"{seconds:.1f} s"] if seconds is not None else []

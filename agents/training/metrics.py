@@ -16,6 +16,9 @@ Metrics = dict[str, float]
 TIMING = "time/"
 """Prefix of the names of times in seconds, which differ between otherwise equal runs."""
 
+TESTS = "test/"
+"""Prefix of the names of figures of an evaluation."""
+
 FILE_NAME = "metrics.jsonl"
 
 
@@ -88,3 +91,14 @@ def read_metrics(folder: Path) -> list[Metrics]:
 def without_clocks(metrics: Metrics) -> Metrics:
     """Return ``metrics`` without times, which differ between equal runs."""
     return {name: value for name, value in metrics.items() if not name.startswith(TIMING)}
+
+
+def evaluation_prefix(engine: str, decoding: str) -> str:
+    """Return what the names of figures of an evaluation begin with: ``test/world/``.
+
+    Args:
+        engine: search engine, as it was named.
+        decoding: way of playing; what is not ``greedy`` stands in the name:
+            ``test/world/sampled/``.
+    """
+    return f"{TESTS}{engine}/" + ("" if decoding == "greedy" else f"{decoding}/")

@@ -13,7 +13,7 @@ import tyro
 
 from agents.training.cli import one_line_errors, parse
 from agents.training.config import Config
-from agents.training.config_file import read_config
+from agents.training.config_file import find_config, read_config
 from agents.training.dry_run import dry_run
 
 C = TypeVar("C", bound=Config)
@@ -28,9 +28,10 @@ class Start:
     """
 
     config: Path | None = None
-    """File of options, as JSON: one of agents/configs, or the config.json of a run.
+    """File of options, as JSON, such as the config.json of a run; or a name.
 
-    Options of the command line come before those of the file.
+    A name without .json means a file of agents/configs, as qwen2.5-3b-base does. Options of the
+    command line come before those of the file.
     """
     dry_run: bool = False
     """Whether to check everything, compute sizes and play a tiny update, instead of training."""
@@ -75,10 +76,10 @@ def parse_start(kind: type[C], arguments: Sequence[str] | None = None) -> tuple[
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     before = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    before.add_argument("--config", type=Path, nargs="?")
-    path = before.parse_known_args(arguments)[0].config
+    before.add_argument("--config", nargs="?")
+    named = before.parse_known_args(arguments)[0].config
     # tyro takes the defaults from an object: that of the file.
-    defaults = kind() if path is None else read_config(path, kind)
+    defaults = kind() if named is None else read_config(find_config(named), kind)
     annotated: Any = Annotated
     flat = tyro.conf.arg(name="")
     command = make_dataclass(

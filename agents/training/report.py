@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from agents.training.metrics import TIMING, Metrics, read_metrics
+from agents.training.metrics import TIMING, Metrics, evaluation_prefix, read_metrics
 from zs_env.report.pages import write_page
 from zs_env.report.plots import draw
 
@@ -17,7 +18,12 @@ BEFORE_AFTER = {
     "turns": "turns an episode",
     "invalid_share": "invalid turns",
     "response_length": "policy tokens an episode",
+    "fooled_share": "fooled by noise",
+    "noisy_searched_on_share": "searched on after a noisy search",
+    "noisy_asked_again_share": "asked again after a noisy search",
+    "useful_asked_again_share": "asked again after a useful search",
 }
+"""Rows of the table by figure; figures that no evaluation has are left out."""
 
 # File -> title, and the figures it shows with their labels.
 CURVES: dict[str, tuple[str, dict[str, str]]] = {
@@ -26,6 +32,11 @@ CURVES: dict[str, tuple[str, dict[str, str]]] = {
     "noise": (
         "Noisy searches",
         {"noise_probability": "probability", "noisy_share": "share drawn"},
+    ),
+    "fooled": ("Episodes that noise has fooled", {"fooled_share": "share"}),
+    "asked_again": (
+        "Searches after which the same subject is asked for",
+        {"noisy_asked_again_share": "noisy", "useful_asked_again_share": "useful"},
     ),
     "invalid": ("Invalid turns", {"invalid_share": "share"}),
     "length": ("Tokens an episode", {"response_length": "by the policy", "length": "all"}),
@@ -39,13 +50,12 @@ def write_report(folder: Path) -> Path:
     """Write ``folder/report.md`` and its pictures from the run's metrics; return the page."""
     metrics = read_metrics(folder)
     config = json.loads((folder / "config.json").read_text())
-    engines = list(config["test_engines"])
-    pictures = [_draw_test(folder, metrics, engines)]
+    pictures = [_draw_test(folder, metrics, config)]
     pictures += [
         draw(folder / f"{name}.png", metrics, *CURVES[name], x="update", x_label="update")
         for name in CURVES
     ]
-    lines = [*_summary(metrics, config), "", *comparison(metrics, engines)]
+    lines = [*_summary(metrics, config), "", *comparison(metrics, config)]
     return write_page(folder, lines, pictures, config)
 
 
@@ -62,27 +72,69 @@ def _summary(metrics: Sequence[Metrics], config: dict[str, object]) -> list[str]
     ]
 
 
-def comparison(metrics: Sequence[Metrics], engines: Sequence[str]) -> list[str]:
-    """Return the lines of a table: figures on held-out questions before and after training."""
-    tested = [each for each in metrics if f"test/{engines[0]}/f1" in each] if engines else []
+def comparison(metrics: Sequence[Metrics], config: Mapping[str, Any]) -> list[str]:
+    """Return the lines of tables: figures on held-out questions before and after training.
+
+    Args:
+        metrics: metrics of the run.
+        config: options of the run, as JSON has them.
+    """
+    lines: list[str] = []
+    for decoding in _decodings(config):
+        prefixes = {engine: evaluation_prefix(engine, decoding) for engine in _engines(config)}
+        lines += _table(metrics, prefixes, f"{_decoded(decoding, config)}, {_noise(config)}")
+    return lines[1:] or ["No evaluation was made."]
+
+
+def _table(metrics: Sequence[Metrics], prefixes: Mapping[str, str], played: str) -> list[str]:
+    """Return an empty line and a table of one way of playing; nothing without an evaluation."""
+    tested = [each for each in metrics if any(f"{p}f1" in each for p in prefixes.values())]
     if not tested:
-        return ["No evaluation was made."]
+        return []
     first, last = tested[0], tested[-1]
     lines = [
-        "Held-out questions, greedy, no noise:",
+        "",
+        f"Held-out questions, {played}:",
         "",
         f"| engine | | before | after {last['update']:.0f} updates |",
         "|---|---|---|---|",
     ]
-    for engine in engines:
+    for engine, prefix in prefixes.items():
         for name, label in BEFORE_AFTER.items():
-            key = f"test/{engine}/{name}"
-            lines.append(f"| {engine} | {label} | {first[key]:.3f} | {last[key]:.3f} |")
+            figures = [each.get(prefix + name) for each in (first, last)]
+            if figures != [None, None]:
+                cells = " | ".join("-" if f is None else f"{f:.3f}" for f in figures)
+                lines.append(f"| {engine} | {label} | {cells} |")
     return lines
 
 
-def _draw_test(folder: Path, metrics: Sequence[Metrics], engines: Sequence[str]) -> Path | None:
-    series = {f"test/{engine}/f1": engine for engine in engines}
-    title = "F1 on held-out questions, greedy, no noise"
+def _draw_test(folder: Path, metrics: Sequence[Metrics], config: Mapping[str, Any]) -> Path | None:
+    decodings = _decodings(config)
+    several = len(decodings) > 1
+    series = {
+        f"{evaluation_prefix(engine, decoding)}f1": f"{engine}, {decoding}" if several else engine
+        for decoding in decodings
+        for engine in _engines(config)
+    }
+    played = [*([] if several else [_decoded(decodings[0], config)]), _noise(config)]
+    title = f"F1 on held-out questions, {', '.join(played)}"
     path = folder / "test_f1.png"
     return draw(path, metrics, title, series, x="update", x_label="update", marker=".")
+
+
+def _engines(config: Mapping[str, Any]) -> list[str]:
+    return list(config["test_engines"])
+
+
+def _decodings(config: Mapping[str, Any]) -> list[str]:
+    return list(config["test_decoding"])
+
+
+def _decoded(decoding: str, config: Mapping[str, Any]) -> str:
+    sampled = f"sampled at temperature {config['temperature']:g}"
+    return sampled if decoding == "sampled" else decoding
+
+
+def _noise(config: Mapping[str, Any]) -> str:
+    noise = config["test_noise"]
+    return f"noise {noise:g} where the engine has it" if noise else "no noise"

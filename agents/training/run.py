@@ -36,7 +36,7 @@ from agents.training.config import Config
 from agents.training.display import Display
 from agents.training.distributed import Processes
 from agents.training.errors import CheckpointError, TrainingError
-from agents.training.evaluation import describe, evaluate, evaluation_figures
+from agents.training.evaluation import Evaluator
 from agents.training.folder import check_folder, open_folder
 from agents.training.learner import Learner, LossFunction
 from agents.training.memory import explain_memory
@@ -44,8 +44,6 @@ from agents.training.metrics import TIMING, Metrics, MetricsLog
 from agents.training.report import comparison, write_report
 from agents.training.resume import check_options
 from agents.training.samplers import make_samplers
-from zs_env.evaluation.record import Record
-from zs_env.evaluation.store import write_run
 
 
 class Run:
@@ -86,16 +84,13 @@ class Run:
         with explain_memory():
             self.policy = self._load_policy(with_values)
         self.config = config = config.keep_prompt(self.policy, self._saved.get("config", {}))
-        self._test_sources = {
-            engine: config.make_test_source(self.policy, engine) for engine in config.test_engines
-        }
         self.learner = Learner(self.policy, config, self.processes)
         self.samplers = make_samplers(config, self.policy, self.processes)
+        self._evaluator = Evaluator(self.learner, self.samplers)
         self._has_changed = True  # since the weights were last given to the sampler
         self.collector = Collector(self.learner, self._load_reference(), self.samplers)
         self.updates_done = self._restore()
         self.metrics: Metrics = {}
-        self._asked: dict[str, Any] = {}  # in evaluations
         self._interrupted = False
         self._log: MetricsLog | None = None
         self._display: Display | None = None
@@ -147,7 +142,7 @@ class Run:
                 self._say(f"stopped after update {self.updates_done}; go on with --resume")
                 raise SystemExit(130)  # the status of a program ended by Ctrl-C
         if self._log is not None:
-            self._say("\n".join(comparison(self._log.written, self.config.test_engines)))
+            self._say("\n".join(comparison(self._log.written, self.config.to_json())))
             self._say(f"report: {self.config.folder / 'report.md'}")
 
     def play(self, update: int) -> Batch:
@@ -272,21 +267,7 @@ class Run:
 
     def _evaluate(self) -> None:
         self._ready_sampler()
-        start = time.perf_counter()
-        kept: list[Record] = []
-        for engine, source in self._test_sources.items():
-            with self.learner.autocast(), explain_memory():
-                records = evaluate(
-                    self.policy, source, self.config, self.processes, samplers=self.samplers
-                )
-            for name, value in evaluation_figures(records).items():
-                self.metrics[f"test/{engine}/{name}"] = value
-            kept += records
-        if kept:
-            self._asked = self._asked or describe(self.config, self._test_sources)
-            folder = self.config.folder / "evaluation"
-            self.processes.on_main(lambda: write_run(folder, self._asked, kept))
-        self.metrics[TIMING + "evaluation"] = time.perf_counter() - start
+        self.metrics |= self._evaluator.evaluate()
 
     def _ready_sampler(self) -> None:
         """Have the sampler ready, with the present weights."""

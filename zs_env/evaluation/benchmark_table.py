@@ -33,7 +33,8 @@ def agent_of(asked: Mapping[str, Any]) -> str:
     model = asked.get("model")
     if isinstance(model, Mapping):
         model = model.get("model", ",".join(f"{name}={value}" for name, value in model.items()))
-    return str(asked["method"]) if model is None else f"{asked['method']}, {model}"
+    method = asked.get("method", "agent")
+    return str(method) if model is None else f"{method}, {model}"
 
 
 def check_kept(folder: Path, asked: Mapping[str, Any], records: Sequence[Record]) -> None:

@@ -28,11 +28,11 @@ from zs_env.evaluation.progress import Progress
 from zs_env.evaluation.record import Record, RecordKey
 from zs_env.evaluation.store import RecordStore
 from zs_env.evaluation.summary import Prices
-from zs_env.evaluation.vocabulary import check_words
 from zs_env.loading import parse_spec
-from zs_env.question_sources import load_questions
+from zs_env.question_sources import are_about_the_world, load_questions
 from zs_env.questions import QuestionSource
 from zs_env.settings import Engine
+from zs_env.world.tokenizer import check_vocabulary
 
 __all__ = ["Evaluation", "Plan", "evaluate", "make_options"]
 
@@ -120,14 +120,13 @@ class Evaluation:
 
         Raises:
             ServiceError: it cannot be used.
-            TokenizerError: it does not know the words of a benchmark.
+            TokenizerError: it has an earlier vocabulary of the embedded world, and is asked there.
         """
         if self._policy is not None and not self._checked:
             self._policy.check()
-            if self.plan.benchmark is not None and self._policy.encoder is not None:
-                model = str(getattr(self._policy.llm, "model", self._policy.llm))
-                for size in sorted({cell.world[1] for cell in self._cells}):
-                    check_words(self._policy.encoder, size, model)
+            if self._policy.encoder is not None:
+                for questions in filter(are_about_the_world, self.plan.questions):
+                    check_vocabulary(self._policy.encoder.tokenizer, world_of(questions)[1])
             self._checked = True
 
     def play(

@@ -28,10 +28,8 @@ def record_trajectory(
         max_document_words: words at which documents were cut for the policy.
     """
     info = trajectory.info
-    cut = max_document_words
     turns = [segment for segment in trajectory.segments if segment.role is Role.POLICY]
     failure = info["failure"]
-    last = len(trajectory.searches) - 1
     return Record(
         *key,
         question=question.text,
@@ -48,20 +46,32 @@ def record_trajectory(
             )
             for segment in trajectory.segments
         ),
-        searches=tuple(
-            RecordSearch(
-                search.turn,
-                search.query,
-                tuple((d.title, d.text) for d in clean_documents(search.documents, cut)),
-                search.noisy,
-                failure if number == last else None,  # a failure ends the episode
-            )
-            for number, search in enumerate(trajectory.searches)
-        ),
+        searches=record_searches(trajectory, max_document_words),
         turns=trajectory.num_turns,
         invalid_turns=info["num_invalid"],
         prompt_tokens=sum(turn.start for turn in turns),
         completion_tokens=trajectory.response_length,
         noise_probability=trajectory.noise_probability,
         metadata=dict(question.metadata),
+    )
+
+
+def record_searches(trajectory: Trajectory, max_document_words: int) -> tuple[RecordSearch, ...]:
+    """Return the searches of a trajectory with their documents as the policy read them.
+
+    Args:
+        trajectory: episode.
+        max_document_words: words at which documents were cut for the policy.
+    """
+    failure = trajectory.info["failure"]
+    last = len(trajectory.searches) - 1
+    return tuple(
+        RecordSearch(
+            search.turn,
+            search.query,
+            tuple((d.title, d.text) for d in clean_documents(search.documents, max_document_words)),
+            search.noisy,
+            failure if number == last else None,  # a failure ends the episode
+        )
+        for number, search in enumerate(trajectory.searches)
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from zs_env.errors import TokenizerError
 from zs_env.world.text import tokenize, vocabulary
 
 PADDING, END_OF_TEXT, UNKNOWN = "[pad]", "[end]", "[unknown]"
@@ -14,6 +15,46 @@ SPECIAL_TOKENS = (PADDING, END_OF_TEXT, UNKNOWN)
 def token_list(size: str = "small") -> tuple[str, ...]:
     """Return the tokens in order of id: special tokens, then the vocabulary of ``size``."""
     return (*SPECIAL_TOKENS, *vocabulary(size))
+
+
+def tokens_of(tokenizer: Any) -> tuple[str, ...]:
+    """Return the tokens of a tokenizer with ``get_vocab``, in order of id."""
+    ids: dict[str, int] = tokenizer.get_vocab()
+    return tuple(sorted(ids, key=ids.__getitem__))
+
+
+def is_outdated(tokens: Sequence[str], size: str = "small") -> bool:
+    """Return whether ``tokens`` are an earlier list of the world: new ones come behind the old."""
+    present = token_list(size)
+    count = len(tokens)
+    return len(SPECIAL_TOKENS) < count < len(present) and tuple(tokens) == present[:count]
+
+
+def check_vocabulary(tokenizer: Any, size: str = "small") -> None:
+    """Check that a policy about the embedded world does not lack words that came after it.
+
+    Args:
+        tokenizer: of the policy; any that does not come from the world's vocabulary is accepted.
+        size: size of the world.
+
+    Raises:
+        TokenizerError: it has an earlier vocabulary; the message says what to do.
+    """
+    if not hasattr(tokenizer, "get_vocab"):
+        return  # a `WorldTokenizer` always has the present one
+    count = len(tokenizer)
+    for each in dict.fromkeys((size, "small")):
+        present = len(token_list(each))
+        # The length first: large vocabularies are slow to list.
+        if count < present and is_outdated(tokens_of(tokenizer), each):
+            place = getattr(tokenizer, "name_or_path", "") or "OLD"
+            raise TokenizerError(
+                f"the policy in {place} has the vocabulary of an earlier version: {count:,} tokens "
+                f"of the embedded world, which has {present:,} now. Convert it by `python -m "
+                f"agents.tiny.convert {place} NEW`, and train or evaluate NEW, which knows the "
+                "same words as before; or train a policy again. The run that it comes from cannot "
+                "be resumed: begin another one with `--model NEW`."
+            )
 
 
 class WorldTokenizer:
