@@ -53,7 +53,13 @@ def searches(world: World, kind: str | None, count: int, top_k: int) -> Iterator
         question = lookup.relation.questions[0].format(s=world.names[fact.subject])
         query = lookup.wordings(world)[0]
         request = SearchRequest(
-            query, question, ("",), kind is not None, top_k, 12, key=draw.integer(2**63)
+            query,
+            question,
+            ("",),
+            noisy=kind is not None,
+            top_k=top_k,
+            document_words=12,
+            key=draw.integer(2**63),
         )
         [result] = engine.search([request])
         thought = finding(world, lookup, None).removesuffix(f" {UNKNOWN}.")
@@ -65,7 +71,7 @@ def searches(world: World, kind: str | None, count: int, top_k: int) -> Iterator
 
 @torch.no_grad()
 def next_token(policy: Policy, shown: list[Shown]) -> tuple[NDArray[np.float64], float]:
-    """Return the probability of "unknown" after each context, (N,), and how often the name leads."""
+    """Return the probability of "unknown" after each context, (N,), and how often names lead."""
     encode = policy.encoder.encode
     [unknown] = encode(UNKNOWN)
     probabilities, hits = [], 0
@@ -117,9 +123,8 @@ def main() -> None:
         low, high = interval(noisy, useful)
         area = auc(noisy, useful)
         limit = "" if kind == FALSE else "   >= 0.95"
-        print(
-            f"{kind:<14} P(unknown) {noisy.mean():.3f}   AUC {area:.3f} ({low:.3f} to {high:.3f}){limit}"
-        )
+        shown_area = f"AUC {area:.3f} ({low:.3f} to {high:.3f}){limit}"
+        print(f"{kind:<14} P(unknown) {noisy.mean():.3f}   {shown_area}")
 
 
 if __name__ == "__main__":

@@ -147,9 +147,10 @@ class _Writer:
         if kind == CONTRADICTED:
             return _Sentence(wrong, marks.corrected(sentence, self.draw.choice(EVENT_YEARS)))
         hedge = self.draw.integer(len(marks.HEDGES) + 1)
-        if hedge < len(marks.HEDGES):
-            return _Sentence(wrong, marks.hedged(sentence, hedge))
-        return _Sentence(wrong, self._state_either(wrong, self._false_lead(fact)))
+        other = self._false_lead(fact)
+        if hedge == len(marks.HEDGES) and other != wrong:
+            return _Sentence(wrong, self._state_either(wrong, other))
+        return _Sentence(wrong, marks.hedged(sentence, hedge % len(marks.HEDGES)))
 
     def _state_either(self, first: Fact, second: Fact) -> str:
         """Return a sentence that states one of two facts, which differ in subject or object."""
