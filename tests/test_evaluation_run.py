@@ -129,7 +129,7 @@ def test_another_run_is_refused_with_the_difference(tmp_path):
     with pytest.raises(RecordError, match=r"`seed` was 0, now 1.*another folder"):
         play(tmp_path, plan_of(seed=1))
     changed = [replace(QUESTIONS[0], golden_answers=("x",)), *QUESTIONS[1:]]
-    with pytest.raises(RecordError, match="`questions` was"):
+    with pytest.raises(RecordError, match="`questions.list` was"):
         play(tmp_path, plan_of(questions=[changed]))
     assert len(play(tmp_path)) == 12
 

@@ -101,7 +101,8 @@ def read_kept(folder: Path) -> tuple[dict[str, Any], list[Record]]:
         RecordError: it is no folder of a run, its records are damaged, or they are of a benchmark
             that this version does not have.
     """
-    asked, records = read_run(folder), read_records(folder)
+    records = read_records(folder)
+    asked = read_run(folder)
     check_kept(folder, asked, records)
     return asked, records
 
