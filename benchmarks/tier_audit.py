@@ -17,7 +17,6 @@ from zs_env.evaluation.benchmarks import WORLD_V1, Chosen, Tier
 from zs_env.evaluation.options import PlayOptions
 from zs_env.evaluation.plan import Plan
 from zs_env.evaluation.run import evaluate
-from zs_env.loading import parse_spec
 from zs_env.rewards import substring_match
 from zs_env.world import Fact, World, load_world
 from zs_env.world.hard import DESCRIPTIONS
@@ -28,6 +27,7 @@ from zs_env.world.text import all_versions, statements
 NUM_QUESTIONS = 300
 NOISE = (0.0, 0.25, 0.5, 0.75)
 TURNS = (4, 5, 8, 15)
+LIMITED_NOISE, LIMITED_TURNS = 0.5, 8
 
 
 class Limit(NamedTuple):
@@ -228,30 +228,53 @@ def _documents_of(result: SearchResult) -> Sequence[object]:
     return result.documents
 
 
-def print_readers(size: str, seed: int, num_questions: int = 150) -> None:
-    """Print what care is worth: F1 of the readers by noise and turns, with natural noise."""
-    print(f"F1 in the world {size!r} with natural noise, by noise and turns")
+def print_readers(size: str, seed: int, options: PlayOptions, num_questions: int = 150) -> bool:
+    """Print what care is worth: F1 of the readers by noise and turns, with natural noise.
+
+    Args:
+        size: size of the world.
+        seed: seed of the world.
+        options: options of playing; noise and turns are replaced.
+        num_questions: number of test questions.
+
+    Returns:
+        Whether the careful reader overcomes half noise in `LIMITED_TURNS`, and the careless one is
+        fooled. Only the small world has these limits.
+    """
+    print(
+        f"F1 in the world {size!r}, seed {seed}: natural noise, {options.top_k} documents", end=""
+    )
+    print(f" of {options.document_words} words")
     print(f"  {'':<24}" + "".join(f"{turns:>4} turns" for turns in TURNS))
+    limited = {}
     for method in ("careful", "careless"):
         for noise in NOISE:
-            scores = (reader_f1(method, size, seed, noise, turns, num_questions) for turns in TURNS)
+            scores = [
+                reader_f1(method, size, seed, replace(options, noise=noise, max_turns=turns),
+                          num_questions)
+                for turns in TURNS
+            ]  # fmt: skip
+            if noise == LIMITED_NOISE:
+                limited[method] = scores[TURNS.index(LIMITED_TURNS)]
             print(f"  {method:<10} noise {noise:<7}" + "".join(f"{s:>10.3f}" for s in scores))
+    if size != "small":
+        return True
+    figures = [
+        Figure(f"F1 of {method}, noise {LIMITED_NOISE}, {LIMITED_TURNS} turns", limited[method],
+               limit, num_questions)
+        for method, limit in (("careful", OVERCOME), ("careless", FOOLED))
+    ]  # fmt: skip
+    print(*figures, sep="\n")
+    return all(figure.holds for figure in figures)
 
 
-def reader_f1(
-    method: str, size: str, seed: int, noise: float, turns: int, num_questions: int
-) -> float:
+def reader_f1(method: str, size: str, seed: int, options: PlayOptions, num_questions: int) -> float:
     """Return the mean F1 of a scripted reader on test questions, with natural noise."""
     plan = Plan(
         method=method,
         questions=[f"world,world_seed={seed},world_size={size},sample={num_questions}"],
         engines=["world,kinds=natural"],
-        options=PlayOptions(
-            max_turns=turns,
-            top_k=WORLD_V1.top_k,
-            document_words=WORLD_V1.document_words,
-            noise=noise,
-        ),
+        options=options,
     )
     records = evaluate(plan, show_progress=False)
     return sum(record.scores["f1"] for record in records) / len(records)
@@ -281,10 +304,7 @@ def audit(names: Sequence[str], seeds: Sequence[int]) -> bool:
                 print(f"  world seed {seed}: {'fails' if failing else 'holds'}; {shown}")
                 print("".join(f"  {figure}\n" for figure in failing), end="")
     if len(seeds) == 1:
-        for size in dict.fromkeys(t.world_size for t in tiers if _writes(t)):
-            print_readers(size, seeds[0])
+        options = PlayOptions(top_k=WORLD_V1.top_k, document_words=WORLD_V1.document_words)
+        for size in dict.fromkeys(tier.world_size for tier in tiers if tier.noise):
+            print_readers(size, seeds[0], options)
     return holds
-
-
-def _writes(tier: Tier) -> bool:
-    return parse_spec("engine", tier.engine).name == "world"

@@ -1,13 +1,14 @@
 """Audit of the embedded world as a task: what its engines reveal, and which policies solve it.
 
     python -m benchmarks.world_audit [--size small] [--seed 0]
+    python -m benchmarks.world_audit --readers [--size small] [--seed 0]
     python -m benchmarks.world_audit --tier easy standard hard
     python -m benchmarks.world_audit --tier easy standard hard --seed 201 202 203
 
-The second form audits tiers of the benchmark world-v1 (`benchmarks.tier_audit`): what scripted
-agents earn, the rates at which documents state what was asked, or give an answer away, and what a
-careful and a careless reader earn by noise and turns. With several seeds it prints whether the
-limits hold in those worlds, and ends with status 1 if one does not.
+`--readers` plays a careful and a careless reader by noise and turns. `--tier` audits tiers of the
+benchmark world-v1 (`benchmarks.tier_audit`): what scripted agents earn, the rates at which
+documents state what was asked, or give an answer away, and the readers as they play there. With
+several seeds it prints whether the limits hold in those worlds. Both end with status 1 if not.
 
 The first form takes about ten seconds for the small world. It prints each figure beside its limit:
 the scripted solver with both engines, the best answers without searching, how often useful and
@@ -27,10 +28,11 @@ import gymnasium as gym
 
 import zs_env
 from benchmarks.human_queries import HUMAN_QUERIES
-from benchmarks.tier_audit import audit
+from benchmarks.tier_audit import audit, print_readers
 from zs_env import Question, SearchRequest
 from zs_env.engines import load_engine
 from zs_env.evaluation.benchmarks import WORLD_V1
+from zs_env.evaluation.options import PlayOptions
 from zs_env.rewards import substring_match
 from zs_env.world import Fact, World, load_world
 from zs_env.world.blind import blind_scores, mean_score
@@ -207,9 +209,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="seeds of the world")
     names = [tier.name for tier in WORLD_V1.tiers]
     parser.add_argument("--tier", nargs="+", choices=names, help="tiers of world-v1 to audit")
+    parser.add_argument(
+        "--readers", action="store_true", help="print what care is worth, by noise and turns"
+    )
     arguments = parser.parse_args()
     if arguments.tier:
         raise SystemExit(not audit(arguments.tier, arguments.seed))
+    if arguments.readers:
+        hold = [print_readers(arguments.size, seed, PlayOptions()) for seed in arguments.seed]
+        raise SystemExit(not all(hold))
     for seed in arguments.seed:
         audit_world(load_world(seed, arguments.size))
 

@@ -265,7 +265,7 @@ SCRIPT = f"scripted,script={HERE}:policy"
         (["ask", "?"], "asks a language model"),
         (["ask", " ", "--method", "solver"], "is empty"),
         (["results", "nowhere"], "nowhere holds no records"),
-        (["compare", "nowhere", "elsewhere"], "nowhere is no folder of an evaluation"),
+        (["compare", "nowhere", "elsewhere"], "nowhere holds no records"),
         (["rescore", "nowhere", "--metric", "f2"], r"`metric` must be one of f1, .*'f2'"),
         (["rescore", "nowhere", "--metric", "f1"], "nowhere holds no records"),
         (["audit", "--questions", "world"], "give --questions with --engine or --against"),

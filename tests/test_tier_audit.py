@@ -7,6 +7,7 @@ import pytest
 from benchmarks import tier_audit
 from benchmarks.tier_audit import AGENTS, Figure, Limit, audit, audit_tier
 from zs_env.evaluation.benchmarks import WORLD_V1
+from zs_env.evaluation.options import PlayOptions
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,7 @@ def test_audit_of_several_worlds_says_which_limits_fail(monkeypatch, capsys):
 
 
 def test_reader_plays_with_natural_noise():
-    assert tier_audit.reader_f1("careful", "small", 5, noise=0.0, turns=5, num_questions=5) == 1.0
+    assert tier_audit.reader_f1("careful", "small", 5, PlayOptions(), num_questions=5) == 1.0
 
 
 @pytest.mark.parametrize(
