@@ -1,18 +1,26 @@
 """Audit of the embedded world as a task: what its engines reveal, and which policies solve it.
 
     python -m benchmarks.world_audit [--size small] [--seed 0]
+    python -m benchmarks.world_audit --readers [--size small] [--seed 0]
+    python -m benchmarks.world_audit --tier easy standard hard
+    python -m benchmarks.world_audit --tier easy standard hard --seed 201 202 203
 
-Takes about ten seconds for the small world. Prints each figure beside its limit: the scripted
-solver with both engines, the best answers without searching, how often useful and noisy documents
-contain the fact asked for, and how often a document leaks a golden answer to a query that did not
-ask for it. The tiny world has fewer types and relations than the limit; the score of guessing is
-computed there instead.
+`--readers` plays a careful and a careless reader by noise and turns. `--tier` audits tiers of the
+benchmark world-v1 (`benchmarks.tier_audit`): what scripted agents earn, the rates at which
+documents state what was asked, or give an answer away, and the readers as they play there. With
+several seeds it prints whether the limits hold in those worlds. Both end with status 1 if not.
+
+The first form takes about ten seconds for the small world. It prints each figure beside its limit:
+the scripted solver with both engines, the best answers without searching, how often useful and
+noisy documents contain the fact asked for, and how often a document leaks a golden answer to a
+query that did not ask for it. The tiny world has fewer types and relations than the limit; the
+score of guessing is computed there instead.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -20,13 +28,15 @@ import gymnasium as gym
 
 import zs_env
 from benchmarks.human_queries import HUMAN_QUERIES
+from benchmarks.tier_audit import audit, print_readers
 from zs_env import Question, SearchRequest
-from zs_env.actions import ANSWER, tagged
 from zs_env.engines import load_engine
-from zs_env.rewards import f1_score, substring_match
+from zs_env.evaluation.benchmarks import WORLD_V1
+from zs_env.evaluation.options import PlayOptions
+from zs_env.rewards import substring_match
 from zs_env.world import Fact, World, load_world
 from zs_env.world.blind import blind_scores, mean_score
-from zs_env.world.plans import parse_question
+from zs_env.world.guesser import BestGuess
 from zs_env.world.sizes import SIZES
 from zs_env.world.solver import HopByHopSolver
 from zs_env.world.text import corpus, statements, tokenize, vocabulary
@@ -75,41 +85,6 @@ def report_play(name: str, outcomes: list[Outcome], limit: str) -> None:
         by_kind[outcome.kind].append(outcome.f1 == 1.0)
     kinds = (f"{kind} {sum(by_kind[kind]) / len(by_kind[kind]):.1%}" for kind in sorted(by_kind))
     print(f"    {', '.join(kinds)}")
-
-
-class BestGuess:
-    """Best policy that never searches, learned from all train questions and their answers.
-
-    For the relation that a question asks for last, it gives the answer with the highest mean F1 on
-    the train questions: one of their answers, or a list of their most frequent words.
-    """
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        answers = defaultdict(list)
-        for question in world.questions("train"):
-            answers[self._asked(question.text)].append(question.golden_answers[0])
-        self.guesses = {relation: self._best(golden) for relation, golden in answers.items()}
-
-    def guess(self, question: str) -> str:
-        """Return the answer to ``question``."""
-        return self.guesses.get(self._asked(question), "")
-
-    def __call__(self, observation: str) -> str:
-        """Return the answer, as the only turn."""
-        question = observation.rsplit("Question: ", 1)[1].strip()
-        return tagged(ANSWER, self.guess(question))
-
-    def _asked(self, question: str) -> str:
-        plan = parse_question(self.world, question)
-        return plan.relation.name if plan else ""
-
-    def _best(self, golden: list[str]) -> str:
-        frequent = [word for word, _ in Counter(" ".join(golden).split()).most_common(64)]
-        lists = [" ".join(frequent[:length]) for length in (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)]
-        common = [answer for answer, _ in Counter(golden).most_common(40)]
-        sample = golden[:400]  # enough to rank the candidates
-        return max([*lists, *common], key=lambda guess: sum(f1_score(guess, g) for g in sample))
 
 
 class Counts(NamedTuple):
@@ -228,12 +203,27 @@ def report_blind(world: World) -> None:
 
 
 def main() -> None:
-    """Print every figure beside its limit."""
+    """Print the audit of worlds, or of tiers."""
     parser = argparse.ArgumentParser(description="Audit the embedded world.")
     parser.add_argument("--size", default="small", choices=SIZES, help="size of the world")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the world")
+    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="seeds of the world")
+    names = [tier.name for tier in WORLD_V1.tiers]
+    parser.add_argument("--tier", nargs="+", choices=names, help="tiers of world-v1 to audit")
+    parser.add_argument(
+        "--readers", action="store_true", help="print what care is worth, by noise and turns"
+    )
     arguments = parser.parse_args()
-    world = load_world(arguments.seed, arguments.size)
+    if arguments.tier:
+        raise SystemExit(not audit(arguments.tier, arguments.seed))
+    if arguments.readers:
+        hold = [print_readers(arguments.size, seed, PlayOptions()) for seed in arguments.seed]
+        raise SystemExit(not all(hold))
+    for seed in arguments.seed:
+        audit_world(load_world(seed, arguments.size))
+
+
+def audit_world(world: World) -> None:
+    """Print every figure of one world beside its limit."""
     num_train, num_test = len(world.questions("train")), len(world.questions("test"))
     num_passages = len(list(corpus(world)))
     print(f"{world!r}, zs_env {zs_env.__version__}")

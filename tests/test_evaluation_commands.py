@@ -221,7 +221,7 @@ def test_evaluate_refuses_other_options_with_the_difference(questions, tmp_path)
     base += ["--model", f"scripted,script={HERE}:policy", "--folder", tmp_path]
     assert "`seed` was 0, now 1" in exit_of([*base, "--seed", 1])
     assert '`method` was "search", now "direct"' in exit_of([*base, "--method", "direct"])
-    assert '"max_turns": 5' in exit_of([*base, "--max-turns", 3])
+    assert "`options.max_turns` was 5, now 3" in exit_of([*base, "--max-turns", 3])
     assert exit_of([*base, "--top-k", 2]).startswith(f"error: {tmp_path} holds a run with other")
     assert (tmp_path / RECORDS).read_bytes() == before
 
@@ -265,7 +265,7 @@ SCRIPT = f"scripted,script={HERE}:policy"
         (["ask", "?"], "asks a language model"),
         (["ask", " ", "--method", "solver"], "is empty"),
         (["results", "nowhere"], "nowhere holds no records"),
-        (["compare", "nowhere", "elsewhere"], "nowhere is no folder of an evaluation"),
+        (["compare", "nowhere", "elsewhere"], "nowhere holds no records"),
         (["rescore", "nowhere", "--metric", "f2"], r"`metric` must be one of f1, .*'f2'"),
         (["rescore", "nowhere", "--metric", "f1"], "nowhere holds no records"),
         (["audit", "--questions", "world"], "give --questions with --engine or --against"),

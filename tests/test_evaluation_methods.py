@@ -177,7 +177,7 @@ def test_failures_of_the_engine_are_no_wrong_answers():
         assert record.searches[0].failure == "no server"
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "solver"])
+@pytest.mark.parametrize("method", [n for n in METHODS if load_method(n).needs_model])
 def test_failures_of_the_model_are_told_apart(method):
     class Dead(LanguageModel):
         async def acomplete(self, request):

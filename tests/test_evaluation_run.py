@@ -129,7 +129,7 @@ def test_another_run_is_refused_with_the_difference(tmp_path):
     with pytest.raises(RecordError, match=r"`seed` was 0, now 1.*another folder"):
         play(tmp_path, plan_of(seed=1))
     changed = [replace(QUESTIONS[0], golden_answers=("x",)), *QUESTIONS[1:]]
-    with pytest.raises(RecordError, match="`questions` was"):
+    with pytest.raises(RecordError, match="`questions.list` was"):
         play(tmp_path, plan_of(questions=[changed]))
     assert len(play(tmp_path)) == 12
 
@@ -241,6 +241,25 @@ def test_solver_solves_the_world_alike_on_every_call(tmp_path):
     assert without_clock(play(plan=plan)) == without_clock(records)
     assert [record.engine for record in records] == ["bm25"] * 30 + ["world"] * 30
     assert all(record.scores["f1"] == 1.0 for record in records)
+
+
+@pytest.mark.parametrize(
+    ("method", "least", "most"),
+    [("random", 0.0, 0.05), ("scripted-direct", 0.0, 0.2), ("scripted-rag", 0.3, 0.6)],
+)
+def test_scripted_agents_know_the_world_of_the_questions(method, least, most):
+    questions = ["world,world_seed=5,kinds=1-hop+2-hop,sample=40"]
+    records = play(plan=Plan(method=method, questions=questions))
+    assert least <= sum(record.scores["f1"] for record in records) / len(records) <= most
+    assert {record.engine for record in records} == {"world" if "rag" in method else "none"}
+    assert all(len(record.searches) == ("rag" in method) for record in records)
+
+
+def test_solver_of_another_world_than_that_of_the_questions_knows_no_answer():
+    questions = ["world,world_seed=5,sample=10"]
+    assert all(r.scores["f1"] == 1.0 for r in play(plan=Plan("solver", questions=questions)))
+    plan = Plan("solver,world_seed=6", questions=questions)
+    assert all(record.answer == "unknown" for record in play(plan=plan))
 
 
 COMMAND = [

@@ -14,6 +14,7 @@ from zs_env import Question
 from zs_env.errors import QuestionSourceError
 from zs_env.question_sources import QuestionOrder, load_questions
 from zs_env.questions import QuestionSet
+from zs_env.world import load_world
 
 
 @pytest.fixture
@@ -104,6 +105,16 @@ def test_load_questions_unknown_name_split_or_type_is_refused():
         load_questions({"q": "Who?"})
     with pytest.raises(QuestionSourceError, match="no questions"):
         load_questions([])
+
+
+def test_world_of_some_kinds_keeps_ids_and_order():
+    world = load_world(0, "small").questions("test")
+    some = load_questions("world,kinds=1-hop+comparison", "test")
+    wanted = [q for q in world if q.metadata["kind"] in ("1-hop", "comparison")]
+    assert [some[index] for index in range(len(some))] == wanted
+    assert len(load_questions("world,kinds=2-hop,sample=7", "test")) == 7
+    with pytest.raises(ValueError, match="1-hop, .* comparison, got '2-hops' .did you mean '2-hop"):
+        load_questions("world,kinds=1-hop+2-hops")
 
 
 def test_question_takes_one_answer_as_a_string():

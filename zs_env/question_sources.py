@@ -48,7 +48,7 @@ def load_questions(
             columns ``question``, ``answers`` or ``golden_answers``, and optionally ``id`` (other
             columns become metadata); ``"module:Class"``; a sequence of `Question`; or a
             `QuestionSource`. World, data sets and files take ``sample`` and ``seed``, see
-            `sample_questions`.
+            `sample_questions`; the world also ``kinds``, as in ``"world,kinds=1-hop+2-hop"``.
         split: split of the embedded world, ``train`` or ``test``. It says nothing about others: a
             data set is read in the split that results are reported on, unless its own option
             ``split`` names another.
@@ -157,7 +157,7 @@ def _load_named(spec: Spec, split: str, world_seed: int, world_size: str) -> Que
 
 def _load_source(name: str, options: Mapping[str, Any], world: Mapping[str, Any]) -> QuestionSource:
     if name == WORLD:
-        return _load_world(**_with_options(name, world, options))
+        return _load_world(**_with_options(name, {**world, "kinds": None}, options))
     if name == HUB:
         return load_from_hub(**_with_options(name, HUB_OPTIONS, options))
     if name in DATASETS:
@@ -180,8 +180,20 @@ def _with_options(
     return {**known, **options}
 
 
-def _load_world(split: str, world_seed: int, world_size: str) -> QuestionSource:
-    return load_world(world_seed, world_size).questions(split)
+def _load_world(split: str, world_seed: int, world_size: str, kinds: str | None) -> QuestionSource:
+    if kinds is None:
+        return load_world(world_seed, world_size).questions(split)
+    return _world_of_kinds(split, world_seed, world_size, kinds)
+
+
+@lru_cache(maxsize=8)
+def _world_of_kinds(split: str, world_seed: int, world_size: str, kinds: str) -> QuestionSet:
+    """Return the questions of the world whose kind is one of ``kinds``, joined by ``+``."""
+    questions = list(load_world(world_seed, world_size).questions(split))
+    wanted = kinds.split("+")
+    for kind in wanted:
+        check_choice("kinds", kind, sorted({q.metadata["kind"] for q in questions}))
+    return QuestionSet(q for q in questions if q.metadata["kind"] in wanted)
 
 
 _sample_once = lru_cache(maxsize=8)(sample_questions)

@@ -8,9 +8,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zs_env.commands.play_options import add_model_arguments, given_options, positive
 from zs_env.commands.result_options import add_result_arguments, prices_of
+
+if TYPE_CHECKING:
+    from zs_env.evaluation.plan import Plan
 
 NAME = "evaluate"
 DESCRIPTION = "Play questions with a method and a model, keep the records, and print the scores."
@@ -19,6 +23,7 @@ EXAMPLES = """\
 examples:
   zs-env evaluate --method solver --engine world bm25
   zs-env evaluate --model runs/ppo/checkpoints/000036 --folder runs/ppo-evaluation
+  zs-env evaluate --benchmark world-v1 --method careful
   zs-env evaluate --method rag --model openai_api,base_url=http://127.0.0.1:8000/v1,model=qwen \\
       --questions nq,sample=500 hotpotqa,sample=500 --engine bm25,corpus=passages.jsonl google \\
       --repeats 4 --temperature 0.7 --folder runs/rag
@@ -41,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     add_model_arguments(parser)
     parser.add_argument(
+        "--benchmark",
+        help="protocol that fixes questions, engines, noise and turns: world-v1, or a tier of it, "
+        "as in world-v1,tier=hard",
+    )
+    parser.add_argument(
         "--questions",
         nargs="+",
         help="sets of questions: names (see `zs-env datasets`), with options as in "
@@ -50,17 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine",
         nargs="+",
-        default=["world"],
         help="engines, with options as in bm25,corpus=passages.jsonl; empty finds nothing, and "
         "random what the first engine finds for other questions; default: world",
     )
     parser.add_argument(
         "--num-questions", type=positive, help="most questions of each set; default: all"
     )
-    parser.add_argument(
-        "--repeats", type=positive, default=1, help="plays of each question; default: %(default)s"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed; default: %(default)s")
+    parser.add_argument("--repeats", type=positive, help="plays of each question; default: 1")
+    parser.add_argument("--seed", type=int, help="seed; default: 0")
     parser.add_argument(
         "--folder", type=Path, help="folder that keeps records and results; default: none is kept"
     )
@@ -84,25 +91,16 @@ def run(options: argparse.Namespace) -> None:
         ZeroSearchError: a part of the run is not there, or the folder holds another run.
         SystemExit: questions failed.
     """
-    from zs_env.evaluation.layout import tables_of
-    from zs_env.evaluation.models import questions_of_checkpoint
-    from zs_env.evaluation.report import results_with, write_results
-    from zs_env.evaluation.run import Plan, evaluate, make_options
+    from zs_env.evaluation.benchmark_table import agent_of
+    from zs_env.evaluation.labels import label_of
+    from zs_env.evaluation.report import tables_with, write_tables
+    from zs_env.evaluation.run import evaluate
+    from zs_env.evaluation.store import read_run
     from zs_env.evaluation.tables import as_text
 
     sys.path.append("")  # module:Class may be in the current folder
     prices = prices_of(options)
-    trained = options.model if options.episode is None else options.episode
-    plan = Plan(
-        method=options.method,
-        model=options.model,
-        questions=options.questions or [questions_of_checkpoint(trained) or "world"],
-        engines=options.engine,
-        repeats=options.repeats,
-        seed=options.seed,
-        num_questions=options.num_questions,
-        options=make_options(options.model, given_options(options), options.episode),
-    )
+    plan = _plan_of(options) if options.benchmark is None else _plans_of(options)
     with rare_collection():
         records = evaluate(
             plan,
@@ -112,13 +110,52 @@ def run(options: argparse.Namespace) -> None:
             prices=prices,
             show_progress=not options.quiet,
         )
-    results = results_with(records, prices, options.in_domain)
     if options.folder is None:
-        print(as_text(tables_of(results)), end="")
+        labels = {
+            name: label_of(name, getattr(options, name))
+            for name in ("method", "model")
+            if getattr(options, name) is not None
+        }
+        print(as_text(tables_with(agent_of(labels), records, prices, options.in_domain)), end="")
     else:
-        print(write_results(options.folder, results), end="")
+        agent = agent_of(read_run(options.folder))
+        tables = tables_with(agent, records, prices, options.in_domain)
+        print(write_tables(options.folder, tables), end="")
     if any(record.failed for record in records):
         raise SystemExit(FAILED)
+
+
+def _plan_of(options: argparse.Namespace) -> Plan:
+    from zs_env.evaluation.models import questions_of_checkpoint
+    from zs_env.evaluation.plan import Plan, make_options
+
+    trained = options.model if options.episode is None else options.episode
+    return Plan(
+        method=options.method,
+        model=options.model,
+        questions=options.questions or [questions_of_checkpoint(trained) or "world"],
+        engines=options.engine or ["world"],
+        repeats=options.repeats or 1,
+        seed=options.seed or 0,
+        num_questions=options.num_questions,
+        options=make_options(options.model, given_options(options), options.episode),
+    )
+
+
+def _plans_of(options: argparse.Namespace) -> list[Plan]:
+    """Return the plans of the benchmark, after a check that it has not changed."""
+    from zs_env.evaluation.benchmark_hashes import check_hashes
+    from zs_env.evaluation.benchmark_plans import FIXED, plans_of
+    from zs_env.evaluation.benchmarks import find_benchmark
+
+    chosen = find_benchmark(options.benchmark)
+    given = {name: getattr(options, name, None) for name in FIXED}
+    given = {name: value for name, value in given.items() if value is not None}
+    plans = plans_of(
+        chosen, options.method, options.model, given | given_options(options), options.episode
+    )
+    check_hashes(chosen)
+    return plans
 
 
 @contextmanager

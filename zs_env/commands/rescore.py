@@ -42,15 +42,17 @@ def run(options: argparse.Namespace) -> None:
         RecordError: the records are missing or damaged, or being written.
         ValueError: a metric is unknown.
     """
-    from zs_env.evaluation.report import results_with, write_results
+    from zs_env.evaluation.benchmark_table import agent_of
+    from zs_env.evaluation.report import read_kept, tables_with, write_tables
     from zs_env.evaluation.scores import make_metric, score_records
-    from zs_env.evaluation.store import RecordStore, read_records, read_run
+    from zs_env.evaluation.store import RecordStore
 
     sys.path.append("")  # module:function may be in the current folder
     metrics = [make_metric(metric) for metric in options.metric]
     prices = prices_of(options)
-    read_records(options.folder)  # a damaged line is an error here: nothing can be asked again
-    with RecordStore(options.folder, read_run(options.folder)) as store:
+    asked, _ = read_kept(options.folder)  # a damaged line is an error: nothing can be asked again
+    with RecordStore(options.folder, asked) as store:
         scored = score_records(store.records.values(), metrics)
         store.replace(scored)
-    print(write_results(options.folder, results_with(scored, prices, options.in_domain)), end="")
+    tables = tables_with(agent_of(asked), scored, prices, options.in_domain)
+    print(write_tables(options.folder, tables), end="")

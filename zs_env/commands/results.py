@@ -27,10 +27,9 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         RecordError: the records are missing or damaged.
     """
-    from zs_env.evaluation.layout import tables_of
-    from zs_env.evaluation.report import results_with
-    from zs_env.evaluation.store import read_records
+    from zs_env.evaluation.benchmark_table import agent_of
+    from zs_env.evaluation.report import read_kept, tables_with
 
-    records = read_records(options.folder)
-    results = results_with(records, prices_of(options), options.in_domain)
-    print(FORMATS[options.format](tables_of(results)), end="")
+    asked, records = read_kept(options.folder)
+    tables = tables_with(agent_of(asked), records, prices_of(options), options.in_domain)
+    print(FORMATS[options.format](tables), end="")

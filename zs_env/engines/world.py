@@ -247,7 +247,7 @@ class _Writer:
 
 
 def _contains(text: str, phrases: list[str]) -> bool:
-    plain = f" {text.lower().replace('.', '')} "
+    plain = f" {text.lower().replace('.', '').replace(',', '')} "  # "As of 1958, ..."
     return any(phrase in plain for phrase in phrases)
 
 

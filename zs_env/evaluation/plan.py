@@ -31,6 +31,8 @@ class Plan:
         seed: seed of noise, documents and sampling.
         num_questions: number of first questions of each set to play; None for all.
         options: how questions are played.
+        benchmark: written form of the tier of a benchmark that this is the plan of, which records
+            then carry; None if it is of none.
     """
 
     method: Spec | Method = "search"
@@ -41,6 +43,7 @@ class Plan:
     seed: int = 0
     num_questions: int | None = None
     options: PlayOptions = PlayOptions()
+    benchmark: str | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""

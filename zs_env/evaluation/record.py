@@ -84,6 +84,8 @@ class Record:
         seconds: time from beginning to end.
         noise_probability: chance that a search got noisy documents, in [0, 1].
         metadata: of the question, such as ``hops``.
+        benchmark: tier of the benchmark that it was played for: ``world-v1,tier=hard``; None if it
+            was for none.
     """
 
     dataset: str
@@ -105,6 +107,7 @@ class Record:
     seconds: float = 0.0
     noise_probability: float = 0.0
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    benchmark: str | None = None
 
     @property
     def key(self) -> RecordKey:
@@ -156,7 +159,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("repeat", "turns", "invalid_turns"), (int,)),
     **dict.fromkeys(("prompt_tokens", "completion_tokens"), (int,)),
     **dict.fromkeys(("seconds", "noise_probability"), (int, float)),
-    **dict.fromkeys(("answer", "failure"), (str, type(None))),
+    **dict.fromkeys(("answer", "failure", "benchmark"), (str, type(None))),
     **dict.fromkeys(("golden_answers", "segments", "searches"), (list, tuple)),
     **dict.fromkeys(("scores", "metadata"), (dict,)),
 }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,10 +47,11 @@ RANDOM = "random"
 
 
 class Cell(NamedTuple):
-    """A set of questions and the engine that they are played with."""
+    """A set of questions, the world they are about, and the engine that they are played with."""
 
     dataset: str
     engine_label: str
+    world: tuple[int, str]
     questions: QuestionSource
     size: int
     engine: SearchEngine
@@ -108,7 +109,7 @@ class Evaluation:
                 question = cell.questions[number]
                 for repeat in range(self.plan.repeats):
                     key = RecordKey(cell.dataset, cell.engine_label, question.id, repeat)
-                    yield Task(key, question, self.plan.seed), cell.engine
+                    yield Task(key, question, self.plan.seed, cell.world), cell.engine
 
     def __len__(self) -> int:
         """Return the number of records of the whole run."""
@@ -181,7 +182,8 @@ class Evaluation:
             play.fail(MODEL_FAILED, failure)
         except SearchFailure as failure:
             play.fail(Termination.SEARCH_FAILED.value, failure)
-        return play.record(round(time.perf_counter() - start, 3))
+        record = play.record(round(time.perf_counter() - start, 3))
+        return replace(record, benchmark=self.plan.benchmark)
 
     def _load_policy(self) -> PolicyModel | None:
         if not self._method.needs_model:
@@ -209,7 +211,7 @@ class Evaluation:
                 if (dataset, label) in labels:
                     raise ValueError(f"{dataset} is to be played twice with {label}.")
                 labels.add((dataset, label))
-                yield Cell(dataset, label, questions, count, engine)
+                yield Cell(dataset, label, world, questions, count, engine)
 
     def _load_engines(
         self, questions: QuestionSource, world: tuple[int, str]
@@ -260,7 +262,7 @@ class Evaluation:
 
 
 def evaluate(
-    plan: Plan,
+    plan: Plan | Sequence[Plan],
     folder: str | Path | None = None,
     *,
     max_concurrency: int = 256,
@@ -274,7 +276,7 @@ def evaluate(
     that is nothing.
 
     Args:
-        plan: what to ask.
+        plan: what to ask; of a benchmark, the plans of its tiers, which differ in nothing else.
         folder: folder that keeps the records; None keeps none.
         max_concurrency: most questions under way at the same time.
         retry_failed: whether to ask again what failed in an earlier call.
@@ -290,22 +292,62 @@ def evaluate(
         >>> plan = Plan(method="solver", engines=["world", "bm25"], num_questions=20)
         >>> records = evaluate(plan, show_progress=False)
     """
+    plans = [plan] if isinstance(plan, Plan) else plan
     with ExitStack() as stack:
-        evaluation = stack.enter_context(Evaluation(plan))
+        evaluations = [
+            stack.enter_context(Evaluation(each)) for each in _with_one_model(plans, stack)
+        ]
         store = None
         if folder is not None:
-            store = RecordStore(Path(folder), evaluation.asked, retry_failed=retry_failed)
+            asked = asked_in(evaluations)
+            store = RecordStore(Path(folder), asked, retry_failed=retry_failed)
             stack.enter_context(store)
         records = {} if store is None else dict(store.records)
-        tasks = [each for each in evaluation.tasks() if each[0].key not in records]
-        if tasks:
-            evaluation.check()  # before the clock of the progress starts
+        missing = [
+            [each for each in evaluation.tasks() if each[0].key not in records]
+            for evaluation in evaluations
+        ]
+        if any(missing):
+            evaluations[0].check()  # before the clock of the progress starts
             progress = None
             if show_progress:
-                progress = Progress(len(evaluation), list(records.values()), prices)
+                total = sum(map(len, evaluations))
+                progress = Progress(total, list(records.values()), prices)
                 stack.callback(progress.close)
-            evaluation.play(tasks, _keeper(records, store, progress), max_concurrency)
+            keep = _keeper(records, store, progress)
+            for evaluation, tasks in zip(evaluations, missing, strict=True):
+                if tasks:
+                    evaluation.play(tasks, keep, max_concurrency)
     return [records[key] for key in sorted(records)]
+
+
+def asked_in(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """Return what a run asks, for `RecordStore`; that of a benchmark tier by tier.
+
+    Args:
+        evaluations: an evaluation, or those of the tiers of a benchmark.
+    """
+    first = evaluations[0].asked
+    if evaluations[0].plan.benchmark is None:
+        return first
+    own = ("questions", "engines", "options")
+    shared = {name: value for name, value in first.items() if name not in own}
+    tiers = {
+        str(evaluation.plan.benchmark): {name: evaluation.asked[name] for name in own}
+        for evaluation in evaluations
+    }
+    return {**shared, "benchmark": tiers}
+
+
+def _with_one_model(plans: Sequence[Plan], stack: ExitStack) -> Sequence[Plan]:
+    """Return ``plans`` with the same model, loaded once and closed by ``stack``."""
+    model = plans[0].model
+    if len(plans) == 1 or model is None or not load_method(plans[0].method).needs_model:
+        return plans
+    llm = load_model(model)
+    if llm is not model:
+        stack.callback(llm.close)
+    return [replace(plan, model=llm) for plan in plans]
 
 
 def _keeper(

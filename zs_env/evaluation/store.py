@@ -70,6 +70,7 @@ class RecordStore:
                 for key, record in kept.records.items()
                 if not (retry_failed and record.failed)
             }
+            check_benchmark(folder, asked, kept.records.values())
             if kept.damaged:
                 self._rewrite(kept.records.values())
             self._file = self._path.open("ab", buffering=0)
@@ -129,7 +130,13 @@ class RecordStore:
             if self._path.is_file() and self._path.stat().st_size:
                 raise RecordError(f"{self._path} holds records, but there is no {RUN} beside it.")
             return text.encode()
-        differences = differing(read_run(self.folder), json.loads(text))
+        before, now = read_run(self.folder), json.loads(text)
+        if benchmark_of(before) != benchmark_of(now):
+            raise RecordError(
+                f"{self.folder} holds a run of {_listed(benchmark_of(before))}, and this is one of "
+                f"{_listed(benchmark_of(now))}. Give another folder."
+            )
+        differences = differing(before, now)
         if differences:
             raise RecordError(
                 f"{self.folder} holds a run with other options: {'; '.join(differences)}. Give the "
@@ -195,13 +202,39 @@ def read_lines(path: Path) -> Kept:
     return Kept(records, damaged)
 
 
-def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return a clause for each option whose value differs."""
+def benchmark_of(asked: Mapping[str, Any]) -> list[str | None]:
+    """Return the tiers of a benchmark that a run is of, as its records name them; or None."""
+    return sorted(asked.get("benchmark") or ()) or [None]
+
+
+def check_benchmark(folder: Path, asked: Mapping[str, Any], records: Iterable[Record]) -> None:
+    """Check that all ``records`` are of the benchmark that ``asked`` says, or of none.
+
+    Raises:
+        RecordError: some are not.
+    """
+    expected = benchmark_of(asked)
+    strange = {record.benchmark for record in records} - set(expected)
+    if strange:
+        raise RecordError(
+            f"{folder} holds records of {_listed(strange)} in a run of {_listed(expected)}: they "
+            "cannot be judged together."
+        )
+
+
+def differing(old: Any, new: Any, name: str = "") -> list[str]:
+    """Return a clause for each option whose value differs, also within options."""
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return [] if old == new else [f"`{name}` was {json.dumps(old)}, now {json.dumps(new)}"]
     return [
-        f"`{name}` was {json.dumps(old.get(name))}, now {json.dumps(new.get(name))}"
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name)
+        clause
+        for part in sorted({*old, *new})
+        for clause in differing(old.get(part), new.get(part), f"{name}.{part}".lstrip("."))
     ]
+
+
+def _listed(benchmark: Iterable[str | None]) -> str:
+    return ", ".join(sorted("no benchmark" if part is None else part for part in benchmark))
 
 
 def _run_text(asked: Mapping[str, Any]) -> str:

@@ -30,11 +30,13 @@ class Column(NamedTuple):
         name: heading.
         decimals: decimals of its numbers, in text and Markdown.
         estimates: whether its cells are estimates, to which CSV gives two columns.
+        intervals: whether text and Markdown show their 95 % intervals, not their standard errors.
     """
 
     name: str
     decimals: int = 3
     estimates: bool = False
+    intervals: bool = False
 
 
 class Table(NamedTuple):
@@ -123,9 +125,14 @@ def _cell(cell: Cell, column: Column) -> str:
     if isinstance(cell, str):
         return printable(cell)
     if isinstance(cell, Estimate):
-        error = cell.standard_error
+        error, interval = cell.standard_error, cell.interval
         shown = f"{cell.mean:.{column.decimals}f}"
-        return shown if error is None else f"{shown} ± {error:.{column.decimals}f}"
+        if error is None or interval is None:
+            return shown
+        if column.intervals:
+            low, high = interval
+            return f"{shown} ({low:.{column.decimals}f} – {high:.{column.decimals}f})"
+        return f"{shown} ± {error:.{column.decimals}f}"
     return str(cell) if isinstance(cell, int) else f"{cell:.{column.decimals}f}"
 
 

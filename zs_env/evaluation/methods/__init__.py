@@ -17,7 +17,12 @@ METHODS = {
     "ra-agent": f"{_HERE}.ra_agent:RetrievalAgent",
     "search-o1": f"{_HERE}.search_o1:SearchO1",
     "search": f"{_HERE}.search:Search",
-    "solver": f"{_HERE}.solver:Solver",
+    "random": f"{_HERE}.scripted:RandomAnswer",
+    "scripted-direct": f"{_HERE}.scripted:ScriptedDirect",
+    "scripted-rag": f"{_HERE}.scripted:ScriptedRAG",
+    "solver": f"{_HERE}.scripted:Solver",
+    "careful": f"{_HERE}.scripted:Careful",
+    "careless": f"{_HERE}.scripted:Careless",
 }
 """Classes of methods as ``module:class``, by name."""
 
