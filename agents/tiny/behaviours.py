@@ -27,6 +27,7 @@ from zs_env.rules import Rules
 from zs_env.world import World
 from zs_env.world.noise import NATURAL
 from zs_env.world.plans import Lookup, Need
+from zs_env.world.readers import first_mention
 from zs_env.world.solver import (
     FOUND,
     NOT_UNDERSTOOD,
@@ -71,9 +72,18 @@ class Demonstration(NamedTuple):
     told: frozenset[int]
 
 
-def demonstrations(world: World, first: int, count: int) -> Iterator[Demonstration]:
-    """Yield ``count`` episodes about ``world`` from number ``first`` on, most of them hard."""
-    crowd = _Crowd(world)
+def demonstrations(
+    world: World, first: int, count: int, credulity: float = 0.0
+) -> Iterator[Demonstration]:
+    """Yield ``count`` episodes about ``world`` from number ``first`` on, most of them hard.
+
+    Args:
+        world: world of the questions.
+        first: number of the first episode.
+        count: number of episodes.
+        credulity: how easily the crowd is fooled (`CrowdReader`).
+    """
+    crowd = _Crowd(world, credulity)
     for number in range(first, first + count):
         draw = Stream("demonstration", world.seed, number)
         rules = Rules(
@@ -113,10 +123,37 @@ def finding(world: World, need: Need, entity: int | None) -> str:
 
 
 class CrowdReader(HopByHopSolver):
-    """Solver that takes any of several dates of a fact for the newest, and believes none alone."""
+    """Solver that takes any of several dates of a fact for the newest, and believes none alone.
+
+    Args:
+        world: world of the questions.
+        credulity: probability, for each search that does not state what it was for, of believing
+            the first statement that sounds like it (`zs_env.world.readers.CarelessReader`).
+        key: random key, which decides where it is credulous.
+    """
+
+    def __init__(self, world: World, credulity: float = 0.0, key: int = 0) -> None:
+        super().__init__(world)
+        self.credulity = credulity
+        self.key = key
 
     def believe(self, need: Need, searches: list[Found], is_last: bool) -> int | None:
         """Return the entity to believe in for ``need``, or None to search for it."""
+        if not self.credulity:
+            return self._stated(need, searches)
+        # What was believed once is believed for good, as the first of several searches decides.
+        for count in range(1, len(searches) + 1):
+            stated = self._stated(need, searches[:count])
+            if stated is not None:
+                return stated
+            draw = Stream("credulity", self.key, count)
+            if draw.integer(1000) < 1000 * self.credulity:
+                entity = first_mention(self.world, need, searches[count - 1 : count])
+                if entity is not None:
+                    return entity
+        return None
+
+    def _stated(self, need: Need, searches: list[Found]) -> int | None:
         found = claims(self.world, need, searches)
         if need.relation.name not in self.world.blueprint.changing:
             return newest(found)
@@ -130,8 +167,9 @@ class CrowdReader(HopByHopSolver):
 class _Crowd:
     """Scripted author of episodes about ``world``, whose behaviour changes from turn to turn."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, credulity: float) -> None:
         self.world = world
+        self.credulity = credulity
         self.solver = CrowdReader(world)
         self.engine = WorldEngine(world, NATURAL)
         self.pages: dict[str, list[Document]] = defaultdict(list)
@@ -140,6 +178,7 @@ class _Crowd:
 
     def play(self, episode: Episode, draw: Stream) -> frozenset[int]:
         """Play ``episode`` to its end; return the turns in which the crowd was told to search."""
+        self.solver = CrowdReader(self.world, self.credulity, draw.integer(2**63))
         told = set()
         share = 0 if self.world.blueprint.changing else PAGES_SHARE
         told_share = draw.choice(TOLD_SHARES)

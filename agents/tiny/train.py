@@ -91,6 +91,8 @@ class Config:
     """Steps after them with repeating and reading exercises."""
     exercise_share: float = 0.4
     """Share of the later steps with exercises."""
+    credulity: float = 0.0
+    """Probability that the crowd believes what a noisy search seems to say."""
     batch_tokens: int = 3072
     """Tokens of a step, padding included."""
     learning_rate: float = 6e-3
@@ -181,7 +183,7 @@ def examples(
         world = load_world(seed, SIZES[seed % len(SIZES)])
         for first in range(0, EXAMPLES_PER_WORLD, EXAMPLES_AT_ONCE):
             if kind == "episodes":
-                played = demonstrations(world, first, EXAMPLES_AT_ONCE)
+                played = demonstrations(world, first, EXAMPLES_AT_ONCE, config.credulity)
                 made = [encode_episode(each, tokenizer) for each in played]
             else:
                 exercise = EXERCISES[kind]

@@ -66,11 +66,16 @@ class CarelessReader(HopByHopSolver):
 
     def believe(self, need: Need, searches: list[Found], is_last: bool) -> int | None:
         """Return the entity to believe in for ``need``, or None to search for it."""
-        wordings = set(need.wordings(self.world))
-        for search in searches:
-            if search.query in wordings:
-                for sentence in (s for document in search.documents for s in document):
-                    entity = need.match_any(self.world, sentence)
-                    if entity is not None:
-                        return entity
-        return None
+        return first_mention(self.world, need, searches)
+
+
+def first_mention(world: FactGraph, need: Need, searches: list[Found]) -> int | None:
+    """Return what the first statement that sounds like ``need``, in a search for it, gives."""
+    wordings = set(need.wordings(world))
+    for search in searches:
+        if search.query in wordings:
+            for sentence in (s for document in search.documents for s in document):
+                entity = need.match_any(world, sentence)
+                if entity is not None:
+                    return entity
+    return None
