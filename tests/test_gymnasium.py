@@ -26,14 +26,14 @@ CONFIGURATIONS = {
         {"split": "test", "world_size": "medium", "noise": "constant", "max_turns": 2},
         {"world_size": "tiny", "prompt_template": TINY_PROMPT, "top_k": 1, "document_words": 8},
     ],
-    "ZeroSearchToken-v0": [
+    "ZeroSearchToken-v1": [
         {},
         {"engine": "bm25", "masking": "vocabulary", "context_length": 512},
         {"split": "test", "noise": "constant", "max_turns": 2, "masking": "none"},
         {"world_size": "tiny", "max_turn_tokens": 5, "context_length": 128, "document_words": 8},
     ],
 }
-MAX_PICKLED_BYTES = {"ZeroSearch-v0": 20_000, "ZeroSearchToken-v0": 40_000}
+MAX_PICKLED_BYTES = {"ZeroSearch-v0": 20_000, "ZeroSearchToken-v1": 40_000}
 
 every_env = pytest.mark.parametrize("env_id", ENV_IDS)
 every_configuration = pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_async_vector_env_with_shared_memory_returns_the_right_text(env_id, cont
     envs = AsyncVectorEnv([lambda: make_env(env_id)] * 2, shared_memory=True, context=context)
     singles = [make_env(env_id) for _ in range(2)]
     actions = ["<search>é 漢字 🙂</search>", "\ud800", "<search>rival</search>"]
-    if env_id == "ZeroSearchToken-v0":
+    if env_id == "ZeroSearchToken-v1":
         actions = singles[0].unwrapped.setup.encoder.encode("".join(actions))
 
     def batched(items):
@@ -176,7 +176,7 @@ def test_gymnasium_wrappers_apply(env_id):
     env = RecordEpisodeStatistics(gym.make(env_id))
     env.reset(seed=0)
     actions = ["<answer>x</answer>"]
-    if env_id == "ZeroSearchToken-v0":
+    if env_id == "ZeroSearchToken-v1":
         actions = env.unwrapped.setup.encoder.encode(actions[0])
     for action in actions:
         *_, terminated, _, info = env.step(action)

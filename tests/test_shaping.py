@@ -111,7 +111,7 @@ def test_shaped_return_is_the_return_less_the_potential_of_the_start(
     bootstraps, choices, gamma, seed
 ):
     kwargs = {"world_size": "tiny", "max_turn_tokens": 7, "max_turns": 3}
-    env = gym.make("ZeroSearchToken-v0", **kwargs).unwrapped
+    env = gym.make("ZeroSearchToken-v1", **kwargs).unwrapped
     shaped = PotentialShaping(env, gamma, judge, bootstraps)
     plain, length, _ = play(env, choices, gamma, seed)
     total, shaped_length, truncated = play(shaped, choices, gamma, seed)
@@ -157,7 +157,7 @@ def test_ready_made_potential_pays_for_the_document_and_takes_it_back_at_the_end
 
 
 def test_shaping_is_in_the_spec():
-    env = PotentialShaping(gym.make("ZeroSearchToken-v0", world_size="tiny"), 0.9, bootstraps=True)
+    env = PotentialShaping(gym.make("ZeroSearchToken-v1", world_size="tiny"), 0.9, bootstraps=True)
     again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))
     assert isinstance(again, PotentialShaping) and again.spec == env.spec
 

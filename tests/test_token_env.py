@@ -381,8 +381,8 @@ def test_stable_baselines3_check_env_is_clean(kwargs):
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_env(gym.make("ZeroSearchToken-v0", **kwargs).unwrapped)
-        check_env(gym.make("ZeroSearchToken-v0", render_mode="ansi", **kwargs))
+        check_env(gym.make("ZeroSearchToken-v1", **kwargs).unwrapped)
+        check_env(gym.make("ZeroSearchToken-v1", render_mode="ansi", **kwargs))
 
 
 @pytest.mark.parametrize("kwargs", SB3_CONFIGURATIONS)
@@ -399,7 +399,7 @@ def test_stable_baselines3_make_vec_env_works():
     pytest.importorskip("stable_baselines3")
     from stable_baselines3.common.env_util import make_vec_env
 
-    envs = make_vec_env("ZeroSearchToken-v0", n_envs=2, env_kwargs={"world_size": "tiny"}, seed=3)
+    envs = make_vec_env("ZeroSearchToken-v1", n_envs=2, env_kwargs={"world_size": "tiny"}, seed=3)
     assert set(envs.reset()) == {"tokens", "length", "roles"}
     draw = np.random.default_rng(0)
     ended = 0

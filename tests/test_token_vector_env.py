@@ -253,7 +253,7 @@ def test_token_vector_env_progress_reaches_later_episodes():
 
 
 def test_token_vector_env_closes_twice_and_is_picklable():
-    envs = gym.make_vec("ZeroSearchToken-v0", num_envs=3, **SHORT)
+    envs = gym.make_vec("ZeroSearchToken-v1", num_envs=3, **SHORT)
     envs.reset(seed=0)
     data = pickle.dumps(envs)
     assert len(data) < 20_000, "neither the world nor the masks are pickled"

@@ -205,7 +205,7 @@ class TokenArguments(ChatArguments, total=False):
 
 # Fields that all drivers share are in here too, but are never unknown to a driver.
 _ELSEWHERE = {
-    **{f.name: "the token environments (ZeroSearchToken-v0)" for f in fields(TokenSettings)},
+    **{f.name: "the token environments (ZeroSearchToken-v1)" for f in fields(TokenSettings)},
     **{f.name: "the text environments (ZeroSearch-v0, EpisodePool)" for f in fields(TextSettings)},
     "num_envs": "the vector environments (gym.make_vec)",
     "autoreset_mode": "the native vector environments (gym.make_vec)",

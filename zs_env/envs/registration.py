@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gymnasium as gym
 
-ENV_IDS = ("ZeroSearch-v0", "ZeroSearchToken-v0")
+ENV_IDS = ("ZeroSearch-v0", "ZeroSearchToken-v1")
 
 
 def register_envs() -> None:
@@ -15,9 +15,9 @@ def register_envs() -> None:
             entry_point="zs_env.envs.text_env:ZeroSearchEnv",
             vector_entry_point="zs_env.envs.text_vector_env:ZeroSearchVectorEnv",
         )
-    if "ZeroSearchToken-v0" not in gym.registry:
+    if "ZeroSearchToken-v1" not in gym.registry:
         gym.register(
-            id="ZeroSearchToken-v0",
+            id="ZeroSearchToken-v1",
             entry_point="zs_env.envs.token_env:ZeroSearchTokenEnv",
             vector_entry_point="zs_env.envs.token_vector_env:ZeroSearchTokenVectorEnv",
         )

@@ -49,7 +49,7 @@ class PotentialShaping(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         TypeError: the environment has no ``episode``.
 
     Example:
-        >>> env = gym.make("ZeroSearchToken-v0", world_size="tiny")
+        >>> env = gym.make("ZeroSearchToken-v1", world_size="tiny")
         >>> env = PotentialShaping(env, gamma=0.99, bootstraps=True)
     """
 

@@ -79,6 +79,8 @@ class ZeroSearchTokenEnv(EpisodeEnv[Any, Any]):
     vocabulary has: `prompts.TINY_PROMPT` with `world_size="tiny"`.
 
     ## Version History
+    * v1: The vocabulary of worlds other than the tiny one has 140 more tokens, after those of v0:
+      the action space and the range of observations have grown.
     * v0: Initial version.
     """  # noqa: E501  (the rows of a table cannot be broken)
 
