@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from agents.sampling.policy import ADAPTERS, Policy
-from agents.tiny import MODEL, NAME
+from agents.tiny import BUNDLED
 from agents.training.errors import CheckpointError
 from zs_env.errors import MissingDependencyError
 from zs_env.evaluation.models import write_options
@@ -69,7 +69,7 @@ def save_checkpoint(
         temporary.mkdir(parents=True)
         policy.model.save_pretrained(temporary)
         policy.tokenizer.save_pretrained(temporary)
-        is_bundled = _name_bundled_base(temporary / ADAPTERS)
+        bundled = _name_bundled_base(temporary / ADAPTERS)
         if policy.value_head is not None:
             save_file(policy.value_head.state_dict(), temporary / CRITIC)
         tensors, groups = _flatten(optimizer)
@@ -77,7 +77,7 @@ def save_checkpoint(
         (temporary / STATE).write_text(json.dumps({**state, "optimizer": groups}, indent=1))
         config = state["config"]
         played_with = {name: config[name] for name in PLAYED_WITH}
-        base = str(MODEL) if is_bundled else None
+        base = str(BUNDLED[bundled]) if bundled else None
         write_options(temporary, played_with, questions=questions_tested_on(config), base=base)
         _force_to_disk(temporary)
         shutil.rmtree(target, ignore_errors=True)
@@ -183,17 +183,18 @@ def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[
     return tensors, saved["param_groups"]
 
 
-def _name_bundled_base(config: Path) -> bool:
-    """Make adapters of the bundled model refer to it by name, so that the checkout can be moved.
+def _name_bundled_base(config: Path) -> str | None:
+    """Make adapters of a bundled model refer to it by name, so that the checkout can be moved.
 
     Returns:
-        Whether these are adapters of it.
+        Its name, or None if these are not adapters of one.
     """
     options = json.loads(config.read_text()) if config.is_file() else {}
-    if options.get("base_model_name_or_path") not in (str(MODEL), NAME):
-        return False
-    config.write_text(json.dumps({**options, "base_model_name_or_path": NAME}, indent=2))
-    return True
+    base = options.get("base_model_name_or_path")
+    name = next((name for name, path in BUNDLED.items() if base in (name, str(path))), None)
+    if name is not None:
+        config.write_text(json.dumps({**options, "base_model_name_or_path": name}, indent=2))
+    return name
 
 
 def _damage(checkpoint: Path) -> str | None:

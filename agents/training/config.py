@@ -51,7 +51,7 @@ class Config(ChatSettings):
     """Seed of the order of questions, noise, documents and sampling."""
 
     model: str = NAME
-    """Model to train: tiny (the bundled one), a folder or a hub name of a causal language model."""
+    """Model to train: tiny or tiny-credulous (bundled), a folder or a hub name of a causal LM."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the computation; weights stay in float32. auto: bfloat16 on a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
