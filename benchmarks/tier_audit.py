@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from zs_env import Question, SearchRequest
-from zs_env.documents import SearchResult
+from zs_env.documents import Document, SearchResult
 from zs_env.engines import SearchEngine, load_engine
 from zs_env.evaluation.benchmark_plans import plans_of
 from zs_env.evaluation.benchmarks import WORLD_V1, Chosen, Tier
@@ -222,7 +222,7 @@ class _Searches:
         )
 
 
-def _documents_of(result: SearchResult) -> Sequence[object]:
+def _documents_of(result: SearchResult) -> tuple[Document, ...]:
     if result.failure is not None:
         raise result.failure
     return result.documents

@@ -17,7 +17,6 @@ import contextlib
 import io
 import json
 import shlex
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -215,4 +214,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
