@@ -29,7 +29,7 @@ from zs_env.engines.world import WorldEngine
 from zs_env.keyed_random import Stream
 from zs_env.prompts import PROMPT, render_information, render_prompt
 from zs_env.world import World, load_world
-from zs_env.world.noise import FALSE, KINDS
+from zs_env.world.noise import FALSE, NOISE_KINDS
 from zs_env.world.plans import Lookup
 from zs_env.world.solver import UNKNOWN
 
@@ -118,7 +118,7 @@ def main() -> None:
 
     useful, right = next_token(policy, shown(None))
     print(f"useful         P(unknown) {useful.mean():.3f}   right name {right:.1%}")
-    for kind in KINDS:
+    for kind in NOISE_KINDS:
         noisy, _ = next_token(policy, shown(kind))
         low, high = interval(noisy, useful)
         area = auc(noisy, useful)

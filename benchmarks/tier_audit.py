@@ -273,7 +273,7 @@ def reader_f1(method: str, size: str, seed: int, options: PlayOptions, num_quest
     plan = Plan(
         method=method,
         questions=[f"world,world_seed={seed},world_size={size},sample={num_questions}"],
-        engines=["world,kinds=natural"],
+        engines=["world,mixture=natural"],
         options=options,
     )
     records = evaluate(plan, show_progress=False)

@@ -23,7 +23,7 @@ def test_protocol_of_world_v1():
     assert [tier.name for tier in WORLD_V1.tiers] == ["easy", "standard", "hard"]
     assert (easy.engine, easy.noise, easy.max_turns, easy.kinds) == ("world", 0.0, 5, "1-hop+2-hop")
     assert (standard.engine, standard.noise, standard.max_turns) == ("bm25", 0.0, 8)
-    assert (hard.engine, hard.noise, hard.max_turns) == ("world,kinds=natural", 0.5, 15)
+    assert (hard.engine, hard.noise, hard.max_turns) == ("world,mixture=natural", 0.5, 15)
     assert [tier.world_size for tier in WORLD_V1.tiers] == ["small", "small", "hard"]
     assert standard.kinds is hard.kinds is None
 

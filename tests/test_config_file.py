@@ -63,7 +63,7 @@ def test_a_path_means_a_file_even_if_it_looks_like_a_name(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("name", ["qwen2.5-3b-bass", "architectures", ""])
 def test_an_unknown_name_is_an_error_that_lists_those_there_are(name):
-    message = r"`config` must be a name in agents/configs \(qwen2.5-3b-base, qwen2.5-3b-instruct"
+    message = r"a name in agents/configs \(instrument, qwen2.5-3b-base, qwen2.5-3b-instruct"
     with pytest.raises(ValueError, match=message) as found:
         parse_start(GRPOConfig, ["--config", name])
     assert ("did you mean 'qwen2.5-3b-base'?" in str(found.value)) == name.startswith("qwen")

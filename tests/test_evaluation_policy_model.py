@@ -96,7 +96,7 @@ def test_thought_that_goes_on_keeps_its_tokens(folder):
     assert second == (*first, *model.written[0])
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "solver"])
+@pytest.mark.parametrize("method", [name for name in METHODS if "scripted" not in METHODS[name]])
 def test_nobody_but_the_frame_writes_a_special_token(folder, method):
     turns = {
         "search-o1": ("<search>x</search>", f"read {START} it", "<answer>Lima</answer>"),

@@ -94,7 +94,7 @@ def test_compared_facts_are_asked_for_at_once():
 
 def mean_f1(reader, world, noise, max_turns, count=120):
     env = ZeroSearchEnv(
-        split="test", world_size=world.size, engine="world,kinds=natural", max_turns=max_turns,
+        split="test", world_size=world.size, engine="world,mixture=natural", max_turns=max_turns,
         noise="constant", noise_end=noise,
     )  # fmt: skip
     total = 0.0

@@ -147,7 +147,7 @@ def test_vocabulary_is_closed_and_about_a_thousand_words(size):
     known = set(vocabulary())
     assert 900 <= len(known) <= 1200
     world = World(3, size)
-    engine = load_engine("world,kinds=natural", 3, size)
+    engine = load_engine("world,mixture=natural", 3, size)
     texts = [passage.text for passage in corpus(world)] + list(world.names)
     questions = [question for split in ("train", "test") for question in world.questions(split)]
     for number, question in enumerate(questions[:3000]):

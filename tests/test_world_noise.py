@@ -10,7 +10,7 @@ from zs_env import SearchRequest
 from zs_env.engines import load_engine
 from zs_env.engines.world import WorldEngine
 from zs_env.world import load_world, marks
-from zs_env.world.noise import KINDS, NATURAL, PLAIN, noise_shares
+from zs_env.world.noise import NATURAL, NOISE_KINDS
 from zs_env.world.relations import BY_NAME
 from zs_env.world.text import statements
 
@@ -50,7 +50,7 @@ def kind_of(text):
 RELATED = FACT.relation.statements
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NOISE_KINDS)
 def test_documents_of_a_kind_are_of_that_kind_and_never_state_the_fact(kind):
     engine = load_engine(f"world,{kind}=1")
     true = WORLD.names[FACT.object]
@@ -65,7 +65,7 @@ def test_documents_of_a_kind_are_of_that_kind_and_never_state_the_fact(kind):
 
 
 def test_each_document_draws_its_own_kind_and_falsehoods_are_rare():
-    engine = load_engine("world,kinds=natural")
+    engine = load_engine("world,mixture=natural")
     kinds = Counter()
     mixed = 0
     for key in range(400):
@@ -83,13 +83,13 @@ def test_each_document_draws_its_own_kind_and_falsehoods_are_rare():
 
 
 def test_asking_again_draws_anew_and_the_same_request_does_not():
-    engine = load_engine("world,kinds=natural")
+    engine = load_engine("world,mixture=natural")
     assert find(engine, key=1) == find(engine, key=1)
     assert len({tuple(find(engine, key=key)) for key in range(10)}) == 10
 
 
 def test_useful_documents_do_not_depend_on_the_kinds():
-    plain, natural = load_engine("world"), load_engine("world,kinds=natural")
+    plain, natural = load_engine("world"), load_engine("world,mixture=natural")
     for key in range(20):
         texts = find(plain, noisy=False, key=key)
         assert texts == find(natural, noisy=False, key=key)
@@ -98,30 +98,29 @@ def test_useful_documents_do_not_depend_on_the_kinds():
 
 def test_plain_is_what_it_always_was_however_it_is_written():
     plain = load_engine("world")
-    same = load_engine("world,kinds=plain"), load_engine("world,false=1,namesake=1,beside=1")
+    same = load_engine("world,mixture=plain"), load_engine("world,false=1,namesake=1,beside=1")
     for engine in same:
         assert engine.identity() == plain.identity()
         assert find(engine, key=3) == find(plain, key=3)
     assert "noise" not in plain.identity()
-    assert load_engine("world,kinds=natural").identity()["noise"] == dict(NATURAL)
+    assert load_engine("world,mixture=natural").identity()["noise"] == dict(NATURAL)
 
 
-def test_shares_replace_the_mixture():
-    assert noise_shares("natural") == NATURAL
-    assert noise_shares("natural", (0, 0, 0, 2)) == {
-        "false": 0, "namesake": 0, "beside": 0, "hedged": 2,
-    }  # fmt: skip
-    assert noise_shares("plain", (0,) * 6) == PLAIN
+@pytest.mark.parametrize("shares", [{}, {"false": 0}, {"hedge": 1}, {"hedged": -1, "false": 1}])
+def test_wrong_shares_are_refused(shares):
+    with pytest.raises(ValueError):
+        WorldEngine(WORLD, shares)
 
 
 @pytest.mark.parametrize(
     ("engine", "size", "error", "message"),
     [
-        ("world,kinds=naturel", "small", ValueError, "did you mean 'natural'"),
+        ("world,mixture=naturel", "small", ValueError, "did you mean 'natural'"),
+        ("world,mixture=natural,hedged=3", "small", ValueError, "natural' and hedged=3"),
         ("world,hedged=-1", "small", ValueError, "`hedged` must be at least 0, got -1"),
         ("world,hedged=0.5", "small", TypeError, "`hedged` must be an integer, got 0.5"),
         ("world,hedge=1", "small", TypeError, "'hedge'"),
-        ("world,kinds=natural", "tiny", ValueError, "no words for hedged, dated, contradicted"),
+        ("world,mixture=natural", "tiny", ValueError, "no words for hedged, dated, contradicted"),
     ],
 )
 def test_wrong_kinds_are_refused(engine, size, error, message):

@@ -19,7 +19,7 @@ from zs_env.keyed_random import Stream
 from zs_env.prompts import render_information
 from zs_env.world import World, marks
 from zs_env.world.graph import Fact
-from zs_env.world.noise import BESIDE, CONTRADICTED, DATED, HEDGED, KINDS, NATURAL
+from zs_env.world.noise import BESIDE, CONTRADICTED, DATED, HEDGED, NATURAL, NOISE_KINDS
 from zs_env.world.plans import Comparison, Description, Lookup, Need, Plan, parse_question
 from zs_env.world.schema import PERSON
 from zs_env.world.text import all_versions, state, tell
@@ -96,7 +96,7 @@ def searching_exercise(world: World, draw: Stream) -> Exercise:
             word = world.names[fact.subject].split()[-1]
             need = Description(fact.relation, word, fact.object, draw.choice(templates))
         query = draw.choice(need.wordings(world))
-        kind = draw.choice(KINDS[1:])  # a plain falsehood is as good as a fact
+        kind = draw.choice(NOISE_KINDS[1:])  # a plain falsehood is as good as a fact
         shares = NATURAL if draw.integer(2) else {kind: 1}
         request = SearchRequest(
             query, query, ("",), noisy=draw.integer(2) == 1, top_k=1 + draw.integer(3),

@@ -27,11 +27,13 @@ from zs_env.world.noise import (
     CONTRADICTED,
     DATED,
     FALSE,
-    KINDS,
+    HEDGED,
     MARKED,
     NAMESAKE,
+    NOISE_KINDS,
     PLAIN,
-    noise_shares,
+    check_shares,
+    shares_of,
 )
 from zs_env.world.text import all_versions, state, tell
 from zs_env.world.words import EVENT_YEARS
@@ -48,23 +50,23 @@ class WorldEngine(SearchEngine):
 
     Args:
         world: world that documents are about.
-        shares: share of each kind of noisy documents (`zs_env.world.noise.noise_shares`).
+        shares: share of each kind of noisy documents (`zs_env.world.noise.NOISE_KINDS`).
 
     Raises:
-        ValueError: the tiny world, whose vocabulary has no words for them, is to have hedged, dated
-            or contradicted documents.
+        ValueError: a kind is unknown, a share negative, or none above 0; or the tiny world, whose
+            vocabulary has no words for them, is to have hedged, dated or contradicted documents.
     """
 
     def __init__(self, world: World, shares: Mapping[str, int] = PLAIN) -> None:
         self.world = world
-        self.shares = {kind: shares.get(kind, 0) for kind in KINDS}
+        self.shares = check_shares(shares)
         marked = [kind for kind in MARKED if self.shares[kind]]
         if world.size == "tiny" and marked:
             raise ValueError(
                 f"the tiny world has no words for {', '.join(marked)} documents: use "
                 "`world_size` 'small', or only the kinds false, namesake and beside."
             )
-        self._kinds = tuple(kind for kind in KINDS for _ in range(self.shares[kind]))
+        self._kinds = tuple(kind for kind in NOISE_KINDS for _ in range(self.shares[kind]))
 
     def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
         """Write ``top_k`` documents of about ``document_words`` words for each request."""
@@ -77,7 +79,7 @@ class WorldEngine(SearchEngine):
     def identity(self) -> dict[str, Any]:
         """Return the world, the version of the writer, and the kinds of noise if not plain."""
         about = {"world_seed": self.world.seed, "world_size": self.world.size, "writer": WRITER}
-        return about if self.shares == PLAIN else {**about, "noise": self.shares}
+        return about if self.shares == check_shares(PLAIN) else {**about, "noise": self.shares}
 
     def _answer(self, request: SearchRequest) -> SearchResult:
         reading = read_query(self.world, request.query)
@@ -254,7 +256,7 @@ def _contains(text: str, phrases: list[str]) -> bool:
 def load(
     world_seed: int = 0,
     world_size: str = "small",
-    kinds: str = "plain",
+    mixture: str | None = None,
     *,
     false: int = 0,
     namesake: int = 0,
@@ -268,8 +270,9 @@ def load(
     Args:
         world_seed: seed of the world.
         world_size: size of the world.
-        kinds: mixture of kinds of noisy documents, ``plain`` or ``natural``, if no share is given.
-        false: share of plain falsehoods (`zs_env.world.noise.KINDS` explains all kinds).
+        mixture: shares of the kinds of noisy documents by name: ``plain``, as by default, or
+            ``natural`` (`zs_env.world.noise.MIXTURES`).
+        false: share of plain falsehoods (`zs_env.world.noise.NOISE_KINDS` explains all kinds).
         namesake: share of facts about entities of similar names.
         beside: share of other facts about the right entity.
         hedged: share of doubtful statements.
@@ -277,7 +280,11 @@ def load(
         contradicted: share of statements that a newer page denies.
 
     Raises:
-        ValueError: the mixture is unknown, a share is negative, or the tiny world has no words.
+        ValueError: the mixture is unknown, or given beside shares; a share is negative; or the
+            tiny world has no words for a kind.
     """
-    shares = noise_shares(kinds, (false, namesake, beside, hedged, dated, contradicted))
-    return WorldEngine(load_world(world_seed, world_size), shares)
+    shares = {
+        FALSE: false, NAMESAKE: namesake, BESIDE: beside,
+        HEDGED: hedged, DATED: dated, CONTRADICTED: contradicted,
+    }  # fmt: skip
+    return WorldEngine(load_world(world_seed, world_size), shares_of(mixture, shares))

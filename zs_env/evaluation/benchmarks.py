@@ -126,7 +126,7 @@ WORLD_V1 = Benchmark(
         Tier(
             name="hard",
             world_size="hard",
-            engine="world,kinds=natural",
+            engine="world,mixture=natural",
             noise=0.5,
             max_turns=15,
             hashes=_WORLD_V1_HASHES["hard"],

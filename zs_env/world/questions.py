@@ -24,7 +24,7 @@ CACHED_QUESTIONS = 16_384
 MAX_HOPS = 6
 HOPS = {f"{hops}-hop": hops for hops in range(1, MAX_HOPS + 1)}
 COMPARED = {COMPARISON: YEAR, NUMBER_COMPARISON: NUMBER}
-KINDS = (*HOPS, *COMPARED, NAMESAKE, HISTORY)
+QUESTION_KINDS = (*HOPS, *COMPARED, NAMESAKE, HISTORY)
 
 # A plan is a row of integers: kind; entity; second entity, or -1; whether the later of the two is
 # meant; phrasing of the question, or -1 to draw it; slot of the fact that describes the entity, or
@@ -104,7 +104,7 @@ class WorldQuestions:
             id=f"{self._prefix}{index}",
             text=template.format(s=subject),
             golden_answers=(names[path[-1].object],),
-            metadata={"kind": KINDS[plan[_KIND]], "hops": len(facts)},
+            metadata={"kind": QUESTION_KINDS[plan[_KIND]], "hops": len(facts)},
         )
 
     def facts(self, index: int) -> list[Fact]:
@@ -197,7 +197,7 @@ def _draw_plans(world: FactGraph, split: str, kind: str, count: int) -> _Plans:
             drawn = _draw_histories(world, in_split, size, source)
         else:
             drawn = _draw_chains(world, in_split, HOPS[kind], size, source)
-        drawn[:, _KIND] = KINDS.index(kind)
+        drawn[:, _KIND] = QUESTION_KINDS.index(kind)
         plans = np.concatenate([plans, drawn])
         _, first_seen = np.unique(plans, axis=0, return_index=True)
         plans = plans[np.sort(first_seen)]
@@ -272,7 +272,7 @@ def _draw_namesakes(
     told_object = world.facts[first, told]
     slot = _draw_slots(world, first, (*source, "slot"))
     answer = world.facts[first, slot].astype(np.int64)
-    valid &= (slot != told) & (answer != told_object)
+    valid &= (slot != told) & (answer != told_object) & in_split[told_object]
     plans = _empty_plans(size)
     plans[:, _FIRST] = first
     plans[:, _TOLD] = told
