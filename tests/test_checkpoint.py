@@ -23,6 +23,7 @@ from agents.training.checkpoint import (
     load_critic,
     load_optimizer,
     load_state,
+    questions_tested_on,
     reading,
     save_checkpoint,
 )
@@ -41,6 +42,27 @@ STATE = {
     "processes": 1,
     "config": CONFIG.to_json(),
 }
+
+
+@pytest.mark.parametrize(
+    ("questions", "options", "wanted"),
+    [
+        ("world", {}, "world"),
+        ("world", {"world_seed": 5}, "world,world_seed=5"),
+        (
+            "world,kinds=history",
+            {"world_size": "hard"},
+            "world,kinds=history,world_size=hard",
+        ),
+        ("world,world_size=tiny", {"world_size": "hard"}, "world,world_size=tiny"),
+        ('{"name": "world", "sample": 9}', {"world_seed": 5}, "world,sample=9,world_seed=5"),
+        ("nq,sample=9", {"world_size": "hard"}, "nq,sample=9"),
+    ],
+)
+def test_questions_tested_on_name_their_world(questions, options, wanted):
+    """Options made the world be forgotten: `kinds=history` was of the small one."""
+    config = {"test_questions": questions, "world_seed": 0, "world_size": "small", **options}
+    assert questions_tested_on(config) == wanted
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 
 from tests.helpers import EchoEngine, FixedEngine, answer, search
 from zs_env import Question
+from zs_env.engines import load_engine
 from zs_env.episodes import EpisodeSource, advance, as_key
 from zs_env.rules import Limits
 from zs_env.settings import TextSettings
@@ -109,6 +110,14 @@ def test_source_question_that_does_not_fit_is_refused():
     long = Question("long", "why " * 200, ("x",))
     with pytest.raises(ValueError, match="question 'long'.* raise the context limit"):
         source_of(questions=[*QUESTIONS, long], max_context_chars=5000)
+
+
+@pytest.mark.parametrize("engine", ["world", "world,mixture=natural", "bm25"])
+def test_source_questions_say_which_world_the_engine_searches(engine):
+    """Hard questions were played with an engine on the small world of the settings."""
+    source = source_of(questions="world,world_size=hard,world_seed=3", engine=engine)
+    assert source.questions[0].id.startswith("world-hard-3-")
+    assert source.engine.identity() == load_engine(engine, 3, "hard").identity()
 
 
 def test_source_measures_in_the_unit_of_its_limits():

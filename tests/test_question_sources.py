@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from zs_env import Question
 from zs_env.errors import QuestionSourceError
-from zs_env.question_sources import QuestionOrder, load_questions
+from zs_env.question_sources import QuestionOrder, load_questions, world_of
 from zs_env.questions import QuestionSet
 from zs_env.world import load_world
 
@@ -115,6 +115,18 @@ def test_world_of_some_kinds_keeps_ids_and_order():
     assert len(load_questions("world,kinds=2-hop,sample=7", "test")) == 7
     with pytest.raises(ValueError, match="1-hop, .* comparison, got '2-hops' .did you mean '2-hop"):
         load_questions("world,kinds=1-hop+2-hops")
+
+
+@pytest.mark.parametrize("kinds", [3, ["1-hop"]])
+def test_world_of_kinds_that_are_no_text_is_refused(kinds):
+    with pytest.raises(TypeError, match="`kinds` must be text such as '1-hop.2-hop', got"):
+        load_questions({"name": "world", "kinds": kinds})
+
+
+def test_world_of_takes_options_of_the_questions_over_those_given():
+    assert world_of("world") == world_of([]) == (0, "small")
+    assert world_of("world,world_size=hard", 4, "tiny") == (4, "hard")
+    assert world_of({"name": "world", "world_seed": 7}, 4, "tiny") == (7, "tiny")
 
 
 def test_question_takes_one_answer_as_a_string():

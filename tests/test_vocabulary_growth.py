@@ -122,15 +122,27 @@ def test_vocabularies_that_are_no_earlier_ones_are_accepted(tokenizer):
     check_vocabulary(tokenizer, "tiny")
 
 
-@pytest.mark.parametrize("size", ["small", "tiny"])
-def test_vocabulary_that_is_the_beginning_of_the_present_one_is_refused(size):
-    words = token_list(size)[len(SPECIAL_TOKENS) : -1]
-    source = ChatSettings(world_size=size)
+@pytest.mark.parametrize(
+    "asked",
+    [{"world_size": "small"}, {"world_size": "tiny", "questions": "world,world_size=hard"}],
+)
+def test_vocabulary_that_is_the_beginning_of_the_present_one_is_refused(asked):
+    words = token_list()[len(SPECIAL_TOKENS) : -1]
+    source = ChatSettings(**asked)
     limits = Limits(640, 64, measure=TextEncoder(make_tokenizer(words)))
     with pytest.raises(
         TokenizerError, match=f"{len(words) + 3:,} tokens .* {len(words) + 4:,} now"
     ):
         EpisodeSource(source, limits)
+
+
+@pytest.mark.parametrize("asked", [{"world_size": "tiny"}, {"questions": "world,world_size=tiny"}])
+def test_old_vocabulary_has_all_words_of_the_tiny_world(asked):
+    """It was refused there, where no word is new."""
+    words = token_list()[len(SPECIAL_TOKENS) : -1]
+    EpisodeSource(
+        ChatSettings(**asked), Limits(640, 64, measure=TextEncoder(make_tokenizer(words)))
+    )
 
 
 def test_converted_policy_has_the_new_words_and_keeps_the_rest(old, tmp_path):

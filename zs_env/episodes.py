@@ -14,7 +14,7 @@ from zs_env.curriculum import noise_probability
 from zs_env.engines import SearchEngine, checked_search, knows_only_the_world, load_engine
 from zs_env.episode import Assignment, Episode
 from zs_env.prompts import render_prompt
-from zs_env.question_sources import QuestionOrder, are_about_the_world, load_questions
+from zs_env.question_sources import QuestionOrder, are_about_the_world, load_questions, world_of
 from zs_env.questions import Question, QuestionSet
 from zs_env.rules import Limits, Rules
 from zs_env.settings import Settings
@@ -68,9 +68,9 @@ class EpisodeSource:
             reward=settings.reward,
             prompt_template=self.prompt.template,
         )
-        world = (settings.world_seed, settings.world_size)
+        world = world_of(settings.questions, settings.world_seed, settings.world_size)
         if isinstance(limits.measure, TextEncoder) and are_about_the_world(settings.questions):
-            check_vocabulary(limits.measure.tokenizer, settings.world_size)
+            check_vocabulary(limits.measure.tokenizer, world[1])
         self._noise(0.0)  # a bad schedule is refused before anything is loaded
         self.questions = load_questions(settings.questions, settings.split, *world)
         self.engine: SearchEngine = load_engine(settings.engine, *world)

@@ -52,8 +52,8 @@ def load_questions(
         split: split of the embedded world, ``train`` or ``test``. It says nothing about others: a
             data set is read in the split that results are reported on, unless its own option
             ``split`` names another.
-        world_seed: seed of the embedded world.
-        world_size: size of the embedded world.
+        world_seed: seed of the embedded world; an option ``world_seed`` takes precedence.
+        world_size: size of the embedded world; an option ``world_size`` takes precedence.
 
     Raises:
         ValueError: the name or the split is unknown.
@@ -76,6 +76,24 @@ def are_about_the_world(questions: Spec | QuestionSource | Sequence[Question]) -
     if not isinstance(questions, str | Path | Mapping):
         return False
     return parse_spec("questions", questions).name == WORLD
+
+
+def world_of(
+    questions: Spec | QuestionSource | Sequence[Question],
+    world_seed: int = 0,
+    world_size: str = "small",
+) -> tuple[int, str]:
+    """Return seed and size of the embedded world that ``questions`` are about, for their engine.
+
+    Args:
+        questions: questions, as drivers take them; their own options come first.
+        world_seed: seed, if they give none.
+        world_size: size, if they give none.
+    """
+    options: dict[str, Any] = {}
+    if isinstance(questions, str | Path | Mapping):
+        options = parse_spec("questions", questions).options
+    return options.get("world_seed", world_seed), options.get("world_size", world_size)
 
 
 def sample_questions(source: QuestionSource, number: int, seed: int = 0) -> QuestionSet:
@@ -180,9 +198,11 @@ def _with_options(
     return {**known, **options}
 
 
-def _load_world(split: str, world_seed: int, world_size: str, kinds: str | None) -> QuestionSource:
+def _load_world(split: str, world_seed: int, world_size: str, kinds: Any) -> QuestionSource:
     if kinds is None:
         return load_world(world_seed, world_size).questions(split)
+    if not isinstance(kinds, str):
+        raise TypeError(f"`kinds` must be text such as '1-hop+2-hop', got {kinds!r}.")
     return _world_of_kinds(split, world_seed, world_size, kinds)
 
 

@@ -64,9 +64,9 @@ class Settings:
     noise_base: float = 4.0
     """Base of the exponential schedule: the greater, the later noise rises."""
     world_seed: int = 0
-    """Seed of the embedded world."""
+    """Seed of the embedded world, unless an option of `questions` gives it."""
     world_size: WorldSize = "small"
-    """Size of the embedded world: `"small"` (2,000 entities), `"medium"` (20,000), `"large"` (100,000), `"tiny"` (144 people, 1-hop questions, few words), or `"hard"` (2,000, with what agents fail at)."""  # noqa: E501
+    """Size of the embedded world: `"small"` (2,000 entities), `"medium"` (20,000), `"large"` (100,000), `"tiny"` (144 people, 1-hop questions, few words), or `"hard"` (2,000, with what agents fail at), unless an option of `questions` gives it."""  # noqa: E501
     prompt_template: str = field(default=PROMPT, metadata={"shown": "prompts.PROMPT"})
     """Template of the first observation, which must hold `{question}`."""
 

@@ -14,6 +14,7 @@ from sb3_contrib.common.maskable.utils import get_action_masks
 from agents.sb3.vec_env import TokenVecEnv
 from zs_env.actions import ANSWER, SEARCH, THINK, Answer, Search, parse_action, tagged
 from zs_env.keyed_random import permutation
+from zs_env.question_sources import world_of
 from zs_env.world import load_world
 from zs_env.world.solver import HopByHopSolver
 
@@ -41,7 +42,7 @@ def demonstrate(env: TokenVecEnv, num_steps: int) -> Demonstrations:
         ValueError: a turn of the solver is too long, or no episode ends in so few steps.
     """
     settings = env.envs.setup.settings
-    world = load_world(settings.world_seed, settings.world_size)
+    world = load_world(*world_of(settings.questions, settings.world_seed, settings.world_size))
     solver = HopByHopSolver(world, settings.max_turns)
     encode: Callable[[str], Sequence[int]] = env.envs.setup.encoder.encode
     observation: Any = env.reset()

@@ -27,8 +27,6 @@ from zs_env.tokens.tokenizers import read_tokenizer
 from zs_env.world.tokenizer import SPECIAL_TOKENS, is_outdated, token_list, tokens_of
 
 ADAPTERS = "adapter_config.json"
-SIZES = ("small", "tiny")
-"""Sizes of the world whose vocabularies differ."""
 
 
 def convert(old: Path, new: Path) -> tuple[int, int]:
@@ -45,11 +43,11 @@ def convert(old: Path, new: Path) -> tuple[int, int]:
         raise ValueError(f"NEW must be a new or an empty folder, and {new} is neither.")
     tokenizer = read_tokenizer(old)
     tokens = tokens_of(tokenizer)
-    size = next((size for size in SIZES if is_outdated(tokens, size)), None)
-    if size is None:
+    present = token_list()
+    if not is_outdated(tokens):
         raise ValueError(
             f"OLD must have an earlier vocabulary of the embedded world, and {old} has "
-            f"{len(tokens):,} tokens that are not the first of its {len(token_list()):,}: "
+            f"{len(tokens):,} tokens that are not the first of its {len(present):,}: "
             "there is nothing to convert."
         )
     if (old / ADAPTERS).is_file():
@@ -57,7 +55,6 @@ def convert(old: Path, new: Path) -> tuple[int, int]:
             f"{old} holds adapters, which fit the earlier weights of their base only: merge them "
             "into it and convert the whole model, or train again."
         )
-    present = token_list(size)
     model: Any = AutoModelForCausalLM.from_pretrained(old, dtype=torch.float32)
     grow(model, len(tokens), len(present))
     converted = make_tokenizer(present[len(SPECIAL_TOKENS) :])

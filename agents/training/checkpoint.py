@@ -20,7 +20,10 @@ from agents.sampling.policy import ADAPTERS, Policy
 from agents.tiny import BUNDLED
 from agents.training.errors import CheckpointError
 from zs_env.errors import MissingDependencyError
+from zs_env.evaluation.labels import label_of
 from zs_env.evaluation.models import write_options
+from zs_env.loading import parse_spec
+from zs_env.question_sources import are_about_the_world
 
 STATE, CRITIC, OPTIMIZER = "trainer.json", "critic.safetensors", "optimizer.safetensors"
 PLAYED_WITH = (
@@ -103,9 +106,13 @@ def questions_tested_on(config: Mapping[str, Any]) -> str:
         config: options of the run, as JSON has them.
     """
     questions = str(config["test_questions"])
+    if not are_about_the_world(questions):
+        return questions
+    name, options = parse_spec("questions", questions)
     defaults = {"world_seed": 0, "world_size": "small"}
-    others = [f"{n}={config[n]}" for n, default in defaults.items() if config[n] != default]
-    return ",".join([questions, *others]) if questions == "world" else questions
+    added = {n: config[n] for n, default in defaults.items() if config[n] != default}
+    added = {n: value for n, value in added.items() if n not in options}
+    return label_of("questions", {"name": name, **options, **added}) if added else questions
 
 
 def last_checkpoint(folder: Path) -> Path | None:

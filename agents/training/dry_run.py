@@ -32,7 +32,7 @@ from agents.training.model_sizes import (
 from zs_env.actions import ANSWER, INFORMATION, SEARCH, THINK
 from zs_env.engines import load_engine
 from zs_env.errors import ZeroSearchError
-from zs_env.question_sources import load_questions
+from zs_env.question_sources import load_questions, world_of
 
 C = TypeVar("C", bound=Config)
 T = TypeVar("T")
@@ -167,7 +167,10 @@ def _check_parts(found: Findings, config: Config, check_servers: bool) -> None:
         return len(load_questions(questions, split, *world))
 
     def make(engine: str) -> None:
-        load_engine(engine, *world, check=check_servers).close()
+        about = [config.questions] if engine == config.engine else []
+        about += [config.test_questions] if engine in config.test_engines else []
+        for each in dict.fromkeys(world_of(questions, *world) for questions in about):
+            load_engine(engine, *each, check=check_servers).close()
 
     for name, split in (("questions", "train"), ("test_questions", "test")):
         place = getattr(config, name)

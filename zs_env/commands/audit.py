@@ -70,8 +70,7 @@ def run(options: argparse.Namespace) -> None:
 def _audit(spec: str, engine_spec: str, top_k: int) -> None:
     from zs_env.engines import load_engine
     from zs_env.evaluation.answerability import in_corpus, in_top, with_names
-    from zs_env.evaluation.identity import world_of
-    from zs_env.question_sources import load_questions
+    from zs_env.question_sources import load_questions, world_of
 
     world = world_of(spec)
     source = load_questions(spec, "test", *world)
@@ -102,10 +101,9 @@ def _audit_records(folder: Path) -> None:
 
 
 def _compare(spec: str, against: str) -> None:
-    from zs_env.evaluation.identity import world_of
     from zs_env.evaluation.overlap import find_overlap
     from zs_env.evaluation.share import Share
-    from zs_env.question_sources import load_questions
+    from zs_env.question_sources import load_questions, world_of
 
     questions, others = (load_questions(each, "test", *world_of(each)) for each in (spec, against))
     overlap = find_overlap(questions, others)

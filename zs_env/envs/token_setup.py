@@ -11,6 +11,7 @@ from gymnasium.spaces import Box, Dict, Discrete
 from numpy.typing import NDArray
 
 from zs_env.episodes import EpisodeSource
+from zs_env.question_sources import world_of
 from zs_env.rules import Limits
 from zs_env.settings import TokenSettings, make_settings
 from zs_env.tokens.batch import TokenBatch, TokenRole
@@ -48,7 +49,8 @@ class TokenSetup:
             raise ValueError(
                 f"`max_turn_tokens` must be at least {least}, got {settings.max_turn_tokens}."
             )
-        self.tokenizer = load_tokenizer(settings.tokenizer, settings.world_size)
+        _, world_size = world_of(settings.questions, world_size=settings.world_size)
+        self.tokenizer = load_tokenizer(settings.tokenizer, world_size)
         self.encoder = TextEncoder(self.tokenizer)
         check_tags(self.encoder)
         self.masks = TokenMasks(self.encoder, settings.masking, settings.answer_last)
@@ -114,7 +116,9 @@ class TokenSetup:
 
 def _with_prompt(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return ``arguments``; for the world's tokenizer, the default prompt is one in its words."""
+    questions = arguments.get("questions", TokenSettings.questions)
     size = arguments.get("world_size", TokenSettings.world_size)
+    _, size = world_of(questions, world_size=size)
     tokenizer = arguments.get("tokenizer", TokenSettings.tokenizer)
     if not (isinstance(tokenizer, str) and tokenizer == "world") or size not in tuple(SIZES):
         return arguments  # a wrong size is refused where the world is loaded

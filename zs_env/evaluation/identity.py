@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from zs_env.llm import LanguageModel
 from zs_env.llm.local import LocalLanguageModel
-from zs_env.loading import parse_spec
 from zs_env.questions import QuestionSource
-from zs_env.settings import Questions
 
 WEIGHTS = ("*.safetensors", "*.bin")
 """Files with weights, in the folder of a model."""
 
 HASHED_BYTES = 2**20
 """Bytes at the beginning and at the end of such a file that are hashed."""
-
-
-def world_of(questions: Questions) -> tuple[int, str]:
-    """Return seed and size of the embedded world that ``questions`` are about."""
-    options: dict[str, Any] = {}
-    if isinstance(questions, str | Path | Mapping):
-        options = parse_spec("questions", questions).options
-    return options.get("world_seed", 0), options.get("world_size", "small")
 
 
 def identity_of(thing: Any) -> Any:

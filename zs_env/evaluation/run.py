@@ -16,7 +16,7 @@ from zs_env.engines import KNOWS_THE_WORLD, SearchEngine, load_engine
 from zs_env.engines.empty import EmptyEngine
 from zs_env.episode import Termination
 from zs_env.errors import SearchFailure
-from zs_env.evaluation.identity import fingerprint, identity_of, weights_of, world_of
+from zs_env.evaluation.identity import fingerprint, identity_of, weights_of
 from zs_env.evaluation.labels import label_of
 from zs_env.evaluation.methods import load_method
 from zs_env.evaluation.models import load_model
@@ -29,7 +29,7 @@ from zs_env.evaluation.record import Record, RecordKey
 from zs_env.evaluation.store import RecordStore
 from zs_env.evaluation.summary import Prices
 from zs_env.loading import parse_spec
-from zs_env.question_sources import are_about_the_world, load_questions
+from zs_env.question_sources import are_about_the_world, load_questions, world_of
 from zs_env.questions import QuestionSource
 from zs_env.settings import Engine
 from zs_env.world.tokenizer import check_vocabulary

@@ -23,9 +23,12 @@ def tokens_of(tokenizer: Any) -> tuple[str, ...]:
     return tuple(sorted(ids, key=ids.__getitem__))
 
 
-def is_outdated(tokens: Sequence[str], size: str = "small") -> bool:
-    """Return whether ``tokens`` are an earlier list of the world: new ones come behind the old."""
-    present = token_list(size)
+def is_outdated(tokens: Sequence[str]) -> bool:
+    """Return whether ``tokens`` are an earlier list of the world: new ones come behind the old.
+
+    The list of the tiny world has no earlier one.
+    """
+    present = token_list()
     count = len(tokens)
     return len(SPECIAL_TOKENS) < count < len(present) and tuple(tokens) == present[:count]
 
@@ -35,26 +38,24 @@ def check_vocabulary(tokenizer: Any, size: str = "small") -> None:
 
     Args:
         tokenizer: of the policy; any that does not come from the world's vocabulary is accepted.
-        size: size of the world.
+        size: size of the world. Words of ``tiny`` do not change, and every policy knows them.
 
     Raises:
         TokenizerError: it has an earlier vocabulary; the message says what to do.
     """
-    if not hasattr(tokenizer, "get_vocab"):
+    if size == "tiny" or not hasattr(tokenizer, "get_vocab"):
         return  # a `WorldTokenizer` always has the present one
-    count = len(tokenizer)
-    for each in dict.fromkeys((size, "small")):
-        present = len(token_list(each))
-        # The length first: large vocabularies are slow to list.
-        if count < present and is_outdated(tokens_of(tokenizer), each):
-            place = getattr(tokenizer, "name_or_path", "") or "OLD"
-            raise TokenizerError(
-                f"the policy in {place} has the vocabulary of an earlier version: {count:,} tokens "
-                f"of the embedded world, which has {present:,} now. Convert it by `python -m "
-                f"agents.tiny.convert {place} NEW`, and train or evaluate NEW, which knows the "
-                "same words as before; or train a policy again. The run that it comes from cannot "
-                "be resumed: begin another one with `--model NEW`."
-            )
+    count, present = len(tokenizer), len(token_list())
+    # The length first: large vocabularies are slow to list.
+    if count < present and is_outdated(tokens_of(tokenizer)):
+        place = getattr(tokenizer, "name_or_path", "") or "OLD"
+        raise TokenizerError(
+            f"the policy in {place} has the vocabulary of an earlier version: {count:,} tokens of "
+            f"the embedded world, which has {present:,} now. Convert it by `python -m "
+            f"agents.tiny.convert {place} NEW`, and train or evaluate NEW, which knows the same "
+            "words as before; or train a policy again. The run that it comes from cannot be "
+            "resumed: begin another one with `--model NEW`."
+        )
 
 
 class WorldTokenizer:
