@@ -117,7 +117,7 @@ def test_one_tier_leaves_the_others_blank(capsys):
     assert re.search(r"^solver  1\.000 \(.*\) +-  1\.000 \(", capsys.readouterr().out, re.M)
 
 
-def test_a_run_goes_on_and_its_model_is_loaded_once(tmp_path, mini, capsys):
+def test_a_run_goes_on_where_it_was_cut(tmp_path, mini, capsys):
     arguments = ["--model", f"scripted,script={HERE}:policy"]
     play(tmp_path, *arguments, method="search")
     shown = capsys.readouterr().out

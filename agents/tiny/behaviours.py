@@ -167,10 +167,12 @@ class CrowdReader(HopByHopSolver):
 class _Crowd:
     """Scripted author of episodes about ``world``, whose behaviour changes from turn to turn."""
 
+    solver: CrowdReader
+    """Reader of the episode that is played."""
+
     def __init__(self, world: World, credulity: float) -> None:
         self.world = world
         self.credulity = credulity
-        self.solver = CrowdReader(world)
         self.engine = WorldEngine(world, NATURAL)
         self.pages: dict[str, list[Document]] = defaultdict(list)
         for passage in corpus(world):

@@ -39,13 +39,14 @@ class Task(NamedTuple):
         key: what its record is called.
         question: the question.
         seed: seed of the run; with question and repeat it fixes noise, documents and sampling.
-        world: seed and size of the embedded world that the question is about, if it is about one.
+        world: seed and size of the embedded world that the question is about; None if it is about
+            none, or if that is not known.
     """
 
     key: RecordKey
     question: Question
     seed: int
-    world: tuple[int, str] = (0, "small")
+    world: tuple[int, str] | None = None
 
     def random_key(self, purpose: str, *parts: int) -> int:
         """Return the key of random choices: not of the method, so that runs can be paired."""

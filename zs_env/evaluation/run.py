@@ -47,11 +47,11 @@ RANDOM = "random"
 
 
 class Cell(NamedTuple):
-    """A set of questions, the world they are about, and the engine that they are played with."""
+    """A set of questions, the world they are about if any, and the engine to play them with."""
 
     dataset: str
     engine_label: str
-    world: tuple[int, str]
+    world: tuple[int, str] | None
     questions: QuestionSource
     size: int
     engine: SearchEngine
@@ -211,7 +211,8 @@ class Evaluation:
                 if (dataset, label) in labels:
                     raise ValueError(f"{dataset} is to be played twice with {label}.")
                 labels.add((dataset, label))
-                yield Cell(dataset, label, world, questions, count, engine)
+                about = world if are_about_the_world(spec) else None
+                yield Cell(dataset, label, about, questions, count, engine)
 
     def _load_engines(
         self, questions: QuestionSource, world: tuple[int, str]

@@ -16,7 +16,13 @@ from zs_env import keyed_random
 from zs_env.questions import SPLITS, Question
 from zs_env.world.graph import Fact, FactGraph
 from zs_env.world.schema import NUMBER, PERSON, YEAR
-from zs_env.world.sizes import COMPARISON, HISTORY, NAMESAKE, NUMBER_COMPARISON, Mixture
+from zs_env.world.sizes import (
+    COMPARISON,
+    HISTORY_QUESTION,
+    NAMESAKE_QUESTION,
+    NUMBER_COMPARISON,
+    QuestionMixture,
+)
 
 CACHED_QUESTIONS = 16_384
 """Rendered questions that are kept, because the members of a group share one."""
@@ -24,7 +30,7 @@ CACHED_QUESTIONS = 16_384
 MAX_HOPS = 6
 HOPS = {f"{hops}-hop": hops for hops in range(1, MAX_HOPS + 1)}
 COMPARED = {COMPARISON: YEAR, NUMBER_COMPARISON: NUMBER}
-QUESTION_KINDS = (*HOPS, *COMPARED, NAMESAKE, HISTORY)
+QUESTION_KINDS = (*HOPS, *COMPARED, NAMESAKE_QUESTION, HISTORY_QUESTION)
 
 # A plan is a row of integers: kind; entity; second entity, or -1; whether the later of the two is
 # meant; phrasing of the question, or -1 to draw it; slot of the fact that describes the entity, or
@@ -172,7 +178,7 @@ def _empty_plans(count: int) -> _Plans:
     return plans
 
 
-def _draw_mixture(world: FactGraph, split: str, mixture: Mixture) -> _Plans:
+def _draw_mixture(world: FactGraph, split: str, mixture: QuestionMixture) -> _Plans:
     """Draw plans of all kinds, kind by kind."""
     total = mixture.num_test if split == "test" else mixture.num_train
     plans = [
@@ -191,9 +197,9 @@ def _draw_plans(world: FactGraph, split: str, kind: str, count: int) -> _Plans:
         size = 4 * count + 4096  # many draws are invalid or repeat another
         if kind in COMPARED:
             drawn = _draw_comparisons(world, in_split, COMPARED[kind], size, source)
-        elif kind == NAMESAKE:
+        elif kind == NAMESAKE_QUESTION:
             drawn = _draw_namesakes(world, in_split, size, source)
-        elif kind == HISTORY:
+        elif kind == HISTORY_QUESTION:
             drawn = _draw_histories(world, in_split, size, source)
         else:
             drawn = _draw_chains(world, in_split, HOPS[kind], size, source)

@@ -28,7 +28,7 @@ from zs_env.world.schema import (
 COMPARISON, NUMBER_COMPARISON = "comparison", "number comparison"
 """Kinds of questions that compare two entities: their years, or their numbers."""
 
-HISTORY, NAMESAKE = "history", "namesake"
+HISTORY_QUESTION, NAMESAKE_QUESTION = "history", "namesake"
 """Kinds of questions about a fact that changed, and about a person who is told by another fact."""
 
 _ORDERED_NAMES = {YEAR: words.YEARS, NUMBER: words.NUMBERS}
@@ -38,7 +38,7 @@ NameForm = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
-class Mixture:
+class QuestionMixture:
     """Numbers and kinds of questions that are drawn at random.
 
     Attributes:
@@ -72,7 +72,7 @@ class Blueprint:
     counts: Mapping[str, int]
     name_forms: Mapping[str, tuple[NameForm, ...]]
     relations: tuple[Relation, ...]
-    mixture: Mixture | None
+    mixture: QuestionMixture | None
     changing: frozenset[str] = frozenset()
     descriptions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     prompt: str = PROMPT
@@ -140,7 +140,7 @@ _SHARES = {"1-hop": 0.25, "2-hop": 0.35, "3-hop": 0.2, "4-hop": 0.1, COMPARISON:
 def _full(times: int, num_train: int) -> Blueprint:
     """Make the blueprint of all types and relations, with ``times`` the entities of ``small``."""
     counts = {entity_type: times * count for entity_type, count in _SMALL_COUNTS.items()}
-    return Blueprint(counts, _NAME_FORMS, RELATIONS, Mixture(num_train, 500, _SHARES))
+    return Blueprint(counts, _NAME_FORMS, RELATIONS, QuestionMixture(num_train, 500, _SHARES))
 
 
 # Every pair of a first and a last name is a person, and the split of each is drawn. So a policy
@@ -162,11 +162,12 @@ _HARD = Blueprint(
     counts=_SMALL_COUNTS,
     name_forms=_NAME_FORMS,
     relations=RELATIONS + NUMBER_RELATIONS,
-    mixture=Mixture(
+    mixture=QuestionMixture(
         num_train=10_000,
         num_test=500,
         shares={
-            COMPARISON: 0.2, NUMBER_COMPARISON: 0.2, NAMESAKE: 0.25, HISTORY: 0.25,
+            COMPARISON: 0.2, NUMBER_COMPARISON: 0.2,
+            NAMESAKE_QUESTION: 0.25, HISTORY_QUESTION: 0.25,
             "5-hop": 0.06, "6-hop": 0.04,
         },
     ),

@@ -20,6 +20,9 @@ from zs_env.world.guesser import BestGuess, RandomGuess, question_in
 from zs_env.world.readers import CarefulReader, CarelessReader
 from zs_env.world.solver import UNKNOWN, HopByHopSolver
 
+UNTOLD = (0, "small")
+"""World of questions that do not say which they are about, such as objects."""
+
 Policy = Callable[[str], str]
 """Function from the transcript so far to the text of the next turn."""
 
@@ -45,7 +48,7 @@ class Scripted(Method):
 
     async def play(self, play: Play) -> None:
         """Play the episode by rote."""
-        seed, size = play.task.world
+        seed, size = play.task.world or UNTOLD
         seed = seed if self._seed is None else self._seed
         size = self._size or size
         key = (seed, size, play.options.max_turns)
