@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import tier_audit
-from benchmarks.tier_audit import AGENTS, Figure, Limit, audit, audit_tier
+from benchmarks import tier_audit, world_audit
+from benchmarks.tier_audit import AGENTS, BLIND, Figure, Limit, audit, audit_tier
 from zs_env.evaluation.benchmarks import WORLD_V1
 from zs_env.evaluation.options import PlayOptions
 
@@ -14,6 +14,7 @@ from zs_env.evaluation.options import PlayOptions
 def few_questions(monkeypatch):
     monkeypatch.setattr(tier_audit, "NUM_QUESTIONS", 10)
     monkeypatch.setattr(tier_audit, "AGENTS", {name: {} for name in AGENTS})
+    monkeypatch.setattr(tier_audit, "BLIND", {})
 
 
 def test_documents_of_the_easy_tier_state_what_is_asked_and_no_more():
@@ -30,6 +31,39 @@ def test_audit_of_several_worlds_says_which_limits_fail(monkeypatch, capsys):
     out = capsys.readouterr().out
     assert out.count("holds; solver 1.000") == 2 and "world seed 6: fails; solver 1.000" in out
     assert out.count("F1 of solver") == 2 and out.count("<= 50%    of 10   FAILS") == 2
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_limits_of_the_readers_count(monkeypatch, hold):
+    """They were printed, and the program ended with status 0 all the same."""
+    monkeypatch.setattr(tier_audit, "audit_tier", lambda tier, seed: [])
+    monkeypatch.setattr(tier_audit, "print_readers", lambda *arguments: hold)
+    assert audit(["hard"], [5]) == hold
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", "hard"], "give --tier hard"),
+        (["--readers", "--size", "tiny"], "words that the tiny world lacks"),
+    ],
+)
+def test_audit_of_a_world_without_limits_is_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        world_audit.main(arguments)
+    assert end.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_readers_that_lack_a_skill_are_shown_kind_by_kind(monkeypatch):
+    """A coin is right about half of all comparisons, and any date half the time."""
+    hard = WORLD_V1.tiers[2]
+    monkeypatch.setattr(tier_audit, "BLIND", {"hard": BLIND["hard"]})
+    monkeypatch.setattr(tier_audit, "NUM_QUESTIONS", 120)
+    monkeypatch.setattr(tier_audit, "_documents", lambda *arguments: [])
+    earned = {figure.name: figure.share for figure in audit_tier(hard, 5)}
+    for kind in ("comparison", "number comparison"):
+        assert 0.2 < earned[f"Coin, {kind}"] < 0.8
+    assert 0.2 < earned["AnyDate, history"] < 0.8 < earned["Coin, history"]
 
 
 def test_reader_plays_with_natural_noise():
