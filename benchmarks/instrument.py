@@ -16,6 +16,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -28,7 +29,7 @@ from agents.training.checkpoint import last_checkpoint
 from agents.training.config_file import find_config, read_config
 from agents.training.distributed import Processes
 from agents.training.evaluation import evaluate, evaluation_figures
-from agents.training.metrics import read_metrics
+from agents.training.metrics import TIMING, evaluation_prefix, read_metrics
 from zs_env.evaluation.statistics import Estimate, mean_of
 
 VARIANTS = {
@@ -81,20 +82,52 @@ def judge(target: Path, noise: float) -> dict[str, float]:
     return figures
 
 
+def curve_of(target: Path, name: str) -> dict[float, float]:
+    """Return the figure ``name`` of the evaluations of a run, by update.
+
+    Raises:
+        SystemExit: it has none.
+    """
+    curve = {m["update"]: m[name] for m in read_metrics(target) if name in m}
+    if not curve:
+        raise SystemExit(f"{target} has no evaluation with {name}: call `run` first.")
+    return curve
+
+
+def check_alike(curves: Mapping[Path, Mapping[float, float]]) -> None:
+    """Check that runs were evaluated after the same updates.
+
+    Raises:
+        SystemExit: they were not, as if one has not ended.
+    """
+    (first, wanted), *others = curves.items()
+    for target, curve in others:
+        if list(curve) != list(wanted):
+            raise SystemExit(
+                f"{target} was evaluated after the updates {', '.join(map(str, curve))}, and "
+                f"{first} after {', '.join(map(str, wanted))}: call `run` until all have ended."
+            )
+
+
+def seconds_of(target: Path) -> float:
+    """Return the time that a run took, with its evaluations."""
+    names = (TIMING + "update", TIMING + "evaluation")
+    return sum(m.get(name, 0.0) for m in read_metrics(target) for name in names)
+
+
 def report(folder: Path, variants: tuple[str, ...], seeds: tuple[int, ...]) -> None:
     """Print how learning went, and the differences."""
     engine = read_config(find_config("instrument"), PPOConfig).test_engines[0]
     print("sampled F1 of held-out questions without noise, mean of seeds, and seconds of a run")
     for variant in variants:
-        runs = [read_metrics(run_folder(folder, variant, seed)) for seed in seeds]
-        name = f"test/{engine}/sampled/f1"
-        curve = {m["update"]: 0.0 for m in runs[0] if name in m}
-        for update in curve:
-            curve[update] = sum(m[name] for r in runs for m in r if m["update"] == update) / len(
-                runs
-            )
-        seconds = sum(m.get("time/update", 0.0) for r in runs for m in r) / len(runs)
-        shown = "  ".join(f"{update}: {f1:.3f}" for update, f1 in curve.items())
+        folders = [run_folder(folder, variant, seed) for seed in seeds]
+        curves = {each: curve_of(each, evaluation_prefix(engine, "sampled") + "f1")
+                  for each in folders}  # fmt: skip
+        check_alike(curves)
+        mean = {update: sum(curve[update] for curve in curves.values()) / len(curves)
+                for update in curves[folders[0]]}  # fmt: skip
+        seconds = sum(map(seconds_of, folders)) / len(folders)
+        shown = "  ".join(f"{update}: {f1:.3f}" for update, f1 in mean.items())
         print(f"  {variant:<10} {shown}   {seconds:.0f} s")
     print("judged at the end, sampled, mean of seeds with its interval")
     for variant in variants:
