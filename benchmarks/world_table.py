@@ -133,7 +133,8 @@ def examples(tier: Tier) -> str:
     """Return a question of each kind of `EXAMPLES` with what a scripted agent searches for."""
     method, kinds = EXAMPLES[tier.name]
     [plan] = plans_of(Chosen(WORLD_V1, (tier,)), method)
-    records = evaluate(replace(plan, questions=plan.questions[:1]), show_progress=False)
+    home = replace(plan, questions=plan.questions[:1], benchmark=None)
+    records = evaluate(home, show_progress=False)
     return "\n".join(_example(_shortest(records, kind, tier.noise > 0)) for kind in kinds)
 
 

@@ -6,12 +6,16 @@ from dataclasses import replace
 
 import pytest
 
+from zs_env.documents import SearchResult
+from zs_env.engines import world as world_engine
+from zs_env.engines.bm25 import BM25Engine
 from zs_env.errors import RecordError
 from zs_env.evaluation import benchmarks
 from zs_env.evaluation.benchmark_hashes import BenchmarkChanged, check_hashes, hashes_of
 from zs_env.evaluation.benchmark_plans import FIXED, plans_of
 from zs_env.evaluation.benchmarks import BENCHMARKS, WORLD_V1, Chosen, find_benchmark
 from zs_env.evaluation.models import write_options
+from zs_env.world import load_world
 
 
 def test_protocol_of_world_v1():
@@ -107,8 +111,39 @@ def test_hashes_follow_from_questions_corpus_and_documents():
     longer = hashes_of(replace(TINY, document_words=30), tier, 0)
     assert longer[0] == questions and longer[1] != documents
     real = hashes_of(TINY, replace(tier, engine="bm25"), 0)
-    assert real == hashes_of(replace(TINY, top_k=1), replace(tier, engine="bm25"), 0)
-    assert real[1] != documents
+    assert real == hashes_of(TINY, replace(tier, engine="bm25"), 0)
+    assert real[1] not in (documents, hashes_of(replace(TINY, top_k=1), tier, 0)[1])
+    assert hashes_of(TINY, replace(tier, noise=0.5), 0)[1] != documents
+
+
+def test_hash_holds_how_a_real_engine_ranks(monkeypatch):
+    """Only the corpus was hashed: BM25 could have ranked it otherwise, and nobody would know."""
+    tier = replace(tier_of(), engine="bm25")
+    before = hashes_of(TINY, tier, 0)
+    search = BM25Engine.search
+
+    def reversed_search(self, requests):
+        results = search(self, requests)
+        return [SearchResult(result.documents[::-1]) for result in results]
+
+    monkeypatch.setattr(BM25Engine, "search", reversed_search)
+    questions, documents = hashes_of(TINY, tier, 0)
+    assert questions == before[0] and documents != before[1]
+
+
+def test_hash_holds_how_queries_for_facts_are_read(monkeypatch):
+    """Only whole questions were asked, which no agent searches for."""
+    tier = benchmarks.Tier("two", "small", "world", max_turns=5, kinds="2-hop")
+    before = hashes_of(TINY, tier, 0)
+    read = world_engine.read_query
+    whole = {question.text for question in load_world(0, "small").questions("test")}
+
+    def worse(world, query):
+        reading = read(world, query)
+        return reading if query in whole else reading._replace(asked=[])
+
+    monkeypatch.setattr(world_engine, "read_query", worse)
+    assert hashes_of(TINY, tier, 0)[1] != before[1]
 
 
 @pytest.mark.parametrize(("place", "what"), [(0, "questions"), (1, "documents")])

@@ -10,14 +10,16 @@ import pytest
 
 from zs_env.commands.main import main
 from zs_env.errors import RecordError
-from zs_env.evaluation.benchmark_hashes import hashes_of
+from zs_env.evaluation.benchmark_hashes import BenchmarkChanged, hashes_of
 from zs_env.evaluation.benchmark_plans import plans_of
 from zs_env.evaluation.benchmark_table import benchmark_table
 from zs_env.evaluation.benchmarks import BENCHMARKS, Benchmark, Tier, find_benchmark
+from zs_env.evaluation.options import PlayOptions
 from zs_env.evaluation.report import read_kept
-from zs_env.evaluation.run import evaluate
+from zs_env.evaluation.run import Plan, evaluate
 from zs_env.evaluation.statistics import macro_mean, mean_of
 from zs_env.evaluation.store import RECORDS, RUN, read_records, read_run, write_run
+from zs_env.llm.scripted import ScriptedLanguageModel
 
 HERE = "tests.test_benchmark_run"
 
@@ -25,6 +27,16 @@ HERE = "tests.test_benchmark_run"
 def policy(request):
     """Search once, and answer as all the world does."""
     return "<answer>Yes</answer>" if request.prefill else "<search>x</search>"
+
+
+class Named(ScriptedLanguageModel):
+    """A model whose name says less than its options."""
+
+    def __init__(self, address):
+        super().__init__(policy)
+
+    def identity(self):
+        return {"model": "named"}
 
 
 def make_benchmark(name="mini-v1"):
@@ -59,6 +71,19 @@ def error_of(call, *arguments, **options):
     return str(exit.value)
 
 
+def change_hashes(monkeypatch, benchmark, number, place):
+    """As an update does that changes what tier ``number`` asks (0), or what is found (1)."""
+    tiers = list(benchmark.tiers)
+    hashes = {seed: list(own) for seed, own in tiers[number].hashes.items()}
+    for own in hashes.values():
+        own[place] = "0"
+    tiers[number] = replace(
+        tiers[number], hashes={seed: tuple(own) for seed, own in hashes.items()}
+    )
+    changed = replace(benchmark, tiers=tuple(tiers))
+    monkeypatch.setitem(BENCHMARKS, benchmark.name, changed)
+
+
 def without_clock(records):
     return [replace(record, seconds=0.0) for record in records]
 
@@ -76,7 +101,8 @@ def test_records_carry_the_benchmark_and_follow_from_it(tmp_path, mini):
     for tier in mini.tiers:
         own = asked["benchmark"][mini.part(tier)]
         assert own["options"]["max_turns"] == tier.max_turns
-        assert own["questions"][mini.questions(tier, 5)] == tier.hashes[5][0]
+        for place, what in enumerate(("questions", "documents")):
+            assert own[what][mini.questions(tier, 5)] == tier.hashes[5][place]
 
 
 def test_table_has_a_row_of_tiers_other_worlds_and_searches(tmp_path, mini, capsys):
@@ -131,7 +157,6 @@ def test_a_run_goes_on_where_it_was_cut(tmp_path, mini, capsys):
 
 def test_plans_of_several_tiers_share_a_model(mini, monkeypatch):
     from zs_env.evaluation import run
-    from zs_env.llm.scripted import ScriptedLanguageModel
 
     made = []
 
@@ -181,11 +206,11 @@ def test_records_of_a_benchmark_that_is_not_known_are_not_judged(tmp_path, monke
     ]  # noqa: E501
     main([*arguments, *command[1:]])
     kept = (tmp_path / "a" / RECORDS).read_bytes()
-    changed = BENCHMARKS["mini-v1"]
-    tier = replace(changed.tiers[0], hashes={seed: ("0", "0") for seed in changed.seeds})
-    monkeypatch.setitem(BENCHMARKS, "mini-v1", replace(changed, tiers=(tier, changed.tiers[1])))
-    message = error_of(main, [*arguments, *command[1:]])
-    assert "mini-v1,tier=easy with other questions than this version asks" in message
+    mini = BENCHMARKS["mini-v1"]
+    for place, what in enumerate(("questions", "documents")):
+        change_hashes(monkeypatch, mini, 0, place)
+        message = error_of(main, [*arguments, *command[1:]])
+        assert f"mini-v1,tier=easy with other {what} than this version has" in message
     monkeypatch.delitem(BENCHMARKS, "mini-v1")
     message = error_of(main, [*arguments, *command[1:]])
     assert (
@@ -226,10 +251,54 @@ def test_contradicting_options_and_a_changed_benchmark_are_refused(tmp_path, mon
     message = error_of(main, ["results", str(tmp_path), "--in-domain", "nq"])
     assert "the benchmark 'mini-v1' fixes what is in domain" in message
     mini = BENCHMARKS["mini-v1"]
-    tier = replace(mini.tiers[1], hashes={seed: ("0", "0") for seed in mini.seeds})
-    monkeypatch.setitem(BENCHMARKS, "mini-v1", replace(mini, tiers=(mini.tiers[0], tier)))
+    change_hashes(monkeypatch, mini, 1, 0)
     message = error_of(play, tmp_path)
     assert "the questions of mini-v1,tier=hard in the world of seed 0 have changed" in message
+
+
+@pytest.mark.parametrize(("place", "what"), [(0, "questions"), (1, "documents")])
+def test_a_changed_benchmark_is_refused_from_python_too(mini, monkeypatch, place, what):
+    """Only the command compared the hashes."""
+    change_hashes(monkeypatch, mini, 1, place)
+    plans = plans_of(find_benchmark("mini-v1"), "solver")
+    with pytest.raises(BenchmarkChanged, match=f"the {what} of mini-v1,tier=hard"):
+        evaluate(plans, show_progress=False)
+    assert evaluate(plans[0], show_progress=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"engines": ["bm25"]}, "engines"),
+        ({"questions": ["world"], "num_questions": 3}, "questions, num_questions"),
+        ({"options": PlayOptions()}, "options"),
+    ],
+)
+def test_a_plan_that_only_bears_the_name_of_a_benchmark_is_refused(changes, names):
+    plan = replace(plans_of(find_benchmark("mini-v1"), "solver")[0], **changes)
+    with pytest.raises(ValueError, match=f"asks otherwise, in {names}: make"):
+        evaluate(plan, show_progress=False)
+
+
+def test_plans_that_are_not_tiers_of_a_benchmark_are_refused_together():
+    """Of several plans without a benchmark only the first was recorded; none was an IndexError."""
+    easy, hard = plans_of(find_benchmark("mini-v1"), "solver")
+    plain = Plan(method="solver", num_questions=2)
+    for plans in ([], [plain, plain], [easy, plain], [easy, easy]):
+        with pytest.raises(ValueError, match="one for each of some tiers of a benchmark, got"):
+            evaluate(plans, show_progress=False)
+    with pytest.raises(ValueError, match="plans with the same `method`"):
+        evaluate([easy, replace(hard, method="random")], show_progress=False)
+    assert len(evaluate([plain], show_progress=False)) == 2
+
+
+def test_the_agent_is_called_the_same_with_a_folder_and_without(tmp_path, capsys):
+    """Without one it was called by all options of its model, and not by the model's name."""
+    shown = []
+    for folder in (None, tmp_path):
+        play(folder, "--model", f"{HERE}:Named,address=http://127.0.0.1:1", method="search")
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1] and re.search("^search, named  ", shown[0], re.M)
 
 
 def test_rescored_metrics_are_shown(tmp_path, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,35 +93,27 @@ def run(options: argparse.Namespace) -> None:
         SystemExit: questions failed.
     """
     from zs_env.evaluation.benchmark_table import agent_of
-    from zs_env.evaluation.labels import label_of
     from zs_env.evaluation.report import tables_with, write_tables
     from zs_env.evaluation.run import evaluate
     from zs_env.evaluation.store import read_run
-    from zs_env.evaluation.tables import as_text
 
     sys.path.append("")  # module:Class may be in the current folder
     prices = prices_of(options)
     plan = _plan_of(options) if options.benchmark is None else _plans_of(options)
-    with rare_collection():
+    # Also without a folder: what was asked says what the agent is called.
+    with tempfile.TemporaryDirectory() as temporary, rare_collection():
+        folder = options.folder or Path(temporary)
         records = evaluate(
             plan,
-            options.folder,
+            folder,
             max_concurrency=options.max_concurrency,
             retry_failed=options.retry_failed,
             prices=prices,
             show_progress=not options.quiet,
         )
-    if options.folder is None:
-        labels = {
-            name: label_of(name, getattr(options, name))
-            for name in ("method", "model")
-            if getattr(options, name) is not None
-        }
-        print(as_text(tables_with(agent_of(labels), records, prices, options.in_domain)), end="")
-    else:
-        agent = agent_of(read_run(options.folder))
+        agent = agent_of(read_run(folder))
         tables = tables_with(agent, records, prices, options.in_domain)
-        print(write_tables(options.folder, tables), end="")
+        print(write_tables(folder, tables), end="")
     if any(record.failed for record in records):
         raise SystemExit(FAILED)
 
@@ -143,19 +136,16 @@ def _plan_of(options: argparse.Namespace) -> Plan:
 
 
 def _plans_of(options: argparse.Namespace) -> list[Plan]:
-    """Return the plans of the benchmark, after a check that it has not changed."""
-    from zs_env.evaluation.benchmark_hashes import check_hashes
+    """Return the plans of the benchmark."""
     from zs_env.evaluation.benchmark_plans import FIXED, plans_of
     from zs_env.evaluation.benchmarks import find_benchmark
 
     chosen = find_benchmark(options.benchmark)
     given = {name: getattr(options, name, None) for name in FIXED}
     given = {name: value for name, value in given.items() if value is not None}
-    plans = plans_of(
+    return plans_of(
         chosen, options.method, options.model, given | given_options(options), options.episode
     )
-    check_hashes(chosen)
-    return plans
 
 
 @contextmanager

@@ -1,23 +1,27 @@
-"""Hashes of what a benchmark asks, and of the documents that answer it."""
+"""Hashes of what a benchmark asks, and of what searches find in it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import fields, replace
 
-from zs_env.documents import SearchRequest
-from zs_env.engines import load_engine
 from zs_env.errors import RecordError
-from zs_env.evaluation.benchmarks import Benchmark, Chosen, Tier
+from zs_env.evaluation.benchmark_plans import plan_of
+from zs_env.evaluation.benchmarks import Benchmark, Chosen, Tier, find_benchmark
 from zs_env.evaluation.identity import fingerprint
-from zs_env.loading import parse_spec
+from zs_env.evaluation.plan import Plan
+from zs_env.evaluation.prepared import Evaluation
+from zs_env.evaluation.record import Record
 from zs_env.question_sources import load_questions
-from zs_env.questions import QuestionSource
 from zs_env.world import load_world
 from zs_env.world.text import corpus
 
 NUM_SEARCHED = 50
-"""Number of first questions of a tier whose documents are hashed, where a program writes them."""
+"""Number of first questions of a tier whose searches are hashed, and …"""
+
+SEARCHERS = ("scripted-rag", "careful")
+"""… methods that search: with the whole question, and for one fact after the other."""
 
 
 class BenchmarkChanged(RecordError):
@@ -29,16 +33,16 @@ def hashes_of(benchmark: Benchmark, tier: Tier, seed: int) -> tuple[str, str]:
 
     Returns:
         A hash of ids, texts and golden answers of the questions, as in ``run.json``; and one of all
-        passages of the world's corpus, and, if the engine of the tier is ``world``, of the
-        documents that it writes for the first questions, with and without noise.
+        passages of the world's corpus, and of all that `SEARCHERS` search for and find as they play
+        the first questions: of how queries are read, documents ranked and written, and noise drawn.
     """
     questions = load_questions(benchmark.questions(tier, seed), "test")
     digest = hashlib.sha256()
     for passage in corpus(load_world(seed, tier.world_size)):
         digest.update(repr(tuple(passage)).encode())
-    if parse_spec("engine", tier.engine).name == "world":
-        for text in _written(benchmark, tier, seed, questions):
-            digest.update(repr(text).encode())
+    for record in _searched(benchmark, tier, seed):
+        searches = [(each.query, each.noisy, each.documents) for each in record.searches]
+        digest.update(repr((record.question_id, searches)).encode())
     return fingerprint(questions, len(questions)), digest.hexdigest()[:16]
 
 
@@ -64,21 +68,45 @@ def check_hashes(chosen: Chosen) -> None:
                     )
 
 
-def _written(
-    benchmark: Benchmark, tier: Tier, seed: int, questions: QuestionSource
-) -> Iterator[str]:
-    engine = load_engine(tier.engine, seed, tier.world_size)
-    requests = [
-        SearchRequest(
-            query=question.text,
-            question=question.text,
-            golden_answers=question.golden_answers,
-            noisy=noisy,
-            top_k=benchmark.top_k,
-            document_words=benchmark.document_words,
+def check_plan(plan: Plan) -> None:
+    """Check that ``plan``, if it is of a benchmark, asks what that asks, and asked before.
+
+    Raises:
+        ValueError: it asks otherwise, or there is no such benchmark.
+        BenchmarkChanged: the benchmark is not what it was.
+    """
+    if plan.benchmark is None:
+        return
+    chosen = find_benchmark(plan.benchmark)
+    benchmark, tier = chosen.benchmark, chosen.tiers[0]
+    wanted = plan_of(benchmark, tier, plan.method, plan.model, plan.options)
+    names = [f.name for f in fields(Plan) if getattr(plan, f.name) != getattr(wanted, f.name)]
+    if names:
+        raise ValueError(
+            f"`plan` is called {plan.benchmark!r} but asks otherwise, in {', '.join(names)}: make "
+            "it by `plans_of`, or leave out its `benchmark`."
         )
-        for question in (questions[index] for index in range(min(len(questions), NUM_SEARCHED)))
-        for noisy in (False, True)
-    ]
-    for result in engine.search(requests):
-        yield from (document.text for document in result.documents)
+    check_hashes(chosen)
+
+
+def documents_of(part: str) -> dict[str, str]:
+    """Return the hash of the documents of a tier by questions, as ``run.json`` holds it.
+
+    Args:
+        part: written form of the tier, see `Benchmark.part`.
+    """
+    benchmark, [tier] = find_benchmark(part)
+    return {benchmark.questions(tier, seed): tier.hashes[seed][1] for seed in benchmark.seeds}
+
+
+def _searched(benchmark: Benchmark, tier: Tier, seed: int) -> Iterator[Record]:
+    """Yield the records of the first questions, by method and question."""
+    for method in SEARCHERS:
+        plan = plan_of(benchmark, tier, method)
+        plan = replace(
+            plan, questions=[benchmark.questions(tier, seed)], num_questions=NUM_SEARCHED
+        )
+        records: list[Record] = []
+        with Evaluation(plan) as evaluation:
+            evaluation.play(evaluation.tasks(), records.append)
+        yield from sorted(records, key=lambda record: record.key)

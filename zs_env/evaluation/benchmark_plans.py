@@ -53,16 +53,17 @@ def plans_of(
     options = make_options(model, own, episode)
     if "max_context" not in own:
         options = replace(options, max_context=None)
-    return [_plan_of(chosen.benchmark, tier, method, model, options) for tier in chosen.tiers]
+    return [plan_of(chosen.benchmark, tier, method, model, options) for tier in chosen.tiers]
 
 
-def _plan_of(
+def plan_of(
     benchmark: Benchmark,
     tier: Tier,
     method: Spec | Method,
-    model: Model | None,
-    options: PlayOptions,
+    model: Model | None = None,
+    options: PlayOptions = PlayOptions(),  # noqa: B008  (it is frozen)
 ) -> Plan:
+    """Return the plan of ``tier``: what it fixes takes the place of the same in ``options``."""
     return Plan(
         method=method,
         model=model,

@@ -41,7 +41,8 @@ def check_kept(folder: Path, asked: Mapping[str, Any], records: Sequence[Record]
     """Check that this version has the benchmark that a kept run is of, if it is of one.
 
     Raises:
-        RecordError: it has not, or its questions were others; or the run holds records of others.
+        RecordError: it has not, or its questions or documents were others; or the run holds
+            records of others.
     """
     check_benchmark(folder, asked, records)
     for part in benchmark_of(asked):
@@ -54,11 +55,12 @@ def check_kept(folder: Path, asked: Mapping[str, Any], records: Sequence[Record]
                 f"{folder} holds a run of {part}, which this version does not have: it has "
                 f"{', '.join(BENCHMARKS)}. Judge it by the version that made it, or run it again."
             ) from None
-        known = {benchmark.questions(tier, seed): tier.hashes[seed][0] for seed in benchmark.seeds}
-        if asked["benchmark"][part]["questions"] != known:
-            raise RecordError(
-                f"{folder} holds a run of {part} with other questions than this version asks."
-            )
+        for place, what in enumerate(("questions", "documents")):
+            known = {benchmark.questions(tier, s): tier.hashes[s][place] for s in benchmark.seeds}
+            if asked["benchmark"][part].get(what) != known:
+                raise RecordError(
+                    f"{folder} holds a run of {part} with other {what} than this version has."
+                )
 
 
 def benchmark_table(benchmark: Benchmark, agents: Mapping[str, Sequence[Record]]) -> Table:
