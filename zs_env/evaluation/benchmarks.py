@@ -1,7 +1,7 @@
 """Benchmarks: named protocols that fix everything but the agent.
 
 A benchmark never changes: not its questions, not its documents, not how they are played. What would
-change a score is a new benchmark with a new name; `HASHES` and `check_hashes` see to that.
+change a score is a new benchmark with a new name; its hashes, and `check_hashes`, see to that.
 """
 
 from __future__ import annotations
@@ -89,19 +89,19 @@ class Chosen(NamedTuple):
 # Written by `python -m benchmarks.world_table hashes`.
 _WORLD_V1_HASHES = {
     "easy": {
-        0: ("300:986013dee0402546", "bd705f0435d896b8"),
-        101: ("150:e89857342cf3d2a9", "d61ad4a96453348a"),
-        102: ("150:23d2d4c88c0fcc0e", "fc55afdd1f0ad58e"),
+        0: ("300:986013dee0402546", "20e4669b129a5c50"),
+        101: ("150:e89857342cf3d2a9", "1511dae593b98b76"),
+        102: ("150:23d2d4c88c0fcc0e", "09ea6d961d1c2a50"),
     },
     "standard": {
-        0: ("300:42a14c33c8757ce6", "b2f72c64cd0ea316"),
-        101: ("150:34a378e9fb829fec", "c9f974d8c74ba2bf"),
-        102: ("150:fd231e15bb94a024", "250d4703abfe4f74"),
+        0: ("300:42a14c33c8757ce6", "924909ab3b2c5d09"),
+        101: ("150:34a378e9fb829fec", "1f010e44c0987c8f"),
+        102: ("150:fd231e15bb94a024", "334a1acac3b5f20c"),
     },
     "hard": {
-        0: ("300:97b916cfb6c4b231", "9eb823578423a121"),
-        101: ("150:fa4903edf0c97365", "22be4bb332651d3d"),
-        102: ("150:9b38caedbca297e9", "4bc4c819b5462747"),
+        0: ("300:cd8e5d296d48a40b", "37b62b3125884cb0"),
+        101: ("150:1e2990e55e7a76db", "77f86875ab374495"),
+        102: ("150:41df44184b3fd310", "5408d1d73493f592"),
     },
 }
 
