@@ -12,12 +12,12 @@ doubtful nor denied statements, nor a single dated one; of several dates it take
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from agents.tiny.pages import pages_of
 from zs_env.actions import ANSWER, SEARCH, THINK, tagged
-from zs_env.documents import Document, SearchResult
 from zs_env.engines import checked_search
 from zs_env.engines.world import WorldEngine
 from zs_env.episode import Episode, Role
@@ -38,7 +38,6 @@ from zs_env.world.solver import (
     claims,
     newest,
 )
-from zs_env.world.text import corpus, statements
 
 # Shares of the behaviours, in percent: in the first turn, in later turns that lack a fact, and in
 # turns that know the answer.
@@ -61,7 +60,7 @@ OTHER_WORDS_SHARE = 0.15
 PAGES_SHARE = 0.45
 """Share of episodes whose documents are passages of the corpus: longer, and with titles.
 
-There are none in the hard world, whose pages give what a fact was before elsewhere.
+There are none in the hard world (`pages_of`).
 """
 
 
@@ -103,16 +102,6 @@ def harder_question(world: World, draw: Stream) -> Question:
     questions = world.questions("train")
     pair = [questions[draw.integer(len(questions))] for _ in range(2)]
     return max(pair, key=lambda question: int(question.metadata["hops"]))
-
-
-def namesake(world: World, entity: int, draw: Stream) -> int:
-    """Return another entity of the same type, which shares a word of its name if one does."""
-    span = world.spans[world.types[entity]]
-    words = world.names[entity].lower().split()
-    similar = [e for word in words for e in world.by_word[word] if e in span and e != entity]
-    if similar:
-        return draw.choice(similar)
-    return span.start + (entity - span.start + 1 + draw.integer(len(span) - 1)) % len(span)
 
 
 def finding(world: World, need: Need, entity: int | None) -> str:
@@ -174,17 +163,14 @@ class _Crowd:
         self.world = world
         self.credulity = credulity
         self.engine = WorldEngine(world, NATURAL)
-        self.pages: dict[str, list[Document]] = defaultdict(list)
-        for passage in corpus(world):
-            self.pages[passage.title].append(Document(passage.text, passage.title))
+        self.pages = pages_of(world)
 
     def play(self, episode: Episode, draw: Stream) -> frozenset[int]:
         """Play ``episode`` to its end; return the turns in which the crowd was told to search."""
         self.solver = CrowdReader(self.world, self.credulity, draw.integer(2**63))
         told = set()
-        share = 0 if self.world.blueprint.changing else PAGES_SHARE
         told_share = draw.choice(TOLD_SHARES)
-        reads_pages = draw.integer(100) < 100 * share
+        pages = self.pages if draw.integer(100) < 100 * PAGES_SHARE else None
         asked = None
         while not episode.finished:
             step = self.solver.next_step(episode.transcript)
@@ -200,8 +186,8 @@ class _Crowd:
             request = episode.act(text)
             if request is None:
                 continue
-            if reads_pages and isinstance(asked, Lookup):
-                episode.observe(self.read_pages(asked, request.noisy, draw))
+            if pages is not None and isinstance(asked, Lookup):
+                episode.observe(pages.search(asked, request.noisy, draw))
             else:
                 [result] = checked_search(self.engine, [request])
                 episode.observe(result)
@@ -278,21 +264,3 @@ class _Crowd:
         )
         found = (self.world.find(span) for span in spans)
         return [entity for entity in found if entity is not None]
-
-    def read_pages(self, lookup: Lookup, noisy: bool, draw: Stream) -> SearchResult:
-        """Return two passages, of which the first one usually states ``lookup``; none if noisy.
-
-        The others are of the same page, or state the same relation of a namesake.
-        """
-        right = self.passage(lookup.subject, lookup)
-        others = [d for d in self.pages[right.title] if d is not right]
-        similar = self.passage(namesake(self.world, lookup.subject, draw), lookup)
-        other = draw.choice(others) if others and draw.integer(2) else similar
-        found = (similar if noisy else right, other)
-        return SearchResult(found if draw.integer(3) else found[::-1])
-
-    def passage(self, subject: int, lookup: Lookup) -> Document:
-        """Return the passage that states the relation of ``lookup`` for ``subject``."""
-        said = statements(self.world, self.world.fact(subject, lookup.relation))
-        page = self.pages[self.world.names[subject]]
-        return next(d for d in page if any(sentence in d.text for sentence in said))

@@ -11,9 +11,10 @@ entity is meant, and copying of names.
 
 from __future__ import annotations
 
-from agents.tiny.behaviours import CrowdReader, finding, harder_question, namesake
+from agents.tiny.behaviours import CrowdReader, finding, harder_question
+from agents.tiny.pages import namesake, pages_of
 from zs_env.actions import SEARCH, THINK, tagged
-from zs_env.documents import Document, SearchRequest
+from zs_env.documents import Document, SearchRequest, SearchResult
 from zs_env.engines.world import WorldEngine
 from zs_env.keyed_random import Stream
 from zs_env.prompts import render_information
@@ -84,7 +85,7 @@ def reading_exercise(world: World, draw: Stream) -> Exercise:
 
 
 def searching_exercise(world: World, draw: Stream) -> Exercise:
-    """Make searches of the engine, half of them noisy, each with what its documents state."""
+    """Make searches of the engine or for pages, half noisy, each with what its documents state."""
     exercise = []
     reader = CrowdReader(world)
     for _ in range(NUM_SEARCHES):
@@ -96,17 +97,31 @@ def searching_exercise(world: World, draw: Stream) -> Exercise:
             word = world.names[fact.subject].split()[-1]
             need = Description(fact.relation, word, fact.object, draw.choice(templates))
         query = draw.choice(need.wordings(world))
-        kind = draw.choice(NOISE_KINDS[1:])  # a plain falsehood is as good as a fact
-        shares = NATURAL if draw.integer(2) else {kind: 1}
-        request = SearchRequest(
-            query, query, ("",), noisy=draw.integer(2) == 1, top_k=1 + draw.integer(3),
-            document_words=6 + draw.integer(13), key=draw.integer(2**63),
-        )  # fmt: skip
-        [result] = WorldEngine(world, shares).search([request])
+        result = _search(world, need, query, draw)
         turn = tagged(THINK, "") + tagged(SEARCH, query) + render_information(result.documents)
         exercise.append((tagged(SEARCH, query) + render_information(result.documents), False))
         exercise.append((f"<{THINK}>" + finding(world, need, reader.read(need, turn)), True))
     return exercise
+
+
+def _search(world: World, need: Need, query: str, draw: Stream) -> SearchResult:
+    """Search the pages or the engine, whose noise is natural, or all of a kind."""
+    noisy = draw.integer(2) == 1
+    pages = pages_of(world)
+    if pages is not None and isinstance(need, Lookup) and draw.integer(2):
+        return pages.search(need, noisy, draw)
+    kind = draw.choice(NOISE_KINDS[1:])  # a plain falsehood is as good as a fact
+    request = SearchRequest(
+        query,
+        query,
+        ("",),
+        noisy=noisy,
+        top_k=1 + draw.integer(3),
+        document_words=6 + draw.integer(13),
+        key=draw.integer(2**63),
+    )
+    [result] = WorldEngine(world, NATURAL if draw.integer(2) else {kind: 1}).search([request])
+    return result
 
 
 def rewriting_exercise(world: World, draw: Stream) -> Exercise:
