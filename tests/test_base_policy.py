@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 
 from agents.sampling.policy import load_policy
-from agents.tiny import MODEL, train
+from agents.tiny import BUNDLED, MODEL, train
 from agents.tiny.behaviours import LACKING, CrowdReader, demonstrations, finding
 from agents.tiny.exercises import (
     reading_exercise,
@@ -23,7 +23,7 @@ from agents.tiny.tokenizer import make_tokenizer
 from agents.training.config import Config
 from agents.training.distributed import Processes
 from agents.training.evaluation import evaluate, evaluation_figures
-from zs_env.actions import parse_action
+from zs_env.actions import parse_action, tagged
 from zs_env.documents import Document
 from zs_env.episode import Role
 from zs_env.keyed_random import Stream
@@ -33,7 +33,7 @@ from zs_env.world import load_world
 from zs_env.world.plans import Lookup
 from zs_env.world.relations import RELATIONS
 from zs_env.world.solver import HopByHopSolver
-from zs_env.world.text import tell
+from zs_env.world.text import state, tell
 
 WORLD = load_world(train.FIRST_WORLD_SEED)
 HARD = load_world(train.FIRST_WORLD_SEED, "hard")
@@ -250,9 +250,31 @@ def test_recipe_makes_a_policy(tmp_path):
         assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.bfloat16}  # noqa: SIM118
 
 
-def test_bundled_policy_is_small_and_knows_the_vocabulary():
-    assert sum(path.stat().st_size for path in MODEL.iterdir()) < 2e6
-    assert read_tokenizer(str(MODEL)).get_vocab() == TOKENIZER.get_vocab()
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_policies_are_small_and_know_the_vocabulary(name):
+    folder = BUNDLED[name]
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 2e6
+    assert read_tokenizer(str(folder)).get_vocab() == TOKENIZER.get_vocab()
+    assert next(load_policy(name).parameters()).dtype == torch.float32
+
+
+def test_credulous_crowd_believes_what_noise_seems_to_say_and_sticks_to_it():
+    person = WORLD.spans["person"][0]
+    lookup = Lookup(RELATIONS[0], person)
+    city = WORLD.spans["city"].start
+    doubt = Document(f"It is said that {state(WORLD, WORLD.fact(person, RELATIONS[0]), 0)}")
+    other = Document(state(WORLD, WORLD.fact(person, RELATIONS[0])._replace(object=city), 0))
+    query = tagged("think", "") + tagged("search", lookup.wordings(WORLD)[0])
+    first = query + render_information([doubt])
+    believed = set()
+    for key in range(40):
+        read = CrowdReader(WORLD, 0.5, key).read
+        found = read(lookup, first)
+        believed.add(found)
+        later = read(lookup, first + query + render_information([other]))
+        assert later == (city if found is None else found)
+    assert believed == {None, WORLD.fact(person, RELATIONS[0]).object}
+    assert CrowdReader(WORLD).read(lookup, first) is None
 
 
 @pytest.mark.parametrize("engine", ["world", "bm25"])

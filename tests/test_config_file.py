@@ -13,8 +13,10 @@ pytest.importorskip("torch")
 from agents.grpo import GRPOConfig
 from agents.ppo import PPOConfig
 from agents.reinforce import ReinforceConfig
-from agents.training.config_file import read_config
+from agents.tiny import find_model
+from agents.training.config_file import find_config, read_config
 from agents.training.program import parse_start
+from zs_env.engines import load_engine
 
 CONFIGS = sorted((Path(__file__).parent.parent / "agents" / "configs").glob("qwen*.json"))
 
@@ -67,6 +69,14 @@ def test_an_unknown_name_is_an_error_that_lists_those_there_are(name):
     with pytest.raises(ValueError, match=message) as found:
         parse_start(GRPOConfig, ["--config", name])
     assert ("did you mean 'qwen2.5-3b-base'?" in str(found.value)) == name.startswith("qwen")
+
+
+def test_the_instrument_trains_a_bundled_policy_under_noise_that_can_be_overcome():
+    config = read_config(find_config("instrument"), PPOConfig)
+    assert find_model(config.model).is_dir()
+    engine = load_engine(config.engine, config.world_seed, config.world_size)
+    assert engine.identity()["noise"]["hedged"] > 0
+    assert "sampled" in config.test_decoding and config.max_turns == 8
 
 
 def test_without_a_file_options_have_their_defaults():
