@@ -85,12 +85,15 @@ def reading_exercise(world: World, draw: Stream) -> Exercise:
 
 
 def searching_exercise(world: World, draw: Stream) -> Exercise:
-    """Make searches of the engine or for pages, half noisy, each with what its documents state."""
+    """Make searches of the engine or for pages, each with what its documents state, if anything.
+
+    Half of the engine's and a third of the others are noisy.
+    """
     exercise = []
     reader = CrowdReader(world)
     for _ in range(NUM_SEARCHES):
-        facts = world.facts_of(draw.integer(world.num_entities))
-        fact = draw.choice(facts)
+        relation = draw.choice(world.relations)
+        fact = world.fact(draw.choice(world.spans[relation.subject]), relation)
         need: Need = Lookup(fact.relation, fact.subject)
         templates = world.blueprint.descriptions.get(fact.relation.name)
         if templates and draw.integer(2):
@@ -106,16 +109,15 @@ def searching_exercise(world: World, draw: Stream) -> Exercise:
 
 def _search(world: World, need: Need, query: str, draw: Stream) -> SearchResult:
     """Search the pages or the engine, whose noise is natural, or all of a kind."""
-    noisy = draw.integer(2) == 1
     pages = pages_of(world)
-    if pages is not None and isinstance(need, Lookup) and draw.integer(2):
-        return pages.search(need, noisy, draw)
+    if pages is not None and isinstance(need, Lookup) and draw.integer(3):
+        return pages.search(need, draw.integer(3) == 0, draw)
     kind = draw.choice(NOISE_KINDS[1:])  # a plain falsehood is as good as a fact
     request = SearchRequest(
         query,
         query,
         ("",),
-        noisy=noisy,
+        noisy=draw.integer(2) == 1,
         top_k=1 + draw.integer(3),
         document_words=6 + draw.integer(13),
         key=draw.integer(2**63),
@@ -160,9 +162,9 @@ def _write_down(world: World, need: Need, entity: int, lines: list[str]) -> int:
 
 def _similar_pages(world: World, num_facts: int, num_others: int, draw: Stream) -> list[list[Fact]]:
     """Return facts of an entity, and the same relations of others of its type, often namesakes."""
-    subject = draw.integer(world.num_entities)
+    span = world.spans[draw.choice(world.relations).subject]
+    subject = draw.choice(span)
     facts = draw.shuffled(world.facts_of(subject))[:num_facts]
-    span = world.spans[world.types[subject]]
     subjects = [subject]
     for _ in range(num_others):
         mixed_up = namesake(world, subject, draw) if draw.integer(3) else draw.choice(span)

@@ -3,8 +3,8 @@
     python -m agents.tiny.train
 
 Trains on exercises (`agents.tiny.exercises`), then also on episodes of the crowd of
-`agents.tiny.behaviours`, in embedded worlds whose seeds no run uses. Takes about an hour and a half on
-one core. Writes weights, in bfloat16, and tokenizer to agents/tiny/model.
+`agents.tiny.behaviours`, in embedded worlds whose seeds no run uses. Takes about an hour and a half
+on one core. Writes weights, in bfloat16, and tokenizer to agents/tiny/model.
 
 Repeating comes first because it teaches to tell entities apart long before reading does. The
 optimizer is Muon for matrices and AdamW for the rest, which takes less than half the steps of AdamW
