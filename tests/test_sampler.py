@@ -340,7 +340,7 @@ def test_episode_that_waits_for_its_documents_holds_up_no_other(make_policy):
     tasks = [Assignment(Question(t, t, ("x",)), n, n, 0.0) for n, t in enumerate(texts)]
     trajectories = play_all(tasks, engine, sample, sampling.encoder, RULES, max_episodes=3)
     assert asked[0] and len(trajectories[0].searches) > 0
-    assert engine.num_answered == sum(len(t.searches) for t in trajectories) > 6
+    assert engine.num_answered == sum(len(t.searches) for t in trajectories) > 4
     for trajectory in trajectories:
         trajectory.verify()
 

@@ -132,6 +132,10 @@ def load_model(path: str | Path, dtype: torch.dtype = torch.float32) -> PreTrain
             f"`model` {str(path)!r} lacks {len(missing)} of its weights, such as {missing[0]}: "
             "copy or download the folder again, or correct its config.json."
         )
+    # Weights that lie in the file as they are begin at addresses of its layout, by which kernels
+    # round differently: a run that resumes would not be the one that went on.
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
     return cast(PreTrainedModel, model)
 
 
