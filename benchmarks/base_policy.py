@@ -6,8 +6,7 @@ Takes a minute. For each kind of noise, useful and noisy searches are shown to t
 query, with the beginning of a thought, "The birthplace of Ada Barlow is". Printed are the mean
 probability that it goes on with "unknown", and the area under the ROC curve (AUC) of that
 probability, useful against noisy, with a 95 % bootstrap interval: 0.5 is chance. For useful
-searches, also how often the most likely name is the right one. Then what it writes after a search:
-how often it asks for the same fact again if the documents do not state it.
+searches, also how often the most likely name is the right one.
 """
 
 from __future__ import annotations

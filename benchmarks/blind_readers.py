@@ -6,14 +6,11 @@ candidates, or two versions of a fact, half of all coins are right.
 
 from __future__ import annotations
 
-from collections import Counter
-
-from zs_env.evaluation.methods.scripted import Policy, Scripted
+from zs_env.evaluation.methods.scripted import Solver
 from zs_env.keyed_random import Stream
-from zs_env.world import World
 from zs_env.world.plans import Comparison, Need
 from zs_env.world.readers import CarefulReader
-from zs_env.world.solver import Found, Step, claims, newest
+from zs_env.world.solver import Found, Step, claims, given_in
 
 
 class CoinReader(CarefulReader):
@@ -39,21 +36,16 @@ class AnyDateReader(CarefulReader):
         found = claims(self.world, need, searches)
         years = sorted({year for year, _ in found})
         draw = Stream("any date", self.world.seed, need.phrase(self.world))
-        year = draw.choice(years)
-        return newest(Counter({claim: n for claim, n in found.items() if claim[0] == year}))
+        return given_in(found, draw.choice(years))
 
 
-class Coin(Scripted):
+class Coin(Solver):
     """Episode of `CoinReader`."""
 
-    def policy(self, world: World, max_turns: int) -> Policy:
-        """Return the reader."""
-        return CoinReader(world, max_turns)
+    reader = CoinReader
 
 
-class AnyDate(Scripted):
+class AnyDate(Solver):
     """Episode of `AnyDateReader`."""
 
-    def policy(self, world: World, max_turns: int) -> Policy:
-        """Return the reader."""
-        return AnyDateReader(world, max_turns)
+    reader = AnyDateReader

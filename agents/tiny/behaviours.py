@@ -12,7 +12,6 @@ doubtful nor denied statements, nor a single dated one; of several dates it take
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -36,6 +35,7 @@ from zs_env.world.solver import (
     HopByHopSolver,
     Step,
     claims,
+    given_in,
     newest,
 )
 
@@ -149,8 +149,7 @@ class CrowdReader(HopByHopSolver):
         years = sorted({year for year, _ in found})
         if len(years) < 2:
             return None
-        year = Stream("date", *years).choice(years)
-        return newest(Counter({claim: n for claim, n in found.items() if claim[0] == year}))
+        return given_in(found, Stream("date", *years).choice(years))
 
 
 class _Crowd:

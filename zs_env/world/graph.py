@@ -124,12 +124,14 @@ class FactGraph:
         return [self.fact(entity, relation) for relation in self.relations_of(entity)]
 
     def versions(self, fact: Fact) -> tuple[Version, Version] | None:
-        """Return what held before ``fact``, and ``fact``, with years; None if it never changed.
+        """Return what held before and what holds of a fact, with years; None if it never changed.
 
-        The years are different ones, drawn from those of all events.
+        ``fact`` may be either of them, or false. The years differ, and are drawn from those of all
+        events.
         """
         if fact.relation.name not in self.blueprint.changing:
             return None
+        fact = self.fact(fact.subject, fact.relation)
         draw = keyed_random.Stream("history", self.seed, fact.relation.name, fact.subject)
         since = draw.integer(len(words.EVENT_YEARS) - 1) + 1
         before = draw.integer(since)

@@ -9,9 +9,6 @@ PERSON, CITY, COUNTRY, COMPANY, UNIVERSITY = "person", "city", "country", "compa
 FILM, NOVEL, BAND, TEAM = "film", "novel", "band", "team"
 YEAR, NUMBER = "year", "number"
 
-ORDERED = (YEAR, NUMBER)
-"""Types whose entities have an order, in which they are numbered, and no facts of their own."""
-
 
 @dataclass(frozen=True)
 class Relation:
@@ -20,7 +17,7 @@ class Relation:
     Attributes:
         name: unique name; relations with equal names are equal.
         subject: entity type of subjects.
-        object: entity type of objects, perhaps one of `ORDERED`.
+        object: entity type of objects, perhaps ``YEAR`` or ``NUMBER``, which are ordered.
         statements: sentences that state a fact.
         questions: questions for the object.
         phrases: noun phrases for the object.

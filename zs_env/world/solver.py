@@ -171,13 +171,13 @@ def claims(world: FactGraph, need: Need, searches: Iterable[Found]) -> Claims:
 
 def newest(found: Claims) -> int | None:
     """Return the entity that most documents of the newest year give; None if there is none."""
-    if not found:
-        return None
-    last = max(year for year, _ in found)
-    return max(
-        (entity for year, entity in found if year == last),
-        key=lambda entity: found[last, entity],
-    )
+    return given_in(found, max(year for year, _ in found)) if found else None
+
+
+def given_in(found: Claims, year: int) -> int:
+    """Return the entity that most documents of ``year``, which is one of theirs, give."""
+    entities = (entity for own, entity in found if own == year)
+    return max(entities, key=lambda entity: found[year, entity])
 
 
 def read_searches(observation: str) -> list[Found]:

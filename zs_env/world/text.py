@@ -48,7 +48,7 @@ def tell(world: FactGraph, fact: Fact, phrasing: int) -> str:
     A fact of such a relation that never held gets the date of the one that holds.
     """
     sentence = state(world, fact, phrasing)
-    versions = world.versions(world.fact(fact.subject, fact.relation))
+    versions = world.versions(fact)
     if versions is None:
         return sentence
     former, current = versions

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import ClassVar
 
 from zs_env.actions import ANSWER, INFORMATION, SEARCH, tagged
 from zs_env.evaluation.methods.base import Method
@@ -99,25 +100,24 @@ class ScriptedRAG(Scripted):
 class Solver(Scripted):
     """Search for one missing fact after the other, and belief in what most documents say."""
 
+    reader: ClassVar[type[HopByHopSolver]] = HopByHopSolver
+    """Policy of the episode, which plans so and may believe otherwise."""
+
     def policy(self, world: World, max_turns: int) -> Policy:
-        """Return the solver."""
-        return HopByHopSolver(world, max_turns)
+        """Return the reader."""
+        return self.reader(world, max_turns)
 
 
-class Careful(Scripted):
+class Careful(Solver):
     """The same, but a search is asked again until documents agree on what can be believed."""
 
-    def policy(self, world: World, max_turns: int) -> Policy:
-        """Return the careful reader."""
-        return CarefulReader(world, max_turns)
+    reader = CarefulReader
 
 
-class Careless(Scripted):
+class Careless(Solver):
     """The same, but the first statement that sounds right is believed."""
 
-    def policy(self, world: World, max_turns: int) -> Policy:
-        """Return the careless reader."""
-        return CarelessReader(world, max_turns)
+    reader = CarelessReader
 
 
 @lru_cache(maxsize=8)
