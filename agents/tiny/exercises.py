@@ -87,7 +87,7 @@ def reading_exercise(world: World, draw: Stream) -> Exercise:
 def searching_exercise(world: World, draw: Stream) -> Exercise:
     """Make searches of the engine or for pages, each with what its documents state, if anything.
 
-    Half of the engine's and a third of the others are noisy.
+    Half of the engine's are noisy, of the others, as of a real engine, one in ten.
     """
     exercise = []
     reader = CrowdReader(world)
@@ -111,7 +111,7 @@ def _search(world: World, need: Need, query: str, draw: Stream) -> SearchResult:
     """Search the pages or the engine, whose noise is natural, or all of a kind."""
     pages = pages_of(world)
     if pages is not None and isinstance(need, Lookup) and draw.integer(3):
-        return pages.search(need, draw.integer(3) == 0, draw)
+        return pages.search(need, draw.integer(10) == 0, draw)
     kind = draw.choice(NOISE_KINDS[1:])  # a plain falsehood is as good as a fact
     request = SearchRequest(
         query,
