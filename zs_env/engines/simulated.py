@@ -23,7 +23,8 @@ from zs_env.engines.document_forms import (
 from zs_env.engines.usage import Usage
 from zs_env.errors import SearchFailure, ServiceError
 from zs_env.keyed_random import derive_key
-from zs_env.llm import ChatRequest, Completion, Grammar, LanguageModel, Message, load_llm
+from zs_env.llm import ChatRequest, Completion, Contrast, Grammar, LanguageModel, Message, load_llm
+from zs_env.llm.base import check_number
 from zs_env.prompts import (
     JSON_FORM,
     SIMULATION_TEMPLATES,
@@ -52,6 +53,7 @@ OPTIONS = (
     "max_tokens",
     "prefill",
     "grammar",
+    "contrast",
 )
 """Options of the engine itself; all others are the language model's."""
 
@@ -78,12 +80,16 @@ class SimulatedEngine(SearchEngine):
         grammar: what each message is held to: ``regex``, lines ``Doc 1: …``, with vLLM; ``json``, a
             JSON list, with servers that know ``response_format`` and with vLLM. It cannot be
             combined with ``prefill``.
+        contrast: weight with which noisy documents avoid what the model would write as useful ones,
+            at least 0: a tuned model often states the answer in a noisy document all the same. Only
+            with ``transformers_local``; each token of a noisy document costs two. The paper has
+            none.
         owns_llm: whether `close` closes the simulation LLM too.
 
     Raises:
         ValueError: the template is unknown or cannot be filled in, a sampling parameter is out of
             its range, the grammar is unknown or cannot go on from ``prefill``, or the model honours
-            neither.
+            neither, or cannot contrast.
         TypeError: a sampling parameter is not a number, or ``prefill`` is not a text.
 
     Attributes:
@@ -100,6 +106,7 @@ class SimulatedEngine(SearchEngine):
         max_tokens: int | None = None,
         prefill: str | bool = "",
         grammar: str | None = None,
+        contrast: float = 0.0,
         *,
         owns_llm: bool = False,
     ) -> None:
@@ -108,7 +115,8 @@ class SimulatedEngine(SearchEngine):
             check_choice("grammar", grammar, GRAMMARS)
         self._prefill = check_prefill(prefill, grammar)
         self._grammar = grammar
-        llm.check_form(self._prefill, grammar)
+        self._contrast = check_number("contrast", contrast)
+        llm.check_form(self._prefill, grammar, contrast > 0)
         self.llm = llm
         self.template = _load_template(template)
         self.usage: Usage = Usage()
@@ -127,7 +135,11 @@ class SimulatedEngine(SearchEngine):
     def identity(self) -> dict[str, Any]:
         """Return the model and how it is asked."""
         samples = [SearchRequest("", "", (), noisy=noisy) for noisy in (False, True)]
-        form = {"prefill": self._prefill, "grammar": self._grammar_of(samples[0])}
+        form = {
+            "prefill": self._prefill,
+            "grammar": self._grammar_of(samples[0]),
+            "contrast": self._contrast,
+        }
         return {
             "llm": self.llm.identity(),
             "template": self.template,
@@ -201,6 +213,7 @@ class SimulatedEngine(SearchEngine):
             max_tokens=self._max_tokens or max(LEAST_TOKENS, TOKENS_PER_WORD * words),
             prefill=self._prefill,
             grammar=self._grammar_of(request),
+            contrast=self._contrast_of(request),
             temperature=self._sampling["temperature"],
             top_p=self._sampling["top_p"],
         )
@@ -209,6 +222,12 @@ class SimulatedEngine(SearchEngine):
         if self._grammar is None:
             return None
         return make_grammar(self._grammar, request, self._prefill)
+
+    def _contrast_of(self, request: SearchRequest) -> Contrast | None:
+        if not (self._contrast and request.noisy):
+            return None
+        useful = Message("user", self._prompt(request._replace(noisy=False)))
+        return Contrast((useful,), self._contrast)
 
     def _prompt(self, request: SearchRequest) -> str:
         prompt = render_simulation(self.template, request, self._search_engine)
@@ -237,6 +256,7 @@ def load(
     max_tokens: int | None = None,
     prefill: str | bool = "",
     grammar: str | None = None,
+    contrast: float = 0.0,
     **llm_options: Any,
 ) -> SimulatedEngine:
     """Make the engine that a language model plays.
@@ -250,6 +270,7 @@ def load(
         max_tokens: see `SimulatedEngine`.
         prefill: see `SimulatedEngine`.
         grammar: see `SimulatedEngine`.
+        contrast: see `SimulatedEngine`.
         llm_options: arguments of the language model, such as ``base_url`` and ``model``.
 
     Raises:
@@ -272,5 +293,6 @@ def load(
         max_tokens,
         prefill,
         grammar,
+        contrast,
         owns_llm=made,
     )

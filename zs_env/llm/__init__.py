@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zs_env.llm.base import ChatRequest, Completion, Grammar, LanguageModel, Message
+from zs_env.llm.base import (
+    ChatRequest,
+    Completion,
+    Contrast,
+    Grammar,
+    LanguageModel,
+    Message,
+)
 from zs_env.loading import make_by_name
 
 __all__ = [
     "LLMS",
     "ChatRequest",
     "Completion",
+    "Contrast",
     "Grammar",
     "LanguageModel",
     "Message",

@@ -35,6 +35,22 @@ class Grammar(NamedTuple):
     text: str
 
 
+class Contrast(NamedTuple):
+    """Other messages, and how strongly the model is to avoid what it would write after them.
+
+    Of the tokens that are likely after the messages of a request, those are preferred that the
+    other messages make less likely: log-probabilities ``p + weight * (p - q)``, see
+    `zs_env.llm.sampling.drawing.contrasted`.
+
+    Attributes:
+        messages: the other messages.
+        weight: weight of the difference, above 0.
+    """
+
+    messages: tuple[Message, ...]
+    weight: float
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """Chat to continue by one message, or a text to continue.
@@ -55,6 +71,7 @@ class ChatRequest:
             for models in this process. None for none.
         special_tokens: whether a plain text gets the special tokens that the tokenizer puts around
             texts, such as begin-of-text; a text that has them already must not.
+        contrast: what the text is contrasted with; only for models that can. None for nothing.
 
     Raises:
         TypeError: a sampling parameter has the wrong type.
@@ -72,11 +89,12 @@ class ChatRequest:
     end_ids: tuple[int, ...] = ()
     token_ids: tuple[int, ...] | None = None
     special_tokens: bool = True
+    contrast: Contrast | None = None
 
     def __post_init__(self) -> None:
         """Check the sampling parameters."""
-        for name, number in _NUMBERS.items():
-            number.check(name, getattr(self, name))
+        for name in ("seed", "temperature", "top_p", "max_tokens"):
+            check_number(name, getattr(self, name))
 
 
 class _Number(NamedTuple):
@@ -99,7 +117,19 @@ _NUMBERS = {
     "temperature": _Number("a number of at least 0", int | float, lambda t: 0 <= t < math.inf),
     "top_p": _Number("a number in (0, 1]", int | float, lambda top_p: 0 < top_p <= 1),
     "max_tokens": _Number("an integer of at least 1", int, lambda count: count >= 1),
+    "contrast": _Number("a number of at least 0", int | float, lambda w: 0 <= w < math.inf),
 }
+
+
+def check_number(name: str, value: Any) -> Any:
+    """Return the sampling parameter ``name`` if it is in its range.
+
+    Raises:
+        TypeError: it has the wrong type.
+        ValueError: it is out of its range.
+    """
+    _NUMBERS[name].check(name, value)
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +182,9 @@ class LanguageModel:
     grammars: tuple[str, ...] = ()
     """Kinds of `Grammar` that the model can be held to."""
 
+    contrasts: bool = False
+    """Whether the model honours `ChatRequest.contrast`."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a subclass that overrides neither method."""
         super().__init_subclass__(**kwargs)
@@ -192,8 +225,8 @@ class LanguageModel:
             ServiceError: it cannot be used.
         """
 
-    def check_form(self, prefill: str, grammar: str | None) -> None:
-        """Check that the model honours ``prefill``, and a grammar of the kind ``grammar``.
+    def check_form(self, prefill: str, grammar: str | None, contrast: bool = False) -> None:
+        """Check that it honours ``prefill``, a grammar of the kind ``grammar``, and contrasts.
 
         Raises:
             ValueError: it does not.
@@ -206,6 +239,11 @@ class LanguageModel:
             raise ValueError(
                 f"{name} cannot be held to a grammar of the kind {grammar!r}, expected {known}: "
                 "leave out `grammar`, or use vLLM or a server that has it."
+            )
+        if contrast and not self.contrasts:
+            raise ValueError(
+                f"{name} cannot contrast what it writes with another prompt: leave out `contrast`, "
+                "or use transformers_local with `max_batch_size` of at least 2."
             )
 
     def close(self) -> None:

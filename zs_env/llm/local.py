@@ -18,11 +18,13 @@ class Prompt(NamedTuple):
         token_ids: token ids of the chat in the model's template, the begun message included.
         max_tokens: most tokens to write: the request's limit, or the room left in the context.
         request: request of the chat.
+        contrast: token ids of the chat to contrast with; None for none.
     """
 
     token_ids: list[int]
     max_tokens: int
     request: ChatRequest
+    contrast: list[int] | None = None
 
 
 class Loaded(Protocol):
@@ -151,7 +153,8 @@ class LocalLanguageModel(LanguageModel, Generic[L]):
         The lock must be held.
         """
         for request in requests:
-            self.check_form(request.prefill, request.grammar and request.grammar.kind)
+            kind = request.grammar and request.grammar.kind
+            self.check_form(request.prefill, kind, request.contrast is not None)
         loaded = self._load_once()
         if any(request.token_ids is None and request.messages for request in requests):
             self._check_chat(loaded)
@@ -159,13 +162,17 @@ class LocalLanguageModel(LanguageModel, Generic[L]):
 
     def _read(self, loaded: Loaded, request: ChatRequest) -> Prompt | SearchFailure:
         token_ids = self._context(loaded, request)
-        room = loaded.max_length - len(token_ids)
+        other = None
+        if request.contrast is not None:
+            other = self._encode(loaded, request.contrast.messages, request.prefill)
+        longest = max(len(token_ids), len(other or ()))
+        room = loaded.max_length - longest
         if room < 1:
             return ContextExceeded(
-                f"the prompt has {len(token_ids):,} tokens, and the context of {self.model!r} only "
+                f"the prompt has {longest:,} tokens, and the context of {self.model!r} only "
                 f"{loaded.max_length:,}, which must hold what it writes as well."
             )
-        return Prompt(token_ids, min(request.max_tokens, room), request)
+        return Prompt(token_ids, min(request.max_tokens, room), request, other)
 
     def _context(self, loaded: Loaded, request: ChatRequest) -> list[int]:
         if request.token_ids is not None:

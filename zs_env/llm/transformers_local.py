@@ -95,6 +95,11 @@ class TransformersLanguageModel(LocalLanguageModel["_Model"]):
             raise
         return [_checked(outcome) for outcome in outcomes]
 
+    @property
+    def contrasts(self) -> bool:  # type: ignore[override]
+        """Whether it honours `ChatRequest.contrast`, which takes the room of two requests."""
+        return self.max_batch_size > 1
+
     def identity(self) -> dict[str, Any]:
         """Return the model, and how it is loaded and asked."""
         return {
@@ -174,11 +179,15 @@ class _Model:
         torch.cuda.empty_cache()
 
     def _job(self, prompt: Prompt) -> Job[Completion | SearchFailure]:
+        contrast = None
+        if prompt.request.contrast is not None and prompt.contrast is not None:
+            contrast = prompt.contrast, prompt.request.contrast.weight
         return Job(
             prompt.token_ids,
             partial(_draft, prompt.request),
             partial(self._is_over, prompt),
             lambda written: whole(prompt, self._completion(prompt, written)),
+            contrast,
         )
 
     def _is_over(self, prompt: Prompt, written: Sequence[int]) -> bool:

@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
+
+
+class Shadow(NamedTuple):
+    """Context that a draft is contrasted with (`zs_env.llm.sampling.drawing.contrasted`).
+
+    Attributes:
+        draft: draft in a slot of its own, which is given the tokens that the other one draws.
+        weight: weight of the contrast, above 0.
+    """
+
+    draft: Draft
+    weight: float
 
 
 class Draft:
@@ -25,6 +38,8 @@ class Draft:
         log_probs: log-probability of each.
         values: output of the generator's value head before each, if it has one.
         finished: whether the turn has ended.
+        shadow: begun draft with another context, which the tokens are contrasted with; None for
+            none. Set it before the draft is added to the generator.
     """
 
     def __init__(
@@ -47,6 +62,7 @@ class Draft:
         self.log_probs: list[float] = []
         self.values: list[float] = []
         self.finished = True
+        self.shadow: Shadow | None = None
         self._ids = list(cached)
         self._random = np.random.Generator(np.random.Philox(key))
 
@@ -72,6 +88,11 @@ class Draft:
         self.finished = False
         self._is_over = is_over
 
+    @property
+    def rows(self) -> list[Draft]:
+        """The draft and, if it has one, its shadow: they are read and go on together."""
+        return [self] if self.shadow is None else [self, self.shadow.draft]
+
     def skip(self, count: int) -> None:
         """Take the first ``count`` unread tokens as read: the cache holds them."""
         self.num_cached += count
@@ -91,3 +112,6 @@ class Draft:
         if value is not None:
             self.values.append(value)
         self.finished = self._is_over(self.written)
+        if self.shadow is not None:
+            self.shadow.draft.append(token, log_prob, None)
+            self.shadow.draft.finished = self.finished

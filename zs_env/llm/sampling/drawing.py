@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+PLAUSIBLE_NATS = 4.0
+"""Largest difference of log-probabilities, in nats, to the likeliest token with `contrasted`."""
+
 
 def draw(
     logits: Tensor, uniform: Tensor, temperatures: Tensor, top_p: Tensor, greedy: Tensor
@@ -35,6 +38,23 @@ def draw(
         drawn.clamp_(max=logits.shape[-1] - 1)  # rounding may exceed the last sum
         tokens = likeliest.where(greedy[:, None], drawn)
     return tokens[:, 0], log_probs.gather(-1, tokens)[:, 0]
+
+
+def contrasted(logits: Tensor, others: Tensor, weights: Tensor) -> Tensor:
+    """Return logits that prefer what one context makes likely and another one does not.
+
+    Contrastive decoding (Li et al. 2023), with the log-probabilities of the same model after two
+    contexts, p and q: ``p + weight * (p - q)``. Only tokens keep a chance whose p is within
+    `PLAUSIBLE_NATS` of the likeliest: what the model would not write is not made likely.
+
+    Args:
+        logits: logits after the context that is written for, (B, V), float32.
+        others: logits after the context to differ from, (B, V), float32.
+        weights: weights of the difference, above 0, (B,).
+    """
+    p, q = logits.log_softmax(-1), others.log_softmax(-1)
+    implausible = p < p.amax(-1, keepdim=True) - PLAUSIBLE_NATS
+    return (p + weights[:, None] * (p - q)).masked_fill(implausible, -torch.inf)
 
 
 def keep_top_p(scores: Tensor, top_p: Tensor) -> Tensor:

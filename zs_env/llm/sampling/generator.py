@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from zs_env.llm.sampling.cache import SPARE, SlotCache, Window
 from zs_env.llm.sampling.causal_model import LEAST_PREFIX, CausalModel
 from zs_env.llm.sampling.draft import Draft
-from zs_env.llm.sampling.drawing import draw
+from zs_env.llm.sampling.drawing import contrasted, draw
 
 READ_TOKENS = 16384
 """Largest number of context tokens, padding included, that one call of the model reads."""
@@ -83,29 +83,36 @@ class Generator:
         """
         if self._waiting and PATIENCE * len(self._waiting) >= len(self._writing):
             drafts = self._next_to_read()
-            self._share_prefix(drafts)
-            groups = [self._make_group(drafts)]
+            rows = [row for draft in drafts for row in draft.rows]
+            self._share_prefix(rows)
+            groups = [self._make_group(rows)]
             self._groups += groups
-            self._writing += drafts
+            self._writing += rows
         elif not self._writing:
             return 0
         else:
             groups = self._groups = self._regrouped()
         states = [self._advance(group) for group in groups]
-        drafts = [draft for group in groups for draft in group.drafts if not draft.finished]
-        self._draw(drafts, *(torch.cat(parts) for parts in zip(*states, strict=True)))
+        rows = [draft for group in groups for draft in group.drafts if not draft.finished]
+        hidden, logits = (torch.cat(parts) for parts in zip(*states, strict=True))
+        count = self._draw(rows, hidden, logits)
         self._writing = [draft for draft in self._writing if not draft.finished]
         for group in groups:
             group.forget_finished()
-        return len(drafts)
+        return count
 
     def _next_to_read(self) -> list[Draft]:
         """Return the waiting drafts for one call of the model, those with least to read first."""
-        self._waiting.sort(key=lambda draft: len(draft.unread))
-        count = 0
+
+        def longest(draft: Draft) -> int:
+            return max(len(row.unread) for row in draft.rows)
+
+        self._waiting.sort(key=longest)
+        count = rows = 0
         for draft in self._waiting:
+            rows += len(draft.rows)
             # Sorted, so this draft is the longest, to which the others are padded.
-            if count and len(draft.unread) * (count + 1) > READ_TOKENS:
+            if count and longest(draft) * rows > READ_TOKENS:
                 break
             count += 1
         drafts, self._waiting = self._waiting[:count], self._waiting[count:]
@@ -188,8 +195,14 @@ class Generator:
             use_cache=True,
         )
 
-    def _draw(self, drafts: Sequence[Draft], hidden: Tensor, logits: Tensor) -> None:
-        """Append a token to each of ``drafts``."""
+    def _draw(self, rows: Sequence[Draft], hidden: Tensor, logits: Tensor) -> int:
+        """Append a token to each draft of ``rows``, and to its shadow; return how many."""
+        row_of = {draft: row for row, draft in enumerate(rows)}
+        shadows = {draft.shadow.draft for draft in rows if draft.shadow is not None}
+        drafts = [draft for draft in rows if draft not in shadows]
+        if shadows:
+            logits = _contrasted(drafts, row_of, logits.float())
+            hidden = hidden[[row_of[draft] for draft in drafts]]
 
         def column(values: Sequence[float], dtype: torch.dtype) -> Tensor:
             return torch.tensor(values, dtype=dtype, device=logits.device)
@@ -206,6 +219,24 @@ class Generator:
             values = self._value_head(hidden).tolist()
         for draft, *new in zip(drafts, tokens.tolist(), log_probs.tolist(), values, strict=True):
             draft.append(*new)
+        return len(drafts)
+
+
+def _contrasted(drafts: Sequence[Draft], row_of: Mapping[Draft, int], logits: Tensor) -> Tensor:
+    """Return the logits (B, V) of ``drafts``, those with a shadow in contrast to it.
+
+    Args:
+        drafts: the B drafts.
+        row_of: row of each draft, and of each shadow, in ``logits``.
+        logits: logits of all rows, (rows, V), float32.
+    """
+    chosen = logits[[row_of[draft] for draft in drafts]]
+    pairs = [(row, draft.shadow) for row, draft in enumerate(drafts) if draft.shadow is not None]
+    rows = [row for row, _ in pairs]
+    others = logits[[row_of[shadow.draft] for _, shadow in pairs]]
+    weights = torch.tensor([shadow.weight for _, shadow in pairs], device=logits.device)
+    chosen[rows] = contrasted(chosen[rows], others, weights)
+    return chosen
 
 
 class _Group:

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from zs_env.errors import SearchFailure
-from zs_env.llm.sampling.draft import Draft
+from zs_env.llm.sampling.draft import Draft, Shadow
 from zs_env.llm.sampling.generator import Generator
 from zs_env.llm.sampling.slots import Slots
 
@@ -34,6 +34,8 @@ class Job(Generic[T]):
         make_draft: makes its draft, for a slot in which the cache holds some first tokens of it.
         is_over: function of the tokens written, the last of which is new: whether the text ends.
         finish: makes the answer from the tokens written.
+        contrast: another context, and the weight with which the text is contrasted with what that
+            would be continued by (`zs_env.llm.sampling.drawing.contrasted`); None for none.
         answer: the answer, or the error that ended the worker. The error is its result, because a
             future cannot hold any exception.
     """
@@ -42,11 +44,18 @@ class Job(Generic[T]):
     make_draft: Callable[[int, Sequence[int]], Draft]
     is_over: Callable[[Sequence[int]], bool]
     finish: Callable[[list[int]], T]
+    contrast: tuple[Sequence[int], float] | None = None
     answer: Future[T | BaseException] = field(default_factory=Future)
 
-    def begin(self, slot: int, cached: Sequence[int]) -> Draft:
+    @property
+    def num_slots(self) -> int:
+        """Number of slots that the job takes."""
+        return 1 if self.contrast is None else 2
+
+    def begin(self, slot: int, cached: Sequence[int], shadow: Shadow | None) -> Draft:
         """Return the begun draft."""
         draft = self.make_draft(slot, cached)
+        draft.shadow = shadow
         draft.begin(self.token_ids, lambda ids: self.answer.cancelled() or self.is_over(ids))
         return draft
 
@@ -65,7 +74,8 @@ class Worker(Generic[T]):
 
     Args:
         generator: generator, which nothing else uses.
-        num_slots: most texts that are written at the same time; others wait.
+        num_slots: most texts that are written at the same time; others wait. One with a contrast
+            counts twice, and needs two.
 
     Attributes:
         error: error that ended the worker; None if none did.
@@ -122,10 +132,12 @@ class Worker(Generic[T]):
     def _take_waiting(self) -> bool:
         """Take waiting jobs for free slots; return whether any job is under way."""
         with self._lock:
-            while self._waiting and len(self._under_way) < self._num_slots:
+            free = self._num_slots - sum(job.num_slots for job in self._under_way)
+            while self._waiting and self._waiting[0].num_slots <= free:
                 job = self._waiting.popleft()
                 if not job.answer.cancelled():
                     self._under_way[job] = None
+                    free -= job.num_slots
             if not self._under_way:
                 self._thread = None
             return bool(self._under_way)
@@ -133,11 +145,26 @@ class Worker(Generic[T]):
     def _begin(self) -> None:
         """Begin the jobs that were taken, each where most of its context is in the cache."""
         for job in [job for job, draft in self._under_way.items() if draft is None]:
-            slot, source, num_cached = self._slots.take(job.token_ids)
-            if source != slot:
-                self._generator.copy(source, slot, num_cached)
-            self._under_way[job] = draft = job.begin(slot, job.token_ids[:num_cached])
+            shadow = None
+            if job.contrast is not None:
+                token_ids, weight = job.contrast
+                shadow = Shadow(self._make_shadow(token_ids), weight)
+            draft = job.begin(*self._take_slot(job.token_ids), shadow)
+            self._under_way[job] = draft
             self._generator.add(draft)
+
+    def _make_shadow(self, token_ids: Sequence[int]) -> Draft:
+        slot, cached = self._take_slot(token_ids)
+        draft = Draft(slot, key=0, cached=cached)
+        draft.begin(token_ids, lambda written: False)  # the draft that it belongs to ends it
+        return draft
+
+    def _take_slot(self, token_ids: Sequence[int]) -> tuple[int, Sequence[int]]:
+        """Take a slot for a context; return it, and the tokens that it holds of the context."""
+        slot, source, num_cached = self._slots.take(token_ids)
+        if source != slot:
+            self._generator.copy(source, slot, num_cached)
+        return slot, token_ids[:num_cached]
 
     def _finish(self) -> None:
         """Answer the jobs whose texts have ended."""
@@ -145,7 +172,8 @@ class Worker(Generic[T]):
             if draft is not None and draft.finished:
                 answer = job.finish(draft.written)
                 del self._under_way[job]
-                self._slots.give_back(draft.slot, draft.cached)
+                for row in draft.rows:
+                    self._slots.give_back(row.slot, row.cached)
                 job.give(answer)
 
     def _make_room(self) -> None:
