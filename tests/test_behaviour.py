@@ -101,6 +101,8 @@ def test_counts_of_an_episode():
     counts = count_behaviour(QUESTION, GOLDEN, "Dunmarsh", EPISODE, num_turns=7)
     assert counts == {
         "fooled": 1,
+        "noisy_found": 3,
+        "noisy_leaked": 0,
         "noisy_followed": 3,
         "noisy_searched_on": 2,  # after turns 0 and 4; after turn 2 there was no action
         "noisy_asked_again": 2,
@@ -117,6 +119,22 @@ def test_search_without_a_turn_behind_it_does_not_count():
     assert not any(count_behaviour(QUESTION, GOLDEN, None, failed, num_turns=2).values())
 
 
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [
+        (found(0, "x", "Nothing.", "He came from JARROW, Corvale!", noisy=True), 1),
+        (RecordSearch(0, "x", (("Jarrow Corvale", "It is a city."),), True), 1),  # in a title
+        (found(0, "x", "Jarrow", "Corvale", noisy=True), 0),  # words of two documents
+        (found(0, "x", "Jarrow Corvales.", noisy=True), 0),  # a part of a word
+        (found(0, "x", "Jarrow Corvale"), 0),  # no noise
+    ],
+)
+def test_noise_that_holds_a_golden_answer_leaks(search, expected):
+    counts = count_behaviour(QUESTION, GOLDEN, None, [search, EPISODE[0]], num_turns=2)
+    assert counts["noisy_leaked"] == expected
+    assert behaviour_shares([counts])["noisy_leak_share"] == expected / counts["noisy_found"]
+
+
 def test_shares_are_of_episodes_and_of_searches_and_missing_ones_are_left_out():
     first = count_behaviour(QUESTION, GOLDEN, "Dunmarsh", EPISODE, num_turns=7)
     second = count_behaviour(QUESTION, GOLDEN, "Jarrow Corvale", [FALSE], num_turns=2)
@@ -126,9 +144,10 @@ def test_shares_are_of_episodes_and_of_searches_and_missing_ones_are_left_out():
         "noisy_asked_again_share": 2 / 4,
         "useful_searched_on_share": 1 / 2,
         "useful_asked_again_share": 0,
+        "noisy_leak_share": 0,
     }
     assert set(behaviour_shares([second])) == {
-        "fooled_share", "noisy_searched_on_share", "noisy_asked_again_share",
+        "fooled_share", "noisy_searched_on_share", "noisy_asked_again_share", "noisy_leak_share",
     }  # fmt: skip
     assert behaviour_shares([]) == {"fooled_share": 0}
 

@@ -22,6 +22,7 @@ BEFORE_AFTER = {
     "noisy_searched_on_share": "searched on after a noisy search",
     "noisy_asked_again_share": "asked again after a noisy search",
     "useful_asked_again_share": "asked again after a useful search",
+    "noisy_leak_share": "noisy searches that give the answer away",
 }
 """Rows of the table by figure; figures that no evaluation has are left out."""
 
@@ -31,7 +32,11 @@ CURVES: dict[str, tuple[str, dict[str, str]]] = {
     "turns": ("Turns and searches an episode", {"turns": "turns", "searches": "searches"}),
     "noise": (
         "Noisy searches",
-        {"noise_probability": "probability", "noisy_share": "share drawn"},
+        {
+            "noise_probability": "probability",
+            "noisy_share": "share drawn",
+            "noisy_leak_share": "share of them that gives the answer away",
+        },
     ),
     "fooled": ("Episodes that noise has fooled", {"fooled_share": "share"}),
     "asked_again": (

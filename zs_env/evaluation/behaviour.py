@@ -13,7 +13,11 @@ from zs_env.evaluation.record import Record, RecordSearch
 from zs_env.rewards import normalize_answer, substring_match
 
 Counts = dict[str, float]
-"""Counts of one episode by name: ``fooled``, and for each kind of search those of `FOLLOWED`."""
+"""Counts of one episode by name.
+
+``fooled``; for each kind of search those of `FOLLOWED`; ``noisy_found``, the noisy searches with
+documents, and ``noisy_leaked``, those of them in which a document holds a golden answer.
+"""
 
 KINDS = ("noisy", "useful")
 FOLLOWED = ("followed", "searched_on", "asked_again")
@@ -59,7 +63,13 @@ def count_behaviour(
         if following is not None:
             counts[f"{kind}_searched_on"] += 1.0
             counts[f"{kind}_asked_again"] += asks_again(search.query, following.query, names)
-    return {"fooled": float(was_fooled(question, golden_answers, answer, searches)), **counts}
+    noisy = [search for search in searches if search.noisy and search.documents]
+    return {
+        "fooled": float(was_fooled(question, golden_answers, answer, searches)),
+        "noisy_found": float(len(noisy)),
+        "noisy_leaked": float(sum(leaks(search, golden_answers) for search in noisy)),
+        **counts,
+    }
 
 
 def behaviour_shares(episodes: Iterable[Counts]) -> dict[str, float]:
@@ -68,7 +78,8 @@ def behaviour_shares(episodes: Iterable[Counts]) -> dict[str, float]:
     Returns:
         ``fooled_share`` of the episodes; ``noisy_searched_on_share`` and
         ``noisy_asked_again_share`` of the noisy searches that a turn follows, and the same of
-        useful ones. A share of no search at all is left out.
+        useful ones; ``noisy_leak_share`` of the noisy searches that found documents. A share of no
+        search at all is left out.
     """
     played = list(episodes)
 
@@ -80,7 +91,19 @@ def behaviour_shares(episodes: Iterable[Counts]) -> dict[str, float]:
         if followed := total(f"{kind}_followed"):
             for what in FOLLOWED[1:]:
                 shares[f"{kind}_{what}_share"] = total(f"{kind}_{what}") / followed
+    if found := total("noisy_found"):
+        shares["noisy_leak_share"] = total("noisy_leaked") / found
     return shares
+
+
+def leaks(search: RecordSearch, golden_answers: Sequence[str]) -> bool:
+    """Return whether a document of ``search`` holds a golden answer, as whole words in order.
+
+    Noise that does is none: it gives the answer away. It need not state it, and noise about an
+    earlier hop can state what was asked without a golden answer.
+    """
+    golden = [answer for answer in golden_answers if normalize_answer(answer)]
+    return any(_holds(text, answer) for text in _texts(search) for answer in golden)
 
 
 def was_fooled(
