@@ -63,7 +63,7 @@ class Config(ChatSettings):
 
     questions: str = "world"
     split: Annotated[Split, tyro.conf.Suppress] = "train"
-    engine: str = "world"
+    engine: str = "world,mixture=natural"
     test_questions: str = "world"
     """Held-out questions, written as `questions`."""
     test_engines: tuple[str, ...] = ("world", "bm25")
