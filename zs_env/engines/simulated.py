@@ -64,8 +64,9 @@ class SimulatedEngine(SearchEngine):
     Args:
         llm: simulation LLM.
         template: ``prompt-based``, with a worked example, for instruct models; ``fine-tuned``,
-            without an example; ``world``, for models of the embedded world; or the path of a text file with fields such as ``{query}``, for
-            models that expect their own wording (`zs_env.prompts.check_simulation_template`).
+            without an example; ``world``, for models of the embedded world; or the path of a text
+            file with fields such as ``{query}``, for models that expect their own wording
+            (`zs_env.prompts.check_simulation_template`).
         search_engine: name of the search engine that the LLM plays.
         temperature: temperature of sampling.
         top_p: probability that the tokens to sample from have together, in (0, 1].
