@@ -76,7 +76,8 @@ def make_model(folder: Path, max_length: int = 2048) -> Path:
 
 def _lines() -> list[str]:
     """Text like that of the prompts, in ASCII."""
-    templates = list(SIMULATION_TEMPLATES.values())
+    # Without that of the embedded world: other texts would make another tokenizer.
+    templates = [SIMULATION_TEMPLATES[name] for name in ("prompt-based", "fine-tuned")]
     examples = [text for texts in EXAMPLES.values() for text in texts]
     pages = [page.text for page in islice(corpus(load_world()), 300)]
     alphabet = "".join(map(chr, range(0x20, 0x7F)))

@@ -70,3 +70,7 @@ class TrajectoryError(ZeroSearchError):
 
 class RecordError(ZeroSearchError, ValueError):
     """Records of an evaluation cannot be read, written, or compared."""
+
+
+class SimulationDataError(ZeroSearchError, ValueError):
+    """Searches, verdicts or pairs to tune a simulation LLM on cannot be read, written, or used."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from zs_env.actions import ANSWER, INFORMATION, SEARCH, THINK, tagged
 from zs_env.documents import Document, SearchRequest, clean_text, cut_document
@@ -70,12 +71,38 @@ Write {top_k} {quality} documents of about {document_words} words, one a line, a
 """
 """For a model that was trained to play the search engine, and needs no example."""
 
+WORLD_FORM = """\
+{top_k} {quality} documents Query: {query} Question: {question} Answer: {golden_answers}
+"""
+"""For a model of the embedded world: one short line of its vocabulary."""
+
 JSON_FORM = """
 Write the documents as JSON, without "Doc 1:": {"documents": ["...", "..."]}
 """
 """What a simulation LLM is told after the template if a grammar holds it to JSON."""
 
-SIMULATION_TEMPLATES = {"prompt-based": PROMPT_BASED, "fine-tuned": FINE_TUNED}
+SIMULATION_TEMPLATES = {
+    "prompt-based": PROMPT_BASED,
+    "fine-tuned": FINE_TUNED,
+    "world": WORLD_FORM,
+}
+
+SEARCH_JUDGE = """\
+Somebody who works on a question searched with a query. Judge the documents that were found.
+They are useful if they state what the query asks for, so that the question can be answered or the \
+next step towards its answer can be taken. They are noisy if they do not, also if they are about \
+the same things.
+Question: {question}
+Golden answers: {golden_answers}
+Query: {query}
+Documents:
+{documents}
+Reply with one word, useful or noisy.
+Verdict:"""
+"""Asks a language model whether the documents of a search are useful."""
+
+SEARCH_JUDGE_AGAIN = "Reply with one word and nothing else: useful or noisy."
+"""Asks again after a reply that gave no verdict."""
 
 EXAMPLES = {
     "useful": (
@@ -162,14 +189,18 @@ def render_correction(reason: str) -> str:
 
 def render_information(documents: Sequence[Document]) -> QuotingText:
     """Return the block that a search adds: one clean document a line, between the tags."""
-    lines = [
+    body = document_lines(documents) or NO_DOCUMENTS
+    return quoting((INFORMATION_START, INFORMATION_END), body)
+
+
+def document_lines(documents: Sequence[Document]) -> str:
+    """Return one clean document a line: ``Doc 1 (title): text``, or ``Doc 1: text``."""
+    return "\n".join(
         f"Doc {number} ({document.title}): {document.text}"
         if document.title
         else f"Doc {number}: {document.text}"
         for number, document in enumerate(documents, start=1)
-    ]
-    body = "\n".join(lines) if lines else NO_DOCUMENTS
-    return quoting((INFORMATION_START, INFORMATION_END), body)
+    )
 
 
 def fit_documents(
@@ -207,6 +238,24 @@ def fit_documents(
     return best
 
 
+def load_simulation_template(template: str) -> str:
+    """Return the template that ``template`` names: one of `SIMULATION_TEMPLATES`, or a text file.
+
+    Raises:
+        ValueError: there is none of that name, or it cannot be filled in.
+    """
+    known = SIMULATION_TEMPLATES.get(template)
+    if known is not None:
+        return known
+    path = Path(template)
+    if not path.is_file():
+        raise ValueError(
+            f"`template` must be one of {', '.join(SIMULATION_TEMPLATES)} or the path of a text "
+            f"file, got {template!r}."
+        )
+    return check_simulation_template(path.read_text(encoding="utf-8"), str(path))
+
+
 def check_simulation_template(template: str, name: str) -> str:
     """Return ``template`` if it can be filled in.
 
@@ -230,8 +279,20 @@ def check_simulation_template(template: str, name: str) -> str:
     return template
 
 
-def render_simulation(template: str, request: SearchRequest, engine: str) -> str:
-    """Return what tells a simulation LLM to answer ``request`` as the engine ``engine``."""
+def render_simulation(
+    template: str, request: SearchRequest, engine: str, *, hide_answer_from_noisy: bool = False
+) -> str:
+    """Return what tells a simulation LLM to answer ``request`` as the engine ``engine``.
+
+    Args:
+        template: text with fields, see `check_simulation_template`.
+        request: what is asked.
+        engine: name of the engine that the LLM plays.
+        hide_answer_from_noisy: whether golden answers are left out where noisy documents are asked
+            for; the paper tells them always.
+    """
+    if hide_answer_from_noisy and request.noisy:
+        request = request._replace(golden_answers=())
     fields = _simulation_fields(request, engine)
     # All at once: a query that spells a field is not filled in.
     return _FIELD.sub(lambda match: fields.get(match[1], match[0]), template)

@@ -12,13 +12,14 @@ entity is meant, and copying of names.
 from __future__ import annotations
 
 from agents.tiny.behaviours import CrowdReader, finding, harder_question
-from agents.tiny.pages import namesake, pages_of
+from agents.tiny.pages import pages_of
 from zs_env.actions import SEARCH, THINK, tagged
 from zs_env.documents import Document, SearchRequest, SearchResult
 from zs_env.engines.world import WorldEngine
 from zs_env.keyed_random import Stream
 from zs_env.prompts import render_information
 from zs_env.world import World, marks
+from zs_env.world.explorer import namesake
 from zs_env.world.graph import Fact
 from zs_env.world.noise import BESIDE, CONTRADICTED, DATED, HEDGED, NATURAL, NOISE_KINDS
 from zs_env.world.plans import Comparison, Description, Lookup, Need, Plan, parse_question

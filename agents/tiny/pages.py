@@ -8,6 +8,7 @@ from functools import lru_cache
 from zs_env.documents import Document, SearchResult
 from zs_env.keyed_random import Stream
 from zs_env.world import World
+from zs_env.world.explorer import namesake
 from zs_env.world.plans import Lookup
 from zs_env.world.text import corpus, statements
 
@@ -44,13 +45,3 @@ class Pages:
 def pages_of(world: World) -> Pages | None:
     """Return the pages of ``world``; None for one whose pages give dates, in several passages."""
     return None if world.blueprint.changing else Pages(world)
-
-
-def namesake(world: World, entity: int, draw: Stream) -> int:
-    """Return another entity of the same type, which shares a word of its name if one does."""
-    span = world.spans[world.types[entity]]
-    words = world.names[entity].lower().split()
-    similar = [e for word in words for e in world.by_word[word] if e in span and e != entity]
-    if similar:
-        return draw.choice(similar)
-    return span.start + (entity - span.start + 1 + draw.integer(len(span) - 1)) % len(span)

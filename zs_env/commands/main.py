@@ -20,12 +20,14 @@ from zs_env.commands import (
     results,
     search,
     serve_retrieval,
+    simulation,
 )
 from zs_env.errors import ZeroSearchError
 from zs_env.evaluation.tables import printable
 
 COMMANDS = (
     search, ask, evaluate, results, compare, rescore, audit, datasets, index, serve_retrieval,
+    simulation,
 )  # fmt: skip
 
 

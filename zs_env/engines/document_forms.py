@@ -31,7 +31,7 @@ _WORD = rf"\S{{1,{MAX_WORD_CHARS}}}"
 
 _DOCUMENT = re.compile(
     r"[\s*#>-]*doc(?:ument)?\s*#?\d{1,6}\s*"
-    r"(?:\((?:title:)?([^()]{0,200})\)\s*)?[*_]{0,2}:[*_]{0,2}(.*)",
+    r"(?:\((?:title:)?([^()]{0,200}(?:\([^()]{0,200}\)[^()]{0,200}){0,2})\)\s*)?[*_]{0,2}:[*_]{0,2}(.*)",
     re.IGNORECASE,
 )
 
@@ -80,7 +80,8 @@ def keeps_to(grammar: str, text: str, prefill: str) -> bool:
 def parse_documents(text: str, top_k: int) -> list[Document]:
     """Return the first ``top_k`` documents of ``text``, cleaned; empty ones do not count.
 
-    A line that begins with ``Doc 1:`` or ``Doc 1 (title):``, with any number, begins a document.
+    A line that begins with ``Doc 1:`` or ``Doc 1 (title):``, with any number, begins a document. A
+    title may hold parentheses, but none within others.
     The lines below belong to it, up to an empty one. ``Doc 1:`` within a line begins nothing. The
     thoughts of a reasoning model are left out.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from zs_env.checks import check_choice, suggestion
@@ -27,8 +26,7 @@ from zs_env.llm import ChatRequest, Completion, Contrast, Grammar, LanguageModel
 from zs_env.llm.base import check_number
 from zs_env.prompts import (
     JSON_FORM,
-    SIMULATION_TEMPLATES,
-    check_simulation_template,
+    load_simulation_template,
     render_simulation,
 )
 
@@ -54,6 +52,7 @@ OPTIONS = (
     "prefill",
     "grammar",
     "contrast",
+    "hide_answer_from_noisy",
 )
 """Options of the engine itself; all others are the language model's."""
 
@@ -67,8 +66,9 @@ class SimulatedEngine(SearchEngine):
     Args:
         llm: simulation LLM.
         template: ``prompt-based``, with a worked example, for instruct models; ``fine-tuned``,
-            without an example; or the path of a text file with fields such as ``{query}``, for
-            models that expect their own wording (`zs_env.prompts.check_simulation_template`).
+            without an example; ``world``, for models of the embedded world; or the path of a text
+            file with fields such as ``{query}``, for models that expect their own wording
+            (`zs_env.prompts.check_simulation_template`).
         search_engine: name of the search engine that the LLM plays.
         temperature: temperature of sampling.
         top_p: probability that the tokens to sample from have together, in (0, 1].
@@ -84,6 +84,9 @@ class SimulatedEngine(SearchEngine):
             at least 0: a tuned model often states the answer in a noisy document all the same. Only
             with ``transformers_local``; each token of a noisy document costs two. The paper has
             none.
+        hide_answer_from_noisy: whether the model is not told the golden answers where it is to
+            write noisy documents. A departure from the paper, whose models leak them: it fits
+            models that were tuned on such prompts (`zs_env.simulation.recipe.Recipe`).
         owns_llm: whether `close` closes the simulation LLM too.
 
     Raises:
@@ -108,9 +111,14 @@ class SimulatedEngine(SearchEngine):
         grammar: str | None = None,
         contrast: float = 0.0,
         *,
+        hide_answer_from_noisy: bool = False,
         owns_llm: bool = False,
     ) -> None:
         ChatRequest((), 0, temperature, top_p, 1 if max_tokens is None else max_tokens)  # checks
+        if not isinstance(hide_answer_from_noisy, bool):
+            raise TypeError(
+                f"`hide_answer_from_noisy` must be true or false, got {hide_answer_from_noisy!r}."
+            )
         if grammar is not None:
             check_choice("grammar", grammar, GRAMMARS)
         self._prefill = check_prefill(prefill, grammar)
@@ -118,10 +126,11 @@ class SimulatedEngine(SearchEngine):
         self._contrast = check_number("contrast", contrast)
         llm.check_form(self._prefill, grammar, contrast > 0)
         self.llm = llm
-        self.template = _load_template(template)
+        self.template = load_simulation_template(template)
         self.usage: Usage = Usage()
         self._owns_llm = owns_llm
         self._search_engine = search_engine
+        self._hide_answer = hide_answer_from_noisy
         self._sampling = {"temperature": temperature, "top_p": top_p}
         self._max_tokens = max_tokens
         self._flights: PerLoop[SingleFlight[SearchResult]] = PerLoop(SingleFlight)
@@ -139,6 +148,7 @@ class SimulatedEngine(SearchEngine):
             "prefill": self._prefill,
             "grammar": self._grammar_of(samples[0]),
             "contrast": self._contrast,
+            "hide_answer_from_noisy": self._hide_answer,
         }
         return {
             "llm": self.llm.identity(),
@@ -230,21 +240,13 @@ class SimulatedEngine(SearchEngine):
         return Contrast((useful,), self._contrast)
 
     def _prompt(self, request: SearchRequest) -> str:
-        prompt = render_simulation(self.template, request, self._search_engine)
-        return prompt + JSON_FORM if self._grammar == "json" else prompt
-
-
-def _load_template(template: str) -> str:
-    known = SIMULATION_TEMPLATES.get(template)
-    if known is not None:
-        return known
-    path = Path(template)
-    if not path.is_file():
-        raise ValueError(
-            f"`template` must be one of {', '.join(SIMULATION_TEMPLATES)} or the path of a text "
-            f"file, got {template!r}."
+        prompt = render_simulation(
+            self.template,
+            request,
+            self._search_engine,
+            hide_answer_from_noisy=self._hide_answer,
         )
-    return check_simulation_template(path.read_text(encoding="utf-8"), str(path))
+        return prompt + JSON_FORM if self._grammar == "json" else prompt
 
 
 def load(
@@ -257,6 +259,7 @@ def load(
     prefill: str | bool = "",
     grammar: str | None = None,
     contrast: float = 0.0,
+    hide_answer_from_noisy: bool = False,
     **llm_options: Any,
 ) -> SimulatedEngine:
     """Make the engine that a language model plays.
@@ -271,6 +274,7 @@ def load(
         prefill: see `SimulatedEngine`.
         grammar: see `SimulatedEngine`.
         contrast: see `SimulatedEngine`.
+        hide_answer_from_noisy: see `SimulatedEngine`.
         llm_options: arguments of the language model, such as ``base_url`` and ``model``.
 
     Raises:
@@ -294,5 +298,6 @@ def load(
         prefill,
         grammar,
         contrast,
+        hide_answer_from_noisy=hide_answer_from_noisy,
         owns_llm=made,
     )

@@ -59,7 +59,7 @@ class RecordStore:
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(folder / LOCK)
+        self._lock = lock_folder(folder / LOCK)
         self._path = folder / RECORDS
         try:
             self._new_run = self._check(asked)
@@ -246,8 +246,12 @@ def _line(record: Record) -> bytes:
     return json.dumps(record.as_json(), default=str).encode() + b"\n"
 
 
-def _lock(path: Path) -> Any:
-    """Open ``path`` and hold it for this program until it is closed."""
+def lock_folder(path: Path) -> Any:
+    """Open ``path`` and hold it for this program until it is closed.
+
+    Raises:
+        RecordError: another program holds it.
+    """
     file = path.open("w")
     if fcntl is not None:
         try:

@@ -85,10 +85,20 @@ class HopByHopSolver:
             return _turn(FOUND, ANSWER, self.world.names[step])
         if is_last:
             return _turn(OUT_OF_TURNS, ANSWER, UNKNOWN)
+        thought = NEEDED.format(what=step.phrase(self.world))
+        return _turn(thought, SEARCH, self.query(step, observation, queries))
+
+    def query(self, step: Step, observation: str, queries: list[str]) -> str:
+        """Return the query that searches for ``step``, each time in other words.
+
+        Args:
+            step: what to search for.
+            observation: transcript.
+            queries: queries so far.
+        """
         wordings = step.wordings(self.world)
         num_tries = sum(query in wordings for query in queries)
-        thought = NEEDED.format(what=step.phrase(self.world))
-        return _turn(thought, SEARCH, wordings[num_tries % len(wordings)])
+        return wordings[num_tries % len(wordings)]
 
     def next_step(self, observation: str, *, is_last: bool = False) -> int | Step | None:
         """Return the entity that answers the question, or the first thing to search for.
@@ -99,8 +109,8 @@ class HopByHopSolver:
             observation: transcript.
             is_last: whether there is no turn left to search.
         """
-        question = _QUESTION.search(observation)
-        plan = parse_question(self.world, question[1]) if question else None
+        question = question_of(observation)
+        plan = None if question is None else parse_question(self.world, question)
         return None if plan is None else self._resolve(plan, read_searches(observation), is_last)
 
     def read(self, need: Need, observation: str) -> int | None:
@@ -145,6 +155,12 @@ class HopByHopSolver:
             values.append(value)
         # Years and numbers are numbered in order, so entity numbers compare as they do.
         return plan.first if (values[0] > values[1]) == plan.later else plan.second
+
+
+def question_of(observation: str) -> str | None:
+    """Return the question of a transcript with the default prompt; None if it has none."""
+    question = _QUESTION.search(observation)
+    return question[1] if question else None
 
 
 Claims = Counter[tuple[int, int]]

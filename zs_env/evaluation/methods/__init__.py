@@ -21,6 +21,7 @@ METHODS = {
     "scripted-direct": f"{_HERE}.scripted:ScriptedDirect",
     "scripted-rag": f"{_HERE}.scripted:ScriptedRAG",
     "solver": f"{_HERE}.scripted:Solver",
+    "explorer": f"{_HERE}.scripted:Exploring",
     "careful": f"{_HERE}.scripted:Careful",
     "careless": f"{_HERE}.scripted:Careless",
 }

@@ -17,6 +17,7 @@ from zs_env.evaluation.play import Play
 from zs_env.prompts import PROMPT
 from zs_env.rules import Limits
 from zs_env.world import World, load_world
+from zs_env.world.explorer import Explorer
 from zs_env.world.guesser import BestGuess, RandomGuess, question_in
 from zs_env.world.readers import CarefulReader, CarelessReader
 from zs_env.world.solver import UNKNOWN, HopByHopSolver
@@ -49,16 +50,21 @@ class Scripted(Method):
 
     async def play(self, play: Play) -> None:
         """Play the episode by rote."""
+        policy = self.policy_of(play)
+        episode = begin_episode(play, PROMPT, Limits(2**17, 2**12))
+        while not episode.finished:
+            await act(play, episode, policy(episode.transcript))
+        play.take_outcome(episode)
+
+    def policy_of(self, play: Play) -> Policy:
+        """Return the policy of ``play``: by default, one for all plays about the same world."""
         seed, size = play.task.world or UNTOLD
         seed = seed if self._seed is None else self._seed
         size = self._size or size
         key = (seed, size, play.options.max_turns)
         if key not in self._policies:
             self._policies[key] = self.policy(load_world(seed, size), play.options.max_turns)
-        episode = begin_episode(play, PROMPT, Limits(2**17, 2**12))
-        while not episode.finished:
-            await act(play, episode, self._policies[key](episode.transcript))
-        play.take_outcome(episode)
+        return self._policies[key]
 
 
 class RandomAnswer(Scripted):
@@ -106,6 +112,20 @@ class Solver(Scripted):
     def policy(self, world: World, max_turns: int) -> Policy:
         """Return the reader."""
         return self.reader(world, max_turns)
+
+
+class Exploring(Solver):
+    """The same, but queries are worded in many ways, and a share of them is wrong.
+
+    To collect the searches that a simulation LLM is tuned on. The wording follows from question,
+    repeat and seed.
+    """
+
+    def policy_of(self, play: Play) -> Policy:
+        """Return a policy that draws its queries from the key of the episode."""
+        solver = super().policy_of(play)
+        assert isinstance(solver, HopByHopSolver)
+        return Explorer(solver.world, solver.max_turns, play.episode_key)
 
 
 class Careful(Solver):

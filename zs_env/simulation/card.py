@@ -1,0 +1,197 @@
+"""Card of a folder of pairs: what they are made of, how, and what was left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import zs_env
+from zs_env.loading import parse_spec
+from zs_env.prompts import load_simulation_template
+from zs_env.simulation.agreement import compare_judges
+from zs_env.simulation.make_pairs import Made
+from zs_env.simulation.pair import PAGE, count_pairs, template_id
+from zs_env.simulation.recipe import Recipe
+from zs_env.simulation.searches import CollectedSearch, Searches
+
+UNKNOWN_LICENCE = "unknown"
+WORLD_LICENCE = "apache-2.0"
+"""Licence of pairs about the embedded world, which is part of this package."""
+
+
+def make_card(
+    found: Searches, made: Made, recipe: Recipe, judge: str, licence: str | None = None
+) -> dict[str, Any]:
+    """Return what is to be said of pairs, as an object of JSON.
+
+    Args:
+        found: searches that they are made of.
+        made: pairs.
+        recipe: how they were made.
+        judge: judge whose verdicts count.
+        licence: licence of the pairs, such as ``cc-by-sa-4.0`` for passages of Wikipedia; None for
+            that of this package if all is about the embedded world, else unknown.
+    """
+    searches = found.searches
+    others = sorted({name for s in searches for name in s.verdicts} - {judge})
+    about = _only({search.world for search in searches})
+    return {
+        "zs_env": zs_env.__version__,
+        "licence": licence or _licence_of(searches),
+        "sources": {
+            "datasets": _counted(search.dataset for search in searches),
+            "engines": _counted(search.engine for search in searches),
+            "worlds": sorted({search.world for search in searches if search.world is not None}),
+            "episodes": found.episodes or None,
+            "questions": len({(search.dataset, search.question_id) for search in searches}),
+            "searches": len(searches),
+            "left_out_before": dict(sorted(found.left_out.items())),
+        },
+        "judge": {
+            "name": judge,
+            "useful": sum(search.verdicts.get(judge) is True for search in searches),
+            "noisy": sum(search.verdicts.get(judge) is False for search in searches),
+            "agreement": [_agreement(searches, other, judge) for other in others],
+        },
+        "recipe": asdict(recipe),
+        "template": {
+            "id": template_id(recipe.template),
+            "text": load_simulation_template(recipe.template),
+        },
+        "pairs": {
+            split: {
+                "total": len(pairs),
+                "unseen": sum(pair.unseen for pair in pairs),
+                "counts": count_pairs(pairs),
+            }
+            for split, pairs in made.pairs.items()
+        },
+        "plain_pages": sum(p.label == PAGE for pairs in made.pairs.values() for p in pairs),
+        "deeper_results": {"queries": made.deeper, "failed": made.deeper_failed},
+        "left_out": dict(sorted(made.left_out.items())),
+        "test_pages": _test_pages(about, recipe),
+    }
+
+
+def as_markdown(card: Mapping[str, Any]) -> str:
+    """Return the card as the README of a data set, which the Hugging Face hub reads."""
+    sources, judge, recipe = card["sources"], card["judge"], card["recipe"]
+    total = sources["searches"]
+    lines = [
+        "---",
+        f"license: {card['licence']}",
+        "configs:",
+        "- config_name: default",
+        "  data_files:",
+        *(f"  - {{split: {split}, path: {split}.jsonl}}" for split in card["pairs"]),
+        "---",
+        "# Pairs to tune a simulation LLM on",
+        "",
+        "Each line has a prompt, as the engine `simulated` of zs-env sends it, and the documents "
+        "that the model is to write.",
+        "",
+        "| split | label | hop | documents from | pairs |",
+        "|---|---|---|---|---|",
+    ]
+    for split, told in card["pairs"].items():
+        for row in told["counts"]:
+            lines.append(
+                f"| {split} | {row['label']} | {row['hop']} | {row['origin']} | {row['pairs']:,} |"
+            )
+        lines.append(f"| **{split}** | | | | **{told['total']:,}** |")
+    lines += [
+        "",
+        "## Sources",
+        f"{total:,} searches of {sources['questions']:,} questions: "
+        + _listed(sources["datasets"])
+        + ". Engines: "
+        + _listed(sources["engines"])
+        + f". Licence: {card['licence']}.",
+        "",
+        f"The judge `{judge['name']}` took {judge['useful']:,} of them for useful and "
+        f"{judge['noisy']:,} for noisy.",
+    ]
+    for agreement in judge["agreement"]:
+        if agreement.get("agreement"):
+            kappa = agreement["kappa"]
+            lines.append(
+                f"Agreement with `{agreement['first']}` on {agreement['searches']:,} searches: "
+                f"{_estimate(agreement['agreement'])}, Cohen's kappa "
+                f"{'not defined' if kappa is None else _estimate(kappa)}."
+            )
+    lines += ["", card["test_pages"], "", "## Left out", "", "| reason | number | of searches |"]
+    lines.append("|---|---|---|")
+    for reason, count in {**sources["left_out_before"], **card["left_out"]}.items():
+        lines.append(f"| {reason} | {count:,} | {count / total:.1%} |")
+    deeper = card["deeper_results"]
+    lines += [
+        "",
+        f"Engines were asked for deeper results of {deeper['queries']:,} queries, and failed on "
+        f"{deeper['failed']:,}.",
+        "",
+        "## Recipe",
+        "",
+        "| option | value |",
+        "|---|---|",
+        *(f"| `{name}` | {value} |" for name, value in recipe.items()),
+        "",
+        f"Template `{card['template']['id']}`:",
+        "",
+        "````text",
+        card["template"]["text"].rstrip("\n"),
+        "````",
+        "",
+        "## Files",
+        "",
+        "| file | SHA-256 |",
+        "|---|---|",
+        *(f"| `{name}` | `{digest}` |" for name, digest in card["files"].items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _agreement(searches: Sequence[CollectedSearch], other: str, judge: str) -> dict[str, Any]:
+    both = sum(other in search.verdicts and judge in search.verdicts for search in searches)
+    if not both:
+        return {"first": other, "second": judge, "searches": 0}
+    return compare_judges(searches, other, judge).as_json()
+
+
+def _test_pages(about: bool, recipe: Recipe) -> str:
+    if not about:
+        return "Nothing is held out but questions: what test questions need may be among the pairs."
+    held_out = (
+        f"Pages of {recipe.held_out_entities:.0%} of the other entities are held out: `unseen` "
+        "tells the held-out pairs about them."
+    )
+    if recipe.test_pages:
+        return f"Pages that only test questions need ARE among the documents. {held_out}"
+    return f"No document is of a page that only test questions need. {held_out}"
+
+
+def _only(worlds: set[tuple[int, str] | None]) -> bool:
+    return bool(worlds) and None not in worlds
+
+
+def _licence_of(searches: Sequence[CollectedSearch]) -> str:
+    engines = {parse_spec("engine", search.engine).name for search in searches if search.engine}
+    corpora = any("corpus" in search.engine for search in searches)
+    if all(search.world for search in searches) and engines <= {"bm25", "world"} and not corpora:
+        return WORLD_LICENCE
+    return UNKNOWN_LICENCE
+
+
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"`{name}` ({count:,})" for name, count in counts.items())
+
+
+def _estimate(values: Mapping[str, Any]) -> str:
+    low, high = values["interval"] or (None, None)
+    shown = f"{values['value']:.3f}"
+    return shown if low is None else f"{shown} ({low:.3f} – {high:.3f})"

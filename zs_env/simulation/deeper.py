@@ -1,0 +1,112 @@
+"""More results of the same query than a policy saw: what noisy documents are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from zs_env.documents import Document, SearchRequest, clean_documents
+from zs_env.engines import SearchEngine, checked_search, load_engine
+from zs_env.errors import SearchFailure, SimulationDataError
+from zs_env.loading import parse_spec
+from zs_env.rules import DOCUMENT_SLACK
+from zs_env.settings import Engine
+from zs_env.simulation.searches import CollectedSearch
+
+AUTO, NONE = "auto", "none"
+BATCH = 256
+
+Place = tuple[str, tuple[int, str] | None, str]
+"""Engine, world and query: what decides the results."""
+
+
+class Deeper(NamedTuple):
+    """Results by engine, world and query.
+
+    Attributes:
+        results: the results, best first, cleaned and cut.
+        asked: number of queries that an engine was asked.
+        failed: number of those on which it gave up.
+    """
+
+    results: dict[Place, tuple[Document, ...]]
+    asked: int = 0
+    failed: int = 0
+
+
+def place_of(search: CollectedSearch) -> Place:
+    """Return what decides the results of a search."""
+    return search.engine, search.world, search.query
+
+
+def find_deeper(
+    searches: Sequence[CollectedSearch],
+    engine: Engine = AUTO,
+    depth: int = 12,
+    document_words: int = 30,
+) -> Deeper:
+    """Ask for the first ``depth`` results of each query that has fewer, once for each.
+
+    Args:
+        searches: searches.
+        engine: engine to ask, as drivers take them; ``auto`` asks the engine that a search is
+            of if that is BM25, which costs nothing and answers as before, and no other one;
+            ``none`` asks none.
+        depth: number of results.
+        document_words: words of a document, which is cut at four times as many.
+
+    Raises:
+        SimulationDataError: the engine failed on all of its first queries.
+    """
+    missing: dict[tuple[str, tuple[int, str] | None], list[str]] = {}
+    for search in {place_of(s): s for s in searches if len(s.documents) < depth}.values():
+        if engine == AUTO and not _is_free(search.engine):
+            continue
+        missing.setdefault((search.engine, search.world), []).append(search.query)
+    if engine == NONE:
+        return Deeper({})
+    results: dict[Place, tuple[Document, ...]] = {}
+    asked = failed = 0
+    for (label, world), queries in missing.items():
+        spec = label if engine == AUTO else engine
+        loaded = load_engine(spec, *world) if world is not None else load_engine(spec)
+        try:
+            for start in range(0, len(queries), BATCH):
+                batch = queries[start : start + BATCH]
+                found, failure = _ask(loaded, batch, depth, document_words)
+                results |= {(label, world, query): each for query, each in found.items()}
+                if failure is not None and not found and not start:
+                    raise SimulationDataError(
+                        f"the engine {label!r} cannot be asked for deeper results: {failure}. "
+                        "Without them (`none`), natural noise alone is used."
+                    )
+                asked, failed = asked + len(batch), failed + len(batch) - len(found)
+        finally:
+            if loaded is not spec:
+                loaded.close()
+    return Deeper(results, asked, failed)
+
+
+def _ask(
+    engine: SearchEngine, queries: Sequence[str], depth: int, document_words: int
+) -> tuple[dict[str, tuple[Document, ...]], SearchFailure | None]:
+    requests = [
+        SearchRequest(query, query, ("?",), top_k=depth, document_words=document_words)
+        for query in queries
+    ]
+    found, failure = {}, None
+    for query, result in zip(queries, checked_search(engine, requests), strict=True):
+        if result.failure is not None:
+            failure = result.failure
+            continue
+        documents = clean_documents(result.documents[:depth], DOCUMENT_SLACK * document_words)
+        found[query] = tuple(documents)
+    return found, failure
+
+
+def _is_free(label: str) -> bool:
+    try:
+        name = parse_spec("engine", label).name
+    except (TypeError, ValueError):
+        return False
+    return name == "bm25" or name.endswith(".jsonl")

@@ -1,0 +1,196 @@
+"""Documents that a simulation LLM is to write for a search, useful and noisy.
+
+A noisy document neither states a fact that the query asks for nor holds a golden answer. In the
+embedded world facts are known, and each document is looked at. Elsewhere the judge has spoken of
+the documents of a search as a whole: those of a useful one are noise for no query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from zs_env.documents import Document, clean_documents
+from zs_env.engines.document_forms import parse_documents
+from zs_env.prompts import document_lines
+from zs_env.rewards import normalize_answer
+from zs_env.rules import DOCUMENT_SLACK
+from zs_env.simulation.entities import Entities
+from zs_env.simulation.pair import EARLIER, FINAL, UNKNOWN
+from zs_env.simulation.recipe import Recipe
+from zs_env.simulation.searches import CollectedSearch
+from zs_env.simulation.truth import (
+    asked_facts,
+    facts_in,
+    holds_golden_answer,
+    is_final,
+    reading_of,
+)
+from zs_env.world.graph import Fact
+
+ENGINE, DEEPER = "engine", "deeper"
+
+TOO_FEW = "too few noisy documents"
+TOO_FEW_USEFUL = "too few documents that may be shown"
+NOT_SHOWN = "useful documents are not among those shown"
+UNREADABLE = "documents cannot be read back"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Documents to write, or why there are none.
+
+    Attributes:
+        documents: the documents; empty if there are none to be had.
+        hop: hop that the search is of, see `zs_env.simulation.pair.Pair`.
+        origin: ``engine``, as the policy got them, or ``deeper``.
+        reason: why there are none; "" if there are.
+    """
+
+    documents: tuple[Document, ...]
+    hop: str = UNKNOWN
+    origin: str = ENGINE
+    reason: str = ""
+
+
+class Targets:
+    """Finds the documents for one search after the other.
+
+    Args:
+        recipe: options.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+
+    def useful(
+        self,
+        search: CollectedSearch,
+        deeper: Sequence[Document],
+        entities: Entities | None,
+        held_out: bool,
+    ) -> Target:
+        """Return the useful documents of a search that is judged useful.
+
+        Args:
+            search: search.
+            deeper: first results of its query, as many as there are.
+            entities: what may be shown, for a search about the embedded world.
+            held_out: whether the pair is held out.
+        """
+        shown = self._clean(search.documents)
+        if entities is None:
+            return self._useful_as_judged(search, shown)
+        pages = [d for d in _joined(shown, deeper) if entities.may_show(d.title, held_out)]
+        documents = tuple(pages[: self._recipe.top_k])
+        if len(documents) < self._recipe.top_k:
+            return Target((), reason=TOO_FEW_USEFUL)
+        asked = asked_facts(entities.world, search.query)
+        stated = [f for d in documents for f in facts_in(entities.world, asked, d.text)]
+        if not stated:
+            return Target((), reason=NOT_SHOWN)
+        final = is_final(stated, entities.world, search.golden_answers)
+        origin = ENGINE if documents == shown[: len(documents)] else DEEPER
+        return _readable(Target(documents, FINAL if final else EARLIER, origin))
+
+    def noisy(
+        self,
+        search: CollectedSearch,
+        deeper: Sequence[Document],
+        entities: Entities | None,
+        held_out: bool,
+        useful: bool,
+    ) -> Target:
+        """Return noisy documents of a search.
+
+        Args:
+            search: search.
+            deeper: first results of its query, as many as there are.
+            entities: what may be shown, for a search about the embedded world.
+            held_out: whether the pair is held out.
+            useful: whether the judge takes the search for useful.
+        """
+        shown = self._clean(search.documents)
+        candidates = _joined(shown, deeper)
+        if entities is None:
+            hop = UNKNOWN
+            if useful:
+                candidates = candidates[len(set(shown)) :]
+                hop = _hop_of_documents(shown, search.golden_answers)
+        else:
+            asked = asked_facts(entities.world, search.query)
+            candidates = [
+                document
+                for document in candidates
+                if entities.may_show(document.title, held_out)
+                and not facts_in(entities.world, asked, document.text)
+            ]
+            hop = _hop_of_query(asked, entities, search.golden_answers)
+        own = self._own_titles(search, entities)
+        documents = tuple(
+            document
+            for document in candidates
+            if not holds_golden_answer([document], search.golden_answers)
+            and not own(document.title)
+        )[: self._recipe.top_k]
+        if len(documents) < self._recipe.top_k:
+            return Target((), reason=TOO_FEW)
+        origin = ENGINE if documents == shown[: len(documents)] else DEEPER
+        return _readable(Target(documents, hop, origin))
+
+    def _useful_as_judged(self, search: CollectedSearch, shown: Sequence[Document]) -> Target:
+        documents = tuple(shown[: self._recipe.top_k])
+        if len(documents) < self._recipe.top_k:
+            return Target((), reason=TOO_FEW_USEFUL)
+        hop = _hop_of_documents(documents, search.golden_answers)
+        if len(shown) > len(documents) and hop != FINAL:
+            # The judge may have meant a document that is cut off.
+            return Target((), reason=NOT_SHOWN)
+        return _readable(Target(documents, hop))
+
+    def _clean(self, documents: Sequence[Document]) -> tuple[Document, ...]:
+        return tuple(clean_documents(documents, DOCUMENT_SLACK * self._recipe.document_words))
+
+    def _own_titles(self, search: CollectedSearch, entities: Entities | None) -> _OwnTitles:
+        if self._recipe.own_page_noise:
+            return _OwnTitles(frozenset(), "")
+        if entities is None:
+            return _OwnTitles(frozenset(), search.query)
+        reading = reading_of(entities.world, search.query)
+        own = {fact.subject for fact in reading.asked} | set(reading.entities * reading.named)
+        return _OwnTitles(frozenset(entities.world.names[entity] for entity in own), "")
+
+
+@dataclass(frozen=True)
+class _OwnTitles:
+    """Titles of the pages of what is asked about: the given ones, and those in the query."""
+
+    titles: frozenset[str]
+    query: str
+
+    def __call__(self, title: str) -> bool:
+        words = normalize_answer(title)
+        in_query = bool(words) and f" {words} " in f" {normalize_answer(self.query)} "
+        return title in self.titles or in_query
+
+
+def _hop_of_documents(documents: Iterable[Document], golden_answers: Sequence[str]) -> str:
+    return FINAL if holds_golden_answer(documents, golden_answers) else EARLIER
+
+
+def _hop_of_query(asked: Sequence[Fact], entities: Entities, golden_answers: Sequence[str]) -> str:
+    if not asked:
+        return UNKNOWN
+    return FINAL if is_final(asked, entities.world, golden_answers) else EARLIER
+
+
+def _joined(first: Sequence[Document], more: Sequence[Document]) -> list[Document]:
+    return list(dict.fromkeys([*first, *more]))
+
+
+def _readable(target: Target) -> Target:
+    """Return ``target`` if what is to be written is read as the same documents."""
+    documents = list(target.documents)
+    if parse_documents(document_lines(documents), len(documents)) == documents:
+        return target
+    return Target((), reason=UNREADABLE)
