@@ -612,3 +612,54 @@ def test_unknown_option_names_the_nearest_of_engine_or_language_model(option, me
 def test_options_of_the_engine_are_those_that_load_takes():
     named = {p.name for p in inspect.signature(load).parameters.values() if p.kind != p.VAR_KEYWORD}
     assert named == set(OPTIONS)
+
+
+LEAKY = ["Doc 1: Lima, it is.\nDoc 2: Nothing.", "Doc 1: Nobody knows.\nDoc 2: See LIMA!"]
+
+
+def leaky_engine(texts, retry_leaks):
+    """Engine whose model writes ``texts`` one after the other, and the number it has written."""
+    asked = []
+
+    def script(request):
+        asked.append(request)
+        return texts[min(len(asked), len(texts)) - 1]
+
+    return SimulatedEngine(ScriptedLanguageModel(script), retry_leaks=retry_leaks), asked
+
+
+NOISY = SearchRequest("capital", "What is the capital of Peru?", ("Lima",), noisy=True, top_k=2)
+
+
+@pytest.mark.parametrize(
+    ("texts", "retries", "expected", "num_asked", "num_leaks"),
+    [
+        ([*LEAKY, "Doc 1: A.\nDoc 2: B."], 2, ["A.", "B."], 3, 2),
+        (LEAKY, 1, ["Nothing."], 2, 2),  # the first of the attempts that are as good
+        (LEAKY, 3, ["Nothing."], 4, 4),
+        (["Doc 1: A.\nDoc 2: B."], 3, ["A.", "B."], 1, 0),
+        (["Doc 1: A."], 3, ["A."], 2, 0),  # too short twice, which no retry mends
+        (LEAKY, 0, ["Lima, it is.", "Nothing."], 1, 0),
+    ],
+)
+def test_noise_that_gives_the_answer_away_is_asked_again_and_then_left_out(
+    texts, retries, expected, num_asked, num_leaks
+):
+    engine, asked = leaky_engine(texts, retries)
+    [result] = engine.search([NOISY])
+    assert [document.text for document in result.documents] == expected
+    assert (len(asked), engine.usage.leaks) == (num_asked, num_leaks)
+    assert len({request.seed for request in asked}) == num_asked, "each attempt has its own seed"
+
+
+def test_useful_documents_may_hold_the_answer():
+    engine, asked = leaky_engine(LEAKY, 3)
+    [result] = engine.search([NOISY._replace(noisy=False)])
+    assert (len(asked), len(result.documents)) == (1, 2)
+
+
+def test_noise_that_always_gives_the_answer_away_is_a_failure():
+    engine, asked = leaky_engine(["Doc 1: Lima\nDoc 2: In Lima"], 2)
+    [result] = engine.search([NOISY])
+    assert "gave the golden answer away" in str(result.failure)
+    assert (len(asked), engine.usage.leaks) == (3, 6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from zs_env.checks import check_choice, suggestion
+from zs_env.checks import as_integer, check_choice, suggestion
 from zs_env.concurrency.event_loop import PerLoop
 from zs_env.concurrency.single_flight import SingleFlight
 from zs_env.documents import Document, SearchRequest, SearchResult
@@ -29,6 +29,7 @@ from zs_env.prompts import (
     load_simulation_template,
     render_simulation,
 )
+from zs_env.rewards import substring_match
 
 NUM_TRIES = 2
 """Most attempts, each with another seed, while the model writes too few documents."""
@@ -53,6 +54,7 @@ OPTIONS = (
     "grammar",
     "contrast",
     "hide_answer_from_noisy",
+    "retry_leaks",
 )
 """Options of the engine itself; all others are the language model's."""
 
@@ -87,6 +89,10 @@ class SimulatedEngine(SearchEngine):
         hide_answer_from_noisy: whether the model is not told the golden answers where it is to
             write noisy documents. A departure from the paper, whose models leak them: it fits
             models that were tuned on such prompts (`zs_env.simulation.recipe.Recipe`).
+        retry_leaks: most times that noisy documents are written again because one of them holds a
+            golden answer; what still does then is left out, and counted in ``usage``. A departure
+            from the paper, for servers that cannot contrast. It cannot see what gives away an
+            earlier step of the question.
         owns_llm: whether `close` closes the simulation LLM too.
 
     Raises:
@@ -112,6 +118,7 @@ class SimulatedEngine(SearchEngine):
         contrast: float = 0.0,
         *,
         hide_answer_from_noisy: bool = False,
+        retry_leaks: int = 0,
         owns_llm: bool = False,
     ) -> None:
         ChatRequest((), 0, temperature, top_p, 1 if max_tokens is None else max_tokens)  # checks
@@ -125,6 +132,7 @@ class SimulatedEngine(SearchEngine):
         self._grammar = grammar
         self._contrast = check_number("contrast", contrast)
         llm.check_form(self._prefill, grammar, contrast > 0)
+        self._retry_leaks = as_integer("retry_leaks", retry_leaks, 0)
         self.llm = llm
         self.template = load_simulation_template(template)
         self.usage: Usage = Usage()
@@ -149,6 +157,7 @@ class SimulatedEngine(SearchEngine):
             "grammar": self._grammar_of(samples[0]),
             "contrast": self._contrast,
             "hide_answer_from_noisy": self._hide_answer,
+            "retry_leaks": self._retry_leaks,
         }
         return {
             "llm": self.llm.identity(),
@@ -192,21 +201,37 @@ class SimulatedEngine(SearchEngine):
     async def _simulate(self, request: SearchRequest) -> SearchResult:
         parse = parse_json_documents if self._grammar == "json" else parse_documents
         found: list[Document] = []
+        written: list[Document] = []
         text = ""
-        for attempt in range(NUM_TRIES):
+        for attempt in range(max(NUM_TRIES, 1 + self._retry_leaks)):
             try:
                 text = (await self._complete(request, attempt)).text
             except SearchFailure:
                 if not found:
                     raise
                 break  # the documents of the first attempt are better than a failure
-            found = max(found, parse(text, request.top_k), key=len)
+            written = parse(text, request.top_k)
+            kept = self._without_leaks(request, written)
+            found = max(found, kept, key=len)
             if len(found) == request.top_k:
                 break
+            if attempt + 1 >= NUM_TRIES and len(kept) == len(written):
+                break  # it is only too short
+        if written and not found:
+            raise SearchFailure("the simulation LLM gave the golden answer away in all documents.")
         if not found:
             wanted = "JSON list" if self._grammar == "json" else f"line '{FIRST_DOCUMENT} …'"
             raise SearchFailure(f"the simulation LLM wrote no {wanted}, but {text[:80]!r}.")
         return SearchResult(tuple(found))
+
+    def _without_leaks(self, request: SearchRequest, written: list[Document]) -> list[Document]:
+        """Return the documents that may be shown; without ``retry_leaks`` all of them."""
+        if not (self._retry_leaks and request.noisy):
+            return written
+        golden = request.golden_answers
+        kept = [d for d in written if not substring_match(f"{d.title} {d.text}", golden)]
+        self.usage.leaks += len(written) - len(kept)
+        return kept
 
     async def _complete(self, request: SearchRequest, attempt: int) -> Completion:
         seed = derive_key("simulation", request.key, request.query, attempt) >> 33
@@ -260,6 +285,7 @@ def load(
     grammar: str | None = None,
     contrast: float = 0.0,
     hide_answer_from_noisy: bool = False,
+    retry_leaks: int = 0,
     **llm_options: Any,
 ) -> SimulatedEngine:
     """Make the engine that a language model plays.
@@ -275,6 +301,7 @@ def load(
         grammar: see `SimulatedEngine`.
         contrast: see `SimulatedEngine`.
         hide_answer_from_noisy: see `SimulatedEngine`.
+        retry_leaks: see `SimulatedEngine`.
         llm_options: arguments of the language model, such as ``base_url`` and ``model``.
 
     Raises:
@@ -299,5 +326,6 @@ def load(
         grammar,
         contrast,
         hide_answer_from_noisy=hide_answer_from_noisy,
+        retry_leaks=retry_leaks,
         owns_llm=made,
     )

@@ -25,6 +25,7 @@ class Usage:
         completions: number of messages that the language model wrote.
         prompt_tokens: number of tokens that the language model read.
         completion_tokens: number of tokens that the language model wrote.
+        leaks: number of noisy documents that were thrown away because they held a golden answer.
         seconds: time waited for results, in seconds, summed over searches, which may overlap.
     """
 
@@ -34,6 +35,7 @@ class Usage:
     completions: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    leaks: int = 0
     seconds: float = 0.0
 
     @contextmanager
@@ -77,6 +79,8 @@ class Usage:
         if self.completions:
             parts.append(f"{self.completions} completions")
             parts.append(f"{self.prompt_tokens} + {self.completion_tokens} tokens")
+        if self.leaks:
+            parts.append(f"{self.leaks} noisy documents with a golden answer thrown away")
         line = ", ".join([*parts, f"{self.seconds:.1f} s"])
         if self.api_searches:
             return f"{line}; about {self.search_api_cost():.2f} USD"

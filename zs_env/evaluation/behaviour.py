@@ -102,8 +102,7 @@ def leaks(search: RecordSearch, golden_answers: Sequence[str]) -> bool:
     Noise that does is none: it gives the answer away. It need not state it, and noise about an
     earlier hop can state what was asked without a golden answer.
     """
-    golden = [answer for answer in golden_answers if normalize_answer(answer)]
-    return any(_holds(text, answer) for text in _texts(search) for answer in golden)
+    return any(substring_match(text, golden_answers) for text in _texts(search))
 
 
 def was_fooled(
