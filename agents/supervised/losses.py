@@ -26,14 +26,16 @@ def shifted(labels: Tensor) -> tuple[Tensor, Tensor]:
     return chosen, targets[chosen]
 
 
-def summed_loss(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return the summed cross-entropy of N tokens, in nats.
+def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the cross-entropy of N tokens, (N,), float32, in nats.
 
     Args:
         logits: logits, (N, V).
         targets: ids of the tokens, (N,).
-        weights: weights of the tokens, (N,); None for 1.
     """
-    if weights is None:
-        return cross_entropy(logits, targets, reduction="sum")
-    return (cross_entropy(logits, targets, reduction="none") * weights).sum()
+    return cross_entropy(logits.float(), targets, reduction="none")
+
+
+def summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the sum of `token_losses`, as torch adds them up where it computes them."""
+    return cross_entropy(logits, targets, reduction="sum")
