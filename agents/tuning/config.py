@@ -61,10 +61,11 @@ class SFTConfig:
     """Tokens of a step, padding included, over all processes."""
     micro_batch_tokens: int = 4096
     """Tokens, padding included, of one pass through the model."""
-    packing: bool = True
+    packing: bool = False
     """Whether a row holds several pairs, which do not attend to one another.
 
-    It needs a model with attention eager or sdpa. Otherwise pairs of similar length share a batch.
+    It needs a model with attention eager or sdpa. It pays where lengths differ much, or batches of
+    few pairs have to be mixed. Without it, pairs of similar length share a batch, with padding.
     """
     row_tokens: int = 512
     """Largest length of a row of packed pairs, in tokens; no pair may be longer."""

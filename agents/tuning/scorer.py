@@ -54,38 +54,46 @@ def attention_of(model: Any) -> str:
     return str(getattr(model.config, "_attn_implementation", None))
 
 
-@torch.no_grad()
-def check_packing(scorer: Scorer, row_tokens: int) -> None:
-    """Check that pairs in one row do not attend to one another: a row is compared with its pairs.
+def check_attention(model: Any, row_tokens: int) -> None:
+    """Check that ``model`` takes a mask of which token attends to which.
 
     Args:
-        scorer: model.
+        model: language model.
         row_tokens: largest length of a row.
 
     Raises:
-        ValueError: they do, or the model takes no mask.
+        ValueError: it does not, or attends only to a window that is shorter than a row.
     """
-    model: Any = scorer.model
     found = attention_of(model)
-    instead = "Use --no-packing, which pads instead."
     if found not in MASKED_ATTENTION:
         raise ValueError(
             f"`packing` needs attention {' or '.join(MASKED_ATTENTION)}, and the model has "
-            f"{found!r}: load it with another `attn_implementation`. {instead}"
+            f"{found!r}: name another `attn_implementation` in its config.json, or use "
+            "--no-packing."
         )
-    window = getattr(model.config.get_text_config(), "sliding_window", None)
-    if window and getattr(model.config, "use_sliding_window", True) and row_tokens > window:
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    if window and getattr(config, "use_sliding_window", True) and row_tokens > window:
         raise ValueError(
             f"`packing` needs `row_tokens` at most {window:,}, the window that the model attends "
-            f"to, got {row_tokens:,}. {instead}"
+            f"to, got {row_tokens:,}. Lower it, or use --no-packing."
         )
+
+
+def check_packing(scorer: Scorer) -> None:
+    """Check that pairs in one row do not influence one another: a row is compared with its pairs.
+
+    Raises:
+        ValueError: they do.
+    """
     if not _keeps_pairs_apart(scorer):
         raise ValueError(
-            f"`packing` does not work with {type(model).__name__}: pairs in one row "
-            f"influence one another. {instead}"
+            f"`packing` does not work with {type(scorer.model).__name__}: pairs in one row "
+            "influence one another. Use --no-packing."
         )
 
 
+@torch.no_grad()
 def _keeps_pairs_apart(scorer: Scorer) -> bool:
     device = next(scorer.parameters()).device
     ids = torch.arange(1, 1 + 2 * PROBE_TOKENS, device=device)[None]  # (1, T)

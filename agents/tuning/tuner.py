@@ -19,7 +19,7 @@ from agents.training.metrics import Metrics
 from agents.training.precision import autocast
 from agents.tuning.config import SFTConfig
 from agents.tuning.rows import KINDS, Row, collate, in_parts
-from agents.tuning.scorer import Scorer, check_packing
+from agents.tuning.scorer import Scorer, check_attention, check_packing
 
 ALL, ANSWER = "", "answer"
 """Kinds of tokens with a held-out loss, beside the labels: all, and those of golden answers."""
@@ -44,9 +44,11 @@ class Tuner:
     def __init__(self, model: PreTrainedModel, config: SFTConfig, processes: Processes) -> None:
         self.config = config
         self.processes = processes
+        if config.packing:
+            check_attention(model, config.row_tokens)
         self.scorer = Scorer(model)
         if config.packing:
-            check_packing(self.scorer, config.row_tokens)
+            check_packing(self.scorer)
         self._module = processes.wrap(self.scorer)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizers = make_optimizers(
