@@ -30,13 +30,11 @@ from agents.tuning.pairs import PairsError, read_pairs
 from agents.tuning.run import FineTuning
 from agents.tuning.tokenizer import writing_tokenizer
 from tests.helpers import tiny_model
-from tests.pairs import make_pairs, write_pairs
+from tests.pairs import WORDING, make_pairs, requests_and_pairs, same_documents, write_pairs
 from tests.test_run import arguments
-from zs_env.documents import SearchRequest
 from zs_env.engines import load_engine
 from zs_env.errors import TokenizerError
 from zs_env.llm import ChatRequest, Message, load_llm
-from zs_env.prompts import render_simulation
 
 # peft asks transformers for it.
 OLD_NAME = "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
@@ -231,20 +229,6 @@ def test_adapters_alone_are_trained_and_load_with_their_base_or_merged(options, 
     assert not torch.allclose(before, merged, atol=1e-2)
 
 
-WORDING = "{quality} query: {query}\nquestion: {question}\nanswer: {golden_answers}\n"
-
-
-def requests_and_pairs():
-    requests, pairs = [], []
-    for pair in make_pairs(4):
-        _, _, query = pair["prompt"].partition("query: ")
-        noisy, golden = pair["label"] == "noisy", tuple(pair["golden_answers"])
-        request = SearchRequest("the city", query.splitlines()[0], golden, noisy=noisy, top_k=2)
-        requests.append(request)
-        pairs.append({**pair, "prompt": render_simulation(WORDING, request, "Google")})
-    return requests, pairs
-
-
 def test_tuned_model_of_the_world_writes_the_documents_of_its_pairs(tmp_path):
     """The chain: pairs, tuning, the folder in a simulated engine, documents that are read."""
     requests, pairs = requests_and_pairs()
@@ -271,10 +255,7 @@ def test_tuned_model_of_the_world_writes_the_documents_of_its_pairs(tmp_path):
         {"name": "simulated", "llm": "transformers_local", "model": model, "temperature": 0,
          "template": str(tmp_path / "wording.txt")}
     )  # fmt: skip
-    for result, pair in zip(engine.search(requests), pairs, strict=True):
-        first, second = result.documents
-        shown = f"Doc 1 ({first.title}): {first.text}\nDoc 2: {second.text}"
-        assert shown.lower() == pair["completion"].lower()
+    assert same_documents(engine.search(requests), pairs)
     engine.close()
 
 
