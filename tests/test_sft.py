@@ -120,6 +120,17 @@ def test_file_of_the_model_can_be_in_another_dtype_than_is_computed_in(options):
     assert AutoModelForCausalLM.from_pretrained(folder).dtype == torch.float32
 
 
+def test_precision_and_recomputing_change_the_figures_little(options):
+    train(SFTConfig(**{**options, "steps": 2}))
+    other = {"precision": "bfloat16", "gradient_checkpointing": True, "packing": True}
+    folder = options["folder"].with_name("other")
+    train(SFTConfig(**{**options, "steps": 2, "folder": folder}, **other))
+    # Other pairs make the steps, so only the beginning is the same.
+    found, wanted = metrics_of(folder)[0], metrics_of(options["folder"])[0]
+    assert found == pytest.approx(wanted, rel=0.01) and found != wanted
+    assert metrics_of(folder)[-1]["loss"] < wanted["held_out/loss"]
+
+
 def stop_at(config, step, monkeypatch):
     learn = FineTuning.learn
 
@@ -263,6 +274,14 @@ def test_loss_that_is_no_number_ends_the_run_and_leaves_the_checkpoint(options):
     with pytest.raises(TrainingError, match="became nan in step"):
         train(SFTConfig(**{**options, "learning_rate": 1e30, "steps": 50, "save_every": 1}))
     assert (options["folder"] / "report.md").is_file()
+
+
+def test_command_line_prints_what_is_wrong_as_one_line(options, tmp_path):
+    options["data"] = tmp_path / "none.jsonl"
+    command = [sys.executable, "-m", "agents.sft", *arguments(options)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr == f"error: {options['data']}: there is no such file.\n"
 
 
 @pytest.mark.parametrize(

@@ -232,9 +232,13 @@ def test_messages_are_read_as_a_chat(tmp_path):
         {"role": "user", "content": "u"},
         {"role": "assistant", "content": "a"},
     ]
-    line = {"messages": messages, "label": "useful", "other": 1}
-    [pair] = read_pairs(write_pairs(tmp_path / "chat.jsonl", [line]))
-    assert pair.messages == tuple(messages[:2]) and (pair.completion, pair.label) == ("a", "useful")
+    lines = [
+        {"messages": messages, "label": "useful", "other": 1},
+        {"prompt": messages[:2], "completion": messages[2:], "label": "useful"},
+    ]
+    for pair in read_pairs(write_pairs(tmp_path / "chat.jsonl", lines)):
+        assert pair.messages == tuple(messages[:2])
+        assert (pair.completion, pair.label) == ("a", "useful")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ class Pair:
 def read_pairs(path: Path) -> list[Pair]:
     """Read a file of JSON lines, each with ``prompt`` and ``completion``, or with ``messages``.
 
-    Of ``messages``, the last one is the completion, by the assistant. ``label`` and
+    Prompt and completion are texts, or messages of a chat. The last message of all is what is
+    learned, and by the assistant. ``label`` and
     ``golden_answers`` are read where they are there; other keys are ignored.
 
     Raises:
@@ -59,12 +60,11 @@ def read_pairs(path: Path) -> list[Pair]:
 def _parse(place: str, fields: Mapping[str, Any]) -> Pair:
     if "messages" in fields:
         messages, completion = _split_chat(place, fields["messages"])
+    elif isinstance(fields.get("prompt"), list) and isinstance(fields.get("completion"), list):
+        messages, completion = _split_chat(place, fields["prompt"] + fields["completion"])
     else:
-        prompt = _text(place, fields, "prompt")
-        messages, completion = (
-            ({"role": "user", "content": prompt},),
-            _text(place, fields, "completion"),
-        )
+        messages = ({"role": "user", "content": _text(place, fields, "prompt")},)
+        completion = _text(place, fields, "completion")
     if not completion.strip():
         raise PairsError(f"{place}: the completion is empty, so there is nothing to learn.")
     label = fields.get("label") or ""
