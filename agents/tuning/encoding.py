@@ -109,8 +109,8 @@ def encode_pairs(
     if not kept:
         raise PairsError(
             f"all {len(pairs):,} pairs are longer than {max_length:,} tokens, the shortest has "
-            f"{min(map(len, encoded)):,}: raise `max_length`, and `row_tokens` where pairs are packed, "
-            "up to the context of the model, or make shorter pairs."
+            f"{min(map(len, encoded)):,}: raise `max_length`, and `row_tokens` with packing, up to "
+            "the context of the model, or make shorter pairs."
         )
     return kept, len(encoded) - len(kept)
 
