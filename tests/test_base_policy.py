@@ -10,6 +10,9 @@ import torch
 from safetensors import safe_open
 
 from agents.sampling.policy import load_policy
+from agents.supervised.losses import NO_LABEL
+from agents.supervised.muon import Muon, orthogonal
+from agents.supervised.optimizers import make_optimizers
 from agents.tiny import BUNDLED, MODEL, train
 from agents.tiny.behaviours import LACKING, CrowdReader, demonstrations, finding
 from agents.tiny.exercises import (
@@ -18,7 +21,6 @@ from agents.tiny.exercises import (
     rewriting_exercise,
     searching_exercise,
 )
-from agents.tiny.muon import Muon, orthogonal
 from agents.tiny.tokenizer import make_tokenizer
 from agents.training.config import Config
 from agents.training.distributed import Processes
@@ -90,8 +92,8 @@ def test_told_turns_search_for_what_is_missing():
 def test_learned_are_the_policys_tokens_but_not_the_decisions_of_told_turns():
     for demonstration in DEMONSTRATIONS:
         ids, labels = train.encode_episode(demonstration, TOKENIZER)
-        learned = [i for i, label in zip(ids, labels, strict=True) if label != train.NO_LABEL]
-        assert all(label in (i, train.NO_LABEL) for i, label in zip(ids, labels, strict=True))
+        learned = [i for i, label in zip(ids, labels, strict=True) if label != NO_LABEL]
+        assert all(label in (i, NO_LABEL) for i, label in zip(ids, labels, strict=True))
         expected, turn = [], 0
         for segment in demonstration.episode.segments:
             if segment.role is Role.POLICY:
@@ -107,7 +109,7 @@ def test_of_an_exercise_the_pieces_are_learned_that_are_meant_to_be():
     exercise = [("the mayor of", False), ("who is", True), ("the city", False)]
     ids, labels = train.encode_exercise(exercise, TOKENIZER)
     assert ids == TOKENIZER.encode("the mayor of who is the city")
-    hidden = train.NO_LABEL
+    hidden = NO_LABEL
     assert labels == [hidden] * 3 + TOKENIZER.encode("who is") + [hidden] * 2
 
 
@@ -193,7 +195,7 @@ def test_rewriting_exercise_takes_the_question_apart():
 def test_muon_trains_the_matrices_and_adamw_the_rest():
     model = train.make_model(train.Config(hidden_size=16, layers=1), TOKENIZER)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    muon, adamw = train.make_optimizers(model, train.Config())
+    muon, adamw = make_optimizers(model, "muon", 6e-3, 0.05, 1e-2)
     sizes = [sum(len(group["params"]) for group in each.param_groups) for each in (muon, adamw)]
     assert sum(sizes) == len(before)
     ids = torch.arange(20).reshape(2, 10)

@@ -28,8 +28,13 @@ PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))
 NOT_RUN = re.compile(r"<!-- not run: (.+) -->")
 FILE = re.compile(r"`((?:zs_env|agents|examples|benchmarks|tests|docs)/[\w/.]*)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
-EXTERNAL_PROGRAMS = ("vllm", ".")
-CONFIG = ("agents/training/config.py", "agents/training/program.py", "zs_env/settings.py")
+EXTERNAL_PROGRAMS = ("vllm", "trl", "llamafactory-cli", ".")
+CONFIG = (
+    "agents/training/config.py",
+    "agents/training/program.py",
+    "zs_env/settings.py",
+    "agents/tuning/config.py",
+)
 """Where the options of the trainers are declared, beside their own modules."""
 
 RUN = """

@@ -27,9 +27,11 @@ zs_env: evaluation adapters testing
 zs_env: simulation report
 zs_env: commands
 zs_env: __init__ __main__
-agents: __init__ objectives tiny
+agents: __init__ objectives supervised
+agents: tiny
 agents: sampling
 agents: training
+agents: tuning
 agents: sb3 sft ppo grpo reinforce evaluate
 studies examples benchmarks
 tests

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from agents.tiny.tokenizer import make_tokenizer
 from zs_env import prompts
+from zs_env.engines.document_forms import parse_documents
 from zs_env.tokens.encoder import TextEncoder
 from zs_env.world import load_world
 from zs_env.world.solver import HopByHopSolver
@@ -100,3 +101,33 @@ def test_tokenizer_serves_as_the_measure_of_an_episode():
     text = "\n<information>\nDoc 1: [end] of Ada\n</information>\n"
     assert encoder(text) == 10  # the brackets and the word between them are unknown
     assert encoder.decode([TOKENIZER.token_id("doc"), TOKENIZER.eos_token_id]) == "doc"
+
+
+WRITER = make_tokenizer(line_breaks=True)
+
+
+def test_with_line_breaks_documents_come_back_as_they_were_but_in_lower_case():
+    lines = [f"Doc {n} ({p.title}): {p.text}" for n, p in enumerate(islice(corpus(WORLD), 5), 1)]
+    text = "\n".join(lines)
+    ids = WRITER.encode(text, add_special_tokens=False)
+    assert WRITER.unk_token_id not in ids and ids.count(TOKENIZER.token_id("\n")) == 4
+    assert WRITER.decode(ids) == text.lower()
+    documents = parse_documents(WRITER.decode(ids), 5)
+    assert [f"Doc {n} ({d.title}): {d.text}" for n, d in enumerate(documents, 1)] == [
+        line[0] + line[1:].lower() for line in lines
+    ]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_with_line_breaks_all_other_tokens_are_the_same(text):
+    plain = reference_encode(text)
+    ids = WRITER.encode(text, add_special_tokens=False, split_special_tokens=True)
+    assert [i for i in ids if i != TOKENIZER.token_id("\n")] == plain
+    assert ids == WRITER.encode(WRITER.decode(ids), add_special_tokens=False) or 2 in ids
+
+
+def test_with_line_breaks_a_message_is_passed_on_unchanged():
+    message = {"role": "user", "content": "Query: the city\nAnswer:\n"}
+    prompt = WRITER.apply_chat_template([message], add_generation_prompt=True, return_dict=False)
+    assert prompt == WRITER.encode(message["content"])
+    assert WRITER.decode(WRITER.encode("a\n\n the city ,\n")) == "a\n\nthe city,\n"

@@ -13,7 +13,6 @@ alone.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,12 +21,11 @@ from pathlib import Path
 import torch
 import tyro
 from torch import Tensor
-from torch.nn import Parameter
-from torch.nn.functional import cross_entropy
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from agents.supervised.batches import by_length, padded, padded_length
+from agents.supervised.losses import NO_LABEL, shifted, summed_loss
+from agents.supervised.optimizers import make_optimizers, take_step, warmup_cosine
 from agents.tiny import MODEL
 from agents.tiny.behaviours import LACKING, Demonstration, demonstrations
 from agents.tiny.exercises import (
@@ -37,7 +35,6 @@ from agents.tiny.exercises import (
     rewriting_exercise,
     searching_exercise,
 )
-from agents.tiny.muon import Muon
 from agents.tiny.saving import save_model
 from agents.tiny.tokenizer import make_tokenizer
 from zs_env.actions import ANSWER, SEARCH, THINK
@@ -49,12 +46,19 @@ from zs_env.world.tokenizer import END_OF_TEXT
 FIRST_WORLD_SEED = 1_000_000
 """First seed of the worlds to train on, far from the seeds that environments are given."""
 
+LENGTHS = 16
+"""What padded lengths are multiples of: kernels are prepared anew for each length."""
+
+WARM_UP, FLOOR = 100, 0.03
+"""Steps in which the learning rates rise, and the share of them that is left at the end."""
+
+MAX_GRAD_NORM = 1.0
+
 EXAMPLES_PER_WORLD = 3072
 EXAMPLES_AT_ONCE = 768
 SIZES = ("small", "hard", "small")
 """Sizes of the worlds, in turn."""
 
-NO_LABEL = -100
 LABEL_SHARES = {
     "repeating": 0.6, "reading": 0.3, "searching": 0.25, "rewriting": 0.9, "episodes": 0.2,
 }  # fmt: skip
@@ -162,18 +166,6 @@ def encode_exercise(exercise: Exercise, tokenizer: PreTrainedTokenizerFast) -> E
     return ids, labels
 
 
-def make_optimizers(model: LlamaForCausalLM, config: Config) -> list[Optimizer]:
-    """Make Muon (Jordan et al. 2024) for matrices other than embeddings, AdamW for the rest."""
-    matrices: list[Parameter] = []
-    rest: list[Parameter] = []
-    for name, parameter in model.named_parameters():
-        (matrices if parameter.ndim == 2 and "embed" not in name else rest).append(parameter)
-    return [
-        Muon(matrices, lr=config.muon_learning_rate, weight_decay=config.weight_decay),
-        AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay),
-    ]
-
-
 def examples(
     kind: str, config: Config, tokenizer: PreTrainedTokenizerFast
 ) -> Iterator[list[Example]]:
@@ -189,38 +181,18 @@ def examples(
                 exercise = EXERCISES[kind]
                 draws = (Stream(kind, seed, first + n) for n in range(EXAMPLES_AT_ONCE))
                 made = [encode_exercise(exercise(world, draw), tokenizer) for draw in draws]
-            batches = list(batched(made, config.batch_tokens))
+            lengths = [len(ids) for ids, _ in made]
+            batches = list(by_length(lengths, config.batch_tokens, LENGTHS))
             for number in torch.randperm(len(batches)).tolist():
-                yield batches[number]
+                yield [made[example] for example in batches[number]]
         seed += 1
-
-
-def batched(made: list[Example], batch_tokens: int) -> Iterator[list[Example]]:
-    """Yield batches of examples of similar length, as many as fit into ``batch_tokens``."""
-    batch: list[Example] = []
-    for example in sorted(made, key=lambda example: len(example[0])):
-        if batch and padded_length([*batch, example]) * (len(batch) + 1) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(example)
-    yield batch
-
-
-def padded_length(batch: list[Example]) -> int:
-    """Return the length of each padded example, in tokens."""
-    length = max(len(ids) for ids, _ in batch)
-    # Multiples of 16: kernels are prepared anew for each length, so there should be few.
-    return length + -length % 16
 
 
 def collate(batch: list[Example]) -> tuple[Tensor, Tensor]:
     """Return ids and labels, (B, T) each, int64, padded on the right."""
-    length = padded_length(batch)
-    ids = torch.zeros(len(batch), length, dtype=torch.long)
-    labels = torch.full((len(batch), length), NO_LABEL)
-    for number, (example_ids, example_labels) in enumerate(batch):
-        ids[number, : len(example_ids)] = torch.tensor(example_ids)
-        labels[number, : len(example_labels)] = torch.tensor(example_labels)
+    length = padded_length(max(len(ids) for ids, _ in batch), LENGTHS)
+    ids = padded([ids for ids, _ in batch], length, 0, torch.long)
+    labels = padded([labels for _, labels in batch], length, NO_LABEL, torch.long)
     return ids, labels
 
 
@@ -230,18 +202,9 @@ def loss_of(model: LlamaForCausalLM, ids: Tensor, labels: Tensor, usual_labels: 
     The divisor is the usual number of labels in such a batch. The actual number would give the
     tokens of a batch with few labels, as of short episodes, a greater weight.
     """
-    hidden = model.model(ids, use_cache=False).last_hidden_state[:, :-1]
-    targets = labels[:, 1:]
-    chosen = targets != NO_LABEL
-    logits = model.lm_head(hidden[chosen])
-    total = cross_entropy(logits, targets[chosen], reduction="sum")
-    return total / usual_labels
-
-
-def rate(step: int, config: Config) -> float:
-    """Return the factor on the learning rates at ``step``."""
-    falling = 0.5 * (1 + math.cos(math.pi * step / config.steps))
-    return min(1.0, (step + 1) / 100) * (0.03 + 0.97 * falling)
+    chosen, targets = shifted(labels)
+    hidden = model.model(ids, use_cache=False).last_hidden_state[chosen]
+    return summed_loss(model.lm_head(hidden), targets) / usual_labels
 
 
 def kind_of(step: int, config: Config) -> str:
@@ -262,8 +225,9 @@ def main(config: Config) -> None:
     tokenizer = make_tokenizer()
     model = make_model(config, tokenizer)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens")
-    optimizers = make_optimizers(model, config)
-    schedulers = [LambdaLR(each, lambda step: rate(step, config)) for each in optimizers]
+    optimizers = make_optimizers(
+        model, "muon", config.learning_rate, config.weight_decay, config.muon_learning_rate
+    )
     sources = {kind: examples(kind, config, tokenizer) for kind in LABEL_SHARES}
     recent: dict[str, list[float]] = {kind: [] for kind in LABEL_SHARES}
     start = time.monotonic()
@@ -273,10 +237,8 @@ def main(config: Config) -> None:
         loss = loss_of(model, *collate(next(sources[kind])), usual_labels)
         model.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
-            optimizer.step()
-            scheduler.step()
+        rate = warmup_cosine(step, config.steps, WARM_UP, FLOOR)
+        take_step(optimizers, list(model.parameters()), rate, MAX_GRAD_NORM)
         recent[kind].append(loss.item())
         if (step + 1) % 50 == 0:
             means = ", ".join(f"{k} {sum(v) / len(v):.4f}" for k, v in recent.items() if v)

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from agents.sampling.policy import ADAPTERS, Policy
 from agents.tiny import BUNDLED
@@ -63,31 +64,40 @@ def save_checkpoint(
         CheckpointError: the checkpoint cannot be written, for instance on a full disk; nothing of
             it is left behind.
     """
-    # Written under another name, synced, and renamed: a folder of the right name is complete, even
-    # if the process or the machine stops at any time.
-    target = folder / f"{state['update']:06d}"
-    temporary = folder / f".{target.name}.partial"
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        policy.model.save_pretrained(temporary)
-        policy.tokenizer.save_pretrained(temporary)
-        bundled = _name_bundled_base(temporary / ADAPTERS)
+
+    def fill(temporary: Path) -> None:
+        bundled = save_pretrained(temporary, policy.model, policy.tokenizer)
         if policy.value_head is not None:
             save_file(policy.value_head.state_dict(), temporary / CRITIC)
-        tensors, groups = _flatten(optimizer)
-        save_file(tensors, temporary / OPTIMIZER)
+        groups = save_optimizer(temporary, optimizer)
         (temporary / STATE).write_text(json.dumps({**state, "optimizer": groups}, indent=1))
         config = state["config"]
         played_with = {name: config[name] for name in PLAYED_WITH}
         base = str(BUNDLED[bundled]) if bundled else None
         write_options(temporary, played_with, questions=questions_tested_on(config), base=base)
-        _force_to_disk(temporary)
-        shutil.rmtree(target, ignore_errors=True)
-        temporary.rename(target)
-        _sync(folder)
+
+    return write_checkpoint(folder, state["update"], fill, keep)
+
+
+def write_checkpoint(folder: Path, number: int, fill: Callable[[Path], None], keep: int) -> Path:
+    """Write ``folder/<number>``, completely or not at all, and remove checkpoints beyond ``keep``.
+
+    Args:
+        folder: folder of the checkpoints.
+        number: number of the update, or step.
+        fill: function that writes the files into the folder that it is given.
+        keep: number of checkpoints to keep.
+
+    Returns:
+        Folder of the checkpoint.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be written; nothing of it is left behind.
+    """
+    target = folder / f"{number:06d}"
+    try:
+        replace_folder(target, fill)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         kept = last_checkpoint(folder)
         raise CheckpointError(
             f"checkpoint {target} could not be written: {error}. "
@@ -97,6 +107,46 @@ def save_checkpoint(
     for old in _checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
     return target
+
+
+def replace_folder(target: Path, fill: Callable[[Path], None]) -> None:
+    """Replace the folder ``target`` by one that ``fill`` writes, completely or not at all."""
+    # Written under another name, synced, and renamed: a folder of the right name is complete, even
+    # if the process or the machine stops at any time.
+    temporary = target.with_name(f".{target.name}.partial")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        fill(temporary)
+        _force_to_disk(temporary)
+        shutil.rmtree(target, ignore_errors=True)
+        temporary.rename(target)
+        _sync(target.parent)
+    except (OSError, SafetensorError):
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def save_pretrained(
+    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> str | None:
+    """Save model, or adapters, and tokenizer.
+
+    Returns:
+        Name of the bundled model that the adapters are of, or None.
+    """
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return _name_bundled_base(folder / ADAPTERS)
+
+
+def save_optimizer(
+    folder: Path, optimizer: torch.optim.Optimizer, name: str = OPTIMIZER
+) -> list[dict[str, Any]]:
+    """Save the moments and step counts of ``optimizer``; return its settings, JSON-able."""
+    tensors, groups = _flatten(optimizer)
+    save_file(tensors, folder / name)
+    return groups
 
 
 def questions_tested_on(config: Mapping[str, Any]) -> str:
@@ -163,7 +213,10 @@ def load_critic(checkpoint: Path, policy: Policy) -> None:
 
 
 def load_optimizer(
-    checkpoint: Path, optimizer: torch.optim.Optimizer, groups: list[dict[str, Any]]
+    checkpoint: Path,
+    optimizer: torch.optim.Optimizer,
+    groups: list[dict[str, Any]],
+    name: str = OPTIMIZER,
 ) -> None:
     """Load the saved moments and step counts into ``optimizer``.
 
@@ -171,10 +224,11 @@ def load_optimizer(
         checkpoint: folder of the checkpoint.
         optimizer: optimizer to restore.
         groups: settings of the optimizer, ``load_state(checkpoint)["optimizer"]``.
+        name: name of the file.
     """
     state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in load_file(checkpoint / OPTIMIZER).items():
-        number, key = name.split(".", 1)
+    for place, tensor in load_file(checkpoint / name).items():
+        number, key = place.split(".", 1)
         state.setdefault(int(number), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 

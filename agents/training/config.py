@@ -13,6 +13,7 @@ import tyro
 
 from agents.sampling.policy import Policy
 from agents.tiny import NAME
+from agents.training.precision import Precision, uses_bfloat16
 from zs_env.checks import as_share, check_choice
 from zs_env.episodes import EpisodeSource, write_prompt
 from zs_env.rules import Limits
@@ -52,7 +53,7 @@ class Config(ChatSettings):
 
     model: str = NAME
     """Model to train: tiny or tiny-credulous (bundled), a folder or a hub name of a causal LM."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """Precision of the computation; weights stay in float32. auto: bfloat16 on a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to compute on. auto: a GPU if there is one."""
@@ -256,9 +257,7 @@ class Config(ChatSettings):
 
     def uses_bfloat16(self, device: torch.device) -> bool:
         """Return whether to compute in bfloat16 on ``device``."""
-        if self.precision == "auto":
-            return device.type == "cuda"
-        return self.precision == "bfloat16"
+        return uses_bfloat16(self.precision, device)
 
     def keep_prompt(self: C, policy: Policy, saved: Mapping[str, Any]) -> C:
         """Return the options with the prompt that ``policy`` reads.
@@ -286,8 +285,13 @@ class Config(ChatSettings):
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as JSON types."""
-        options: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
-        return options
+        return as_json(self)
+
+
+def as_json(options: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass as JSON types."""
+    fields: dict[str, Any] = json.loads(json.dumps(asdict(options), default=str))
+    return fields
 
 
 def check_folder_name(folder: Path) -> None:

@@ -1,6 +1,8 @@
-"""Display of a run in the terminal: a line for each update, and a bar with the time left."""
+"""Display of a run in the terminal: lines of figures, and a bar with the time left."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -12,7 +14,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from agents.training.config import Config
 from agents.training.metrics import TESTS, TIMING, Metrics
 
 SHOWN = {
@@ -26,14 +27,15 @@ SHOWN = {
 
 
 class Display:
-    """Display of metrics, update by update.
+    """Display of a run, round by round.
 
     Args:
-        config: options of the run.
-        updates_done: number of updates done before.
+        folder: folder of the run.
+        total: number of rounds.
+        done: number of rounds done before.
     """
 
-    def __init__(self, config: Config, updates_done: int) -> None:
+    def __init__(self, folder: Path, total: int, done: int) -> None:
         self._console = Console()
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -45,23 +47,13 @@ class Display:
             console=self._console,
             transient=True,
         )
-        self._task = self._progress.add_task(
-            str(config.folder), total=config.updates, completed=updates_done
-        )
+        self._task = self._progress.add_task(str(folder), total=total, completed=done)
         self._progress.start()
 
-    def show(self, metrics: Metrics) -> None:
-        """Print a line of metrics, and advance the bar."""
-        cells = [f"{label} {metrics[name]:.3f}" for name, label in SHOWN.items() if name in metrics]
-        cells += [
-            f"test F1 {name.removeprefix(TESTS).removesuffix('/f1')} {value:.3f}"
-            for name, value in metrics.items()
-            if name.startswith(TESTS) and name.endswith("/f1")
-        ]
-        seconds = metrics.get(TIMING + "update")
-        cells += [f"{seconds:.1f} s"] if seconds is not None else []
-        self.say(f"update {metrics['update']:>4.0f}  " + "  ".join(cells))
-        self._progress.update(self._task, completed=metrics["update"])
+    def show(self, line: str, done: int) -> None:
+        """Print a line about the last rounds, and advance the bar to ``done`` rounds."""
+        self.say(line)
+        self._progress.update(self._task, completed=done)
 
     def say(self, text: str) -> None:
         """Print a line of text."""
@@ -70,3 +62,16 @@ class Display:
     def close(self) -> None:
         """Remove the bar."""
         self._progress.stop()
+
+
+def line_of(metrics: Metrics) -> str:
+    """Return the line that is shown of an update."""
+    cells = [f"{label} {metrics[name]:.3f}" for name, label in SHOWN.items() if name in metrics]
+    cells += [
+        f"test F1 {name.removeprefix(TESTS).removesuffix('/f1')} {value:.3f}"
+        for name, value in metrics.items()
+        if name.startswith(TESTS) and name.endswith("/f1")
+    ]
+    seconds = metrics.get(TIMING + "update")
+    cells += [f"{seconds:.1f} s"] if seconds is not None else []
+    return f"update {metrics['update']:>4.0f}  " + "  ".join(cells)

@@ -15,6 +15,7 @@ from agents.training.batch import PlayedBatch, TrainingBatch
 from agents.training.distributed import Processes
 from agents.training.errors import TrainingError
 from agents.training.metrics import Metrics
+from agents.training.precision import autocast
 from zs_env import keyed_random
 
 if TYPE_CHECKING:
@@ -53,9 +54,7 @@ class Learner:
 
     def autocast(self) -> torch.autocast | nullcontext[None]:
         """Return a context manager for the precision to compute in."""
-        if self.config.uses_bfloat16(self.processes.device):
-            return torch.autocast(self.processes.device.type, torch.bfloat16)
-        return nullcontext()
+        return autocast(self.config.precision, self.processes.device)
 
     @torch.no_grad()
     def score(self, batch: PlayedBatch, policy: Policy | None = None) -> PolicyOutput:

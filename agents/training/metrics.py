@@ -11,7 +11,7 @@ from agents.training.errors import CheckpointError
 from zs_env.files import filled_lines, parse_line, replace_file
 
 Metrics = dict[str, float]
-"""Figures of a run by name; ``update`` is the number of updates done."""
+"""Figures of a run by name; ``update`` (or ``step``) is the number of updates (steps) done."""
 
 TIMING = "time/"
 """Prefix of the names of times in seconds, which differ between otherwise equal runs."""
@@ -29,6 +29,7 @@ class MetricsLog:
         folder: folder of the run.
         updates_done: number of updates whose metrics in the file are kept; later ones are dropped.
             None drops all.
+        counter: name of the number of updates in metrics.
 
     Raises:
         CheckpointError: the existing file is damaged.
@@ -37,24 +38,28 @@ class MetricsLog:
         written: metrics in the file, in order.
     """
 
-    def __init__(self, folder: Path, updates_done: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, updates_done: int | None = None, counter: str = "update"
+    ) -> None:
+        self._counter = counter
         self._path = folder / FILE_NAME
         self.written: list[Metrics] = []
         if updates_done is not None:
-            self.written = [m for m in read_metrics(folder) if m["update"] <= updates_done]
+            kept = read_metrics(folder, counter)
+            self.written = [metrics for metrics in kept if metrics[counter] <= updates_done]
         lines = "".join(json.dumps(metrics) + "\n" for metrics in self.written)
         replace_file(self._path, lines.encode())
         first = 0 if updates_done is None else updates_done + 1
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first)
 
     def write(self, metrics: Metrics) -> None:
-        """Append ``metrics``, which must hold ``update``."""
+        """Append ``metrics``, which must hold the counter."""
         self.written.append(metrics)
         with self._path.open("a") as file:
             file.write(json.dumps(metrics) + "\n")
         for name, value in metrics.items():
-            if name != "update":
-                self._board.add_scalar(name, value, int(metrics["update"]))
+            if name != self._counter:
+                self._board.add_scalar(name, value, int(metrics[self._counter]))
         self._board.flush()
 
     def close(self) -> None:
@@ -62,7 +67,7 @@ class MetricsLog:
         self._board.close()
 
 
-def read_metrics(folder: Path) -> list[Metrics]:
+def read_metrics(folder: Path, counter: str = "update") -> list[Metrics]:
     """Return the metrics in ``folder/metrics.jsonl``, in order; none if there is no such file.
 
     An incomplete last line, as a killed process leaves it, is left out.
@@ -76,9 +81,9 @@ def read_metrics(folder: Path) -> list[Metrics]:
         place = f"{path}:{number}"
         try:
             figures = parse_line(place, line, CheckpointError)
-            if not isinstance(figures.get("update"), int | float):
+            if not isinstance(figures.get(counter), int | float):
                 raise CheckpointError(
-                    f"{place}: expected figures with `update`, got {line[:40]!r}."
+                    f"{place}: expected figures with `{counter}`, got {line[:40]!r}."
                 )
         except CheckpointError as error:
             if not line.endswith(b"\n"):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
-from agents.training.config import Config
 from agents.training.errors import CheckpointError
 
 MAY_CHANGE = (
@@ -17,7 +17,18 @@ MAY_CHANGE = (
 """Options that may change when a run is resumed; the prompt is then the saved one."""
 
 
-def check_options(config: Config, saved: Mapping[str, Any]) -> list[str]:
+class Options(Protocol):
+    """Options of a run: a dataclass."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options as JSON types."""
+
+
+def check_options(config: Options, saved: Mapping[str, Any]) -> list[str]:
     """Compare the options of a resumed run with those that it began with.
 
     Options that were added since count as their defaults.
@@ -48,7 +59,7 @@ def check_options(config: Config, saved: Mapping[str, Any]) -> list[str]:
     return [f"{name}={value!r}" for name, value in saved.items() if name not in now]
 
 
-def default_options(kind: type[Config]) -> dict[str, Any]:
+def default_options(kind: type[Any]) -> dict[str, Any]:
     """Return the defaults of a class of options as JSON types."""
     defaults = {f.name: f.default for f in fields(kind) if f.default is not MISSING}
     made = {f.name: f.default_factory() for f in fields(kind) if f.default_factory is not MISSING}

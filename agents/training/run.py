@@ -12,41 +12,33 @@ An algorithm is a loop over `Run.updates`::
 from __future__ import annotations
 
 import copy
-import json
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from types import FrameType, TracebackType
 from typing import Any
 
 import numpy as np
-import torch
 
 from agents.objectives.importance import truncated_weights
-from agents.sampling.errors import SamplerError
 from agents.sampling.policy import Policy, add_adapters, load_policy
 from agents.training import checkpoint as checkpoints
 from agents.training.batch import Batch, TrainingBatch
 from agents.training.collect import Collector
 from agents.training.config import Config
-from agents.training.display import Display
-from agents.training.distributed import Processes
-from agents.training.errors import CheckpointError, TrainingError
+from agents.training.display import line_of
+from agents.training.errors import TrainingError
 from agents.training.evaluation import Evaluator
-from agents.training.folder import check_folder, open_folder
+from agents.training.folder_run import FolderRun
 from agents.training.learner import Learner, LossFunction
-from agents.training.memory import explain_memory
-from agents.training.metrics import TIMING, Metrics, MetricsLog
+from agents.training.memory import explain_memory, recompute_activations
+from agents.training.metrics import TIMING, Metrics
 from agents.training.report import comparison, write_report
-from agents.training.resume import check_options
 from agents.training.samplers import make_samplers
 
 
-class Run:
+class Run(FolderRun[Config]):
     """Training run and its folder, to be used as a context manager.
 
     Args:
@@ -71,15 +63,8 @@ class Run:
     """
 
     def __init__(self, config: Config, *, with_values: bool = False) -> None:
-        self.config = config
-        self.processes = Processes(config.device)
+        super().__init__(config)
         config.check_division(self.processes.size)
-        torch.manual_seed(config.seed)
-        self._saved: dict[str, Any] = {}
-        self._ignored: list[str] = []
-        # The folder is checked first, since loading a model takes long.
-        self.processes.on_main(lambda: check_folder(config.folder))
-        self.checkpoint = self._find_checkpoint()
         self.memory: dict[str, Any] = {}
         with explain_memory():
             self.policy = self._load_policy(with_values)
@@ -89,58 +74,21 @@ class Run:
         self._evaluator = Evaluator(self.learner, self.samplers)
         self._has_changed = True  # since the weights were last given to the sampler
         self.collector = Collector(self.learner, self._load_reference(), self.samplers)
-        self.updates_done = self._restore()
-        self.metrics: Metrics = {}
-        self._interrupted = False
-        self._log: MetricsLog | None = None
-        self._display: Display | None = None
-        self._open = ExitStack()
+        self.total = config.updates
+        self.num_done = self._restore()
 
-    def __enter__(self) -> Run:
-        """Open the folder, and handle interrupts."""
-        with ExitStack() as stack:
-            stack.callback(self.processes.close)
-            stack.callback(self.learner.close)
-            self.processes.on_main(lambda: self._open_folder(stack))
-            stack.callback(self.samplers.close)
-            self.samplers.start()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                stack.callback(signal.signal, number, signal.signal(number, self._interrupt))
-            self._open = stack.pop_all()  # closed here only if something above failed
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close files, and write the report unless an unexpected error ended the run."""
-        self._open.__exit__(kind, error, trace)
+    @property
+    def updates_done(self) -> int:
+        """Number of updates done, those before the checkpoint included."""
+        return self.num_done
 
     def updates(self) -> Iterator[int]:
         """Yield the number of each update, from 0; in between, write metrics and checkpoints."""
-        if self.updates_done == 0:
-            self.metrics = {"update": 0}
-            self._evaluate()
-            self._write_metrics()
-        for update in range(self.updates_done, self.config.updates):
+        for update in self.rounds():
             start = time.perf_counter()
             self.metrics = {"update": update + 1}
             yield update
-            self.updates_done = update + 1
-            self._check_drift()  # before the checkpoint is written
             self.metrics[TIMING + "update"] = time.perf_counter() - start
-            is_last = self.updates_done == self.config.updates
-            if is_last or self.updates_done % self.config.evaluate_every == 0:
-                self._evaluate()
-            self._write_metrics()
-            stop = self.processes.agree(self._interrupted)
-            if is_last or stop or self.updates_done % self.config.save_every == 0:
-                self._save()
-            if stop and not is_last:
-                self._say(f"stopped after update {self.updates_done}; go on with --resume")
-                raise SystemExit(130)  # the status of a program ended by Ctrl-C
         if self._log is not None:
             self._say("\n".join(comparison(self._log.written, self.config.to_json())))
             self._say(f"report: {self.config.folder / 'report.md'}")
@@ -171,45 +119,29 @@ class Run:
         """Add the figure ``name`` to the metrics of this update: the mean over processes."""
         self.metrics[name] = self.processes.mean(value)
 
-    def _open_folder(self, stack: ExitStack) -> None:
-        """Open files and display, which ``stack`` closes."""
-        folder = self.config.folder
-        stack.enter_context(open_folder(folder))
-        # A run may have written to the folder since this one looked for a checkpoint.
-        if checkpoints.last_checkpoint(folder / "checkpoints") != self.checkpoint:
-            raise CheckpointError(f"another run has just written to {folder}: start again.")
-        self._log = MetricsLog(folder, self.updates_done if self.checkpoint else None)
-        (folder / "config.json").write_text(json.dumps(self.config.to_json(), indent=1))
-        stack.push(self._report)
-        stack.callback(self._log.close)
-        self._display = Display(self.config, self.updates_done)
-        stack.callback(self._display.close)
-        if self._ignored:
-            self._say(f"ignored options that no longer exist: {', '.join(self._ignored)}")
+    def _before_first(self) -> None:
+        self.metrics = {"update": 0}
+        self._evaluate()
+        self._write_metrics()
 
-    def _report(self, kind: type[BaseException] | None, *_: object) -> None:
-        expected = kind is None or issubclass(kind, SystemExit | TrainingError | SamplerError)
-        if expected and self._log is not None and self._log.written:
-            write_report(self.config.folder)
+    def _after_round(self, is_last: bool) -> None:
+        self._check_drift()  # before the checkpoint is written
+        if is_last or self.updates_done % self.config.evaluate_every == 0:
+            self._evaluate()
+        self._write_metrics()
 
-    def _find_checkpoint(self) -> Path | None:
-        found = checkpoints.last_checkpoint(self.config.folder / "checkpoints")
-        if found is None:
-            return None
-        if not self.config.resume:
-            raise CheckpointError(
-                f"{self.config.folder} holds a run already: go on with --resume, choose another "
-                "--folder, or delete it."
-            )
-        saved = self._saved = checkpoints.load_state(found)
-        with checkpoints.reading(found):
-            self._ignored = check_options(self.config, saved["config"])
-            if saved["processes"] != self.processes.size:
-                raise CheckpointError(
-                    f"{self.config.folder} was begun with {saved['processes']} processes, and now "
-                    f"there are {self.processes.size}: resume with as many."
-                )
-        return found
+    def _ready(self, stack: ExitStack) -> None:
+        stack.callback(self.samplers.close)
+        self.samplers.start()
+
+    def _close(self) -> None:
+        self.learner.close()
+
+    def _describe(self, metrics: Metrics) -> str:
+        return line_of(metrics)
+
+    def _write_report(self) -> None:
+        write_report(self.config.folder)
 
     def _load_policy(self, with_values: bool) -> Policy:
         config = self.config
@@ -222,11 +154,7 @@ class Run:
             if config.lora_rank:
                 policy.model = add_adapters(policy.model, config.lora_rank)
         if config.gradient_checkpointing:
-            model: Any = policy.model
-            # Newer versions of transformers have renamed `gradient_checkpointing_enable`.
-            new_name = "activation_checkpointing_enable"
-            getattr(model, new_name, model.gradient_checkpointing_enable)()
-            model.enable_input_require_grads()
+            recompute_activations(policy.model)
         return policy.to(self.processes.device)
 
     def _load_reference(self) -> Policy | None:
@@ -248,22 +176,15 @@ class Run:
             checkpoints.load_critic(self.checkpoint, self.policy)
             checkpoints.load_optimizer(self.checkpoint, self.learner.optimizer, state["optimizer"])
             self.memory = state["memory"]
-            torch.set_rng_state(torch.tensor(state["random_state"], dtype=torch.uint8))
+            self._restore_random_state()
             return int(state["update"])
 
-    def _save(self) -> None:
-        state = {
-            "update": self.updates_done,
-            "memory": self.memory,
-            "random_state": torch.get_rng_state().tolist(),
-            "processes": self.processes.size,
-            "config": self.config.to_json(),
-        }
+    def _memory(self) -> dict[str, Any]:
+        return {"memory": self.memory}
+
+    def _write_checkpoint(self, state: dict[str, Any]) -> None:
         folder, keep = self.config.folder / "checkpoints", self.config.keep_checkpoints
-        save = checkpoints.save_checkpoint
-        self.processes.on_main(
-            lambda: save(folder, self.policy, self.learner.optimizer, state, keep)
-        )
+        checkpoints.save_checkpoint(folder, self.policy, self.learner.optimizer, state, keep)
 
     def _evaluate(self) -> None:
         self._ready_sampler()
@@ -309,18 +230,3 @@ class Run:
                 "before: start a new run from it (`model`) with a lower `learning_rate`, fewer "
                 "`epochs`, or more questions in an update."
             )
-
-    def _write_metrics(self) -> None:
-        if self._log is not None and self._display is not None:
-            self._log.write(self.metrics)
-            self._display.show(self.metrics)
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        if self._interrupted:
-            raise KeyboardInterrupt
-        self._interrupted = True
-        self._say("finishing this update and saving; interrupt again to stop at once")
-
-    def _say(self, text: str) -> None:
-        if self._display is not None:
-            self._display.say(text)

@@ -47,13 +47,18 @@ def find_end_ids(
     Raises:
         TokenizerError: the tokenizer has no end-of-text.
     """
-    found = [end_of_text(tokenizer), *_end_of_message(tokenizer, markup)]
+    found = [end_of_text(tokenizer), *end_of_message(tokenizer, markup)]
     found += [*_as_ids(_configured(getattr(tokenizer, "name_or_path", ""))), *_as_ids(more)]
     return tuple(dict.fromkeys(token for token in found if 0 <= token < size))
 
 
-def _end_of_message(tokenizer: Any, markup: Collection[int]) -> list[int]:
-    """Return the first special token behind an assistant's message, if there is one."""
+def end_of_message(tokenizer: Any, markup: Collection[int]) -> list[int]:
+    """Return the first special token behind an assistant's message, if there is one.
+
+    Args:
+        tokenizer: tokenizer with or without a chat template.
+        markup: its special and added tokens.
+    """
     if not getattr(tokenizer, "chat_template", None):
         return []
     try:

@@ -1,0 +1,1 @@
+"""Supervised learning of language models: batches, losses, optimizers, schedule."""

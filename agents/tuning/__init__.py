@@ -1,0 +1,1 @@
+"""Tuning a language model on pairs of prompt and completion."""

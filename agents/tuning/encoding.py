@@ -1,0 +1,132 @@
+"""Pairs as tokens: what is read, what is learned, and which tokens are golden answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agents.supervised.losses import NO_LABEL
+from agents.tuning.pairs import Pair, PairsError
+from agents.tuning.tokenizer import end_id
+from zs_env.errors import TokenizerError
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """Pair as T tokens.
+
+    Attributes:
+        token_ids: ids of prompt, completion and the token that ends it.
+        labels: ids of the completion and its end, `NO_LABEL` for the prompt.
+        answers: whether a token belongs to a golden answer in the completion.
+        label: label of the pair.
+    """
+
+    token_ids: list[int]
+    labels: list[int]
+    answers: list[bool]
+    label: str
+
+    def __len__(self) -> int:
+        """Return the number of tokens, T."""
+        return len(self.token_ids)
+
+    @property
+    def num_learned(self) -> int:
+        """Number of tokens with labels."""
+        return sum(label != NO_LABEL for label in self.labels)
+
+    def weight(self, answer_weight: float) -> float:
+        """Return the summed weight of the tokens with labels."""
+        return self.num_learned + (answer_weight - 1.0) * sum(self.answers)
+
+
+def encode_pair(pair: Pair, tokenizer: Any) -> EncodedPair:
+    """Encode ``pair``: the prompt as a model reads it in a chat, and what it has to write then."""
+    prompt = list(
+        tokenizer.apply_chat_template(
+            list(pair.messages), add_generation_prompt=True, return_dict=False
+        )
+    )
+    has_offsets = bool(pair.golden_answers) and tokenizer.is_fast
+    encoded = tokenizer(
+        pair.completion, add_special_tokens=False, return_offsets_mapping=has_offsets
+    )
+    completion = list(encoded["input_ids"])
+    answers = [False] * len(completion)
+    if has_offsets:
+        spans = answer_spans(pair.completion, pair.golden_answers)
+        answers = [
+            any(start < stop and start < last and first < stop for first, last in spans)
+            for start, stop in encoded["offset_mapping"]
+        ]
+    learned = [*completion, end_id(tokenizer)]
+    return EncodedPair(
+        prompt + learned,
+        [NO_LABEL] * len(prompt) + learned,
+        [False] * len(prompt) + answers + [False],
+        pair.label,
+    )
+
+
+def answer_spans(text: str, golden_answers: Sequence[str]) -> list[tuple[int, int]]:
+    """Return start and stop of each occurrence of a golden answer in ``text``, as whole words.
+
+    Case does not matter, nor how words are spaced.
+    """
+    spans = []
+    for answer in golden_answers:
+        words = r"\s+".join(re.escape(word) for word in answer.split())
+        if words:
+            pattern = rf"(?<!\w){words}(?!\w)"
+            spans += [match.span() for match in re.finditer(pattern, text, re.IGNORECASE)]
+    return spans
+
+
+def encode_pairs(
+    pairs: Sequence[Pair], tokenizer: Any, max_length: int, max_unknown: float
+) -> tuple[list[EncodedPair], int]:
+    """Encode ``pairs``; leave out those that are too long.
+
+    Args:
+        pairs: pairs, in order.
+        tokenizer: tokenizer with a chat template.
+        max_length: largest length of a pair, in tokens.
+        max_unknown: largest share of unknown tokens.
+
+    Returns:
+        Encoded pairs, and how many were left out.
+
+    Raises:
+        PairsError: all are too long.
+        TokenizerError: the tokenizer does not know the texts.
+    """
+    encoded = [encode_pair(pair, tokenizer) for pair in pairs]
+    _check_unknown(pairs, encoded, tokenizer, max_unknown)
+    kept = [pair for pair in encoded if len(pair) <= max_length]
+    if not kept:
+        raise PairsError(
+            f"all {len(pairs):,} pairs are longer than {max_length:,} tokens, the shortest has "
+            f"{min(map(len, encoded)):,}: raise `max_length`, and `row_tokens` with packing, up to "
+            "the context of the model, or make shorter pairs."
+        )
+    return kept, len(encoded) - len(kept)
+
+
+def _check_unknown(
+    pairs: Sequence[Pair], encoded: Sequence[EncodedPair], tokenizer: Any, most: float
+) -> None:
+    unknown = tokenizer.unk_token_id
+    if unknown is None or unknown == tokenizer.eos_token_id:
+        return
+    counts = [pair.token_ids.count(unknown) for pair in encoded]
+    share = sum(counts) / sum(map(len, encoded))
+    if share > most:
+        worst = pairs[max(range(len(pairs)), key=counts.__getitem__)]
+        raise TokenizerError(
+            f"{share:.1%} of the tokens of the pairs are unknown to the tokenizer, more than "
+            f"`max_unknown` {most:.1%}; most are in {worst.place}. The model cannot learn these "
+            "words: choose a model that knows them, or pairs of its vocabulary."
+        )

@@ -1,0 +1,101 @@
+"""Pairs of prompt and completion, as a file of JSON lines holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zs_env.errors import ZeroSearchError
+from zs_env.files import check_file, read_jsonl
+
+USEFUL, NOISY = "useful", "noisy"
+"""Labels whose pairs have a held-out loss of their own."""
+
+ASSISTANT = "assistant"
+
+
+class PairsError(ZeroSearchError, ValueError):
+    """Pairs cannot be read: a broken line, no completion, no pairs; or none of them can be used."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prompt and what is to be learned as its completion.
+
+    Attributes:
+        messages: prompt as messages of a chat, each with ``role`` and ``content``.
+        completion: text to learn.
+        label: ``useful``, ``noisy``, another one, or "" without any.
+        golden_answers: texts whose tokens in the completion can have a weight of their own.
+        place: file and line.
+    """
+
+    messages: tuple[Mapping[str, str], ...]
+    completion: str
+    label: str = ""
+    golden_answers: tuple[str, ...] = ()
+    place: str = ""
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Read a file of JSON lines, each with ``prompt`` and ``completion``, or with ``messages``.
+
+    Prompt and completion are texts, or messages of a chat. The last message of all is what is
+    learned, and by the assistant. ``label`` and
+    ``golden_answers`` are read where they are there; other keys are ignored.
+
+    Raises:
+        PairsError: there is no such file, it holds no pairs, or a line is broken; the message names
+            file and line.
+    """
+    check_file(path, PairsError)
+    pairs = [_parse(place, fields) for place, fields in read_jsonl(path, PairsError)]
+    if not pairs:
+        raise PairsError(f"{path} holds no pairs: expected lines with `prompt` and `completion`.")
+    return pairs
+
+
+def _parse(place: str, fields: Mapping[str, Any]) -> Pair:
+    if "messages" in fields:
+        messages, completion = _split_chat(place, fields["messages"])
+    elif isinstance(fields.get("prompt"), list) and isinstance(fields.get("completion"), list):
+        messages, completion = _split_chat(place, fields["prompt"] + fields["completion"])
+    else:
+        messages = ({"role": "user", "content": _text(place, fields, "prompt")},)
+        completion = _text(place, fields, "completion")
+    if not completion.strip():
+        raise PairsError(f"{place}: the completion is empty, so there is nothing to learn.")
+    label = fields.get("label") or ""
+    golden_answers = fields.get("golden_answers") or ()
+    if not isinstance(label, str):
+        raise PairsError(f"{place}: `label` must be a text, got {label!r}.")
+    if not _are_texts(golden_answers):
+        raise PairsError(f"{place}: `golden_answers` must be a list of texts.")
+    return Pair(messages, completion, label, tuple(golden_answers), place)
+
+
+def _split_chat(place: str, messages: Any) -> tuple[tuple[Mapping[str, str], ...], str]:
+    if not isinstance(messages, list) or not all(
+        isinstance(m, dict) and _are_texts([m.get("role"), m.get("content")]) for m in messages
+    ):
+        raise PairsError(f"{place}: `messages` must be a list of objects with role and content.")
+    if len(messages) < 2 or messages[-1]["role"] != ASSISTANT:
+        raise PairsError(f"{place}: the last of two or more `messages` must be the assistant's.")
+    return tuple(messages[:-1]), messages[-1]["content"]
+
+
+def _text(place: str, fields: Mapping[str, Any], name: str) -> str:
+    if not isinstance(fields.get(name), str):
+        found = f"got {fields[name]!r}" if name in fields else f"found only {sorted(fields)}"
+        raise PairsError(f"{place}: expected a text as `{name}`, {found}.")
+    return str(fields[name])
+
+
+def _are_texts(values: Any) -> bool:
+    return (
+        isinstance(values, Sequence)
+        and not isinstance(values, str)
+        and all(isinstance(value, str) for value in values)
+    )

@@ -1,0 +1,70 @@
+"""Report of fine-tuning: held-out losses before and after, and curves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from agents.training.metrics import TIMING, Metrics, read_metrics
+from zs_env.report.pages import write_page
+from zs_env.report.plots import draw
+
+LOSSES = {
+    "held_out/loss": "all tokens",
+    "held_out/useful_loss": "useful",
+    "held_out/noisy_loss": "noisy",
+    "held_out/answer_loss": "golden answers",
+}
+"""Rows of the table, and curves, by figure."""
+
+
+def line_of(metrics: Metrics) -> str:
+    """Return the line that is shown of some steps."""
+    cells = [f"loss {metrics['loss']:.4f}"] if "loss" in metrics else []
+    cells += [f"held-out {LOSSES[n]} {metrics[n]:.4f}" for n in LOSSES if n in metrics]
+    if "pairs" in metrics:
+        cells.append(f"{metrics['pairs']:,.0f} pairs, {metrics['pairs_left_out']:,.0f} too long")
+    if TIMING + "tokens_per_s" in metrics:
+        cells.append(f"{metrics[TIMING + 'tokens_per_s']:,.0f} tokens/s")
+    return f"step {metrics['step']:>5.0f}  " + "  ".join(cells)
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``folder/report.md`` and its pictures from the run's metrics; return the page."""
+    metrics = read_metrics(folder, "step")
+    config = json.loads((folder / "config.json").read_text())
+    along = partial(draw, figures=metrics, x="step", x_label="step")
+    loss = {"loss": "pairs to learn"}
+    pictures = [
+        along(folder / "loss.png", title="Loss, nats a token", series=loss),
+        along(folder / "held_out.png", title="Held-out loss", series=LOSSES, marker="."),
+    ]
+    return write_page(folder, [*_summary(metrics), "", *_table(metrics)], pictures, config)
+
+
+def _summary(metrics: Sequence[Metrics]) -> list[str]:
+    first = metrics[0]
+    steps = metrics[-1]["step"]
+    lines = [f"{steps:,.0f} steps."]
+    for name, called in (("pairs", "Pairs to learn"), ("held_out", "Held-out pairs")):
+        if name in first:
+            lines.append(
+                f"{called}: {first[name]:,.0f}, of {first[f'{name}_tokens']:,.0f} tokens; "
+                f"{first[f'{name}_left_out']:,.0f} were left out as too long."
+            )
+    return lines
+
+
+def _table(metrics: Sequence[Metrics]) -> list[str]:
+    tested = [each for each in metrics if "held_out/loss" in each]
+    if not tested:
+        return ["No held-out pairs were given."]
+    first, last = tested[0], tested[-1]
+    lines = [f"| held-out loss, nats a token | before | after {last['step']:.0f} steps |"]
+    lines.append("|---|---|---|")
+    for name, label in LOSSES.items():
+        if name in last:
+            lines.append(f"| {label} | {first[name]:.4f} | {last[name]:.4f} |")
+    return lines
