@@ -105,10 +105,11 @@ def make_pairs(
 
 
 class _Draft(NamedTuple):
-    """A pair that may be chosen, the search that it is of, and its split."""
+    """A pair that may be chosen, the search that it is of, its verdict, and the split."""
 
     pair: Pair
     search: str
+    useful: bool
     held_out: bool
 
 
@@ -144,7 +145,7 @@ class _Maker:
                 self.left_out[f"{label}: {target.reason}"] += 1
                 continue
             pair = self._pair(search, label, target, None if held_out else entities)
-            yield _Draft(replace(pair, unseen=unseen), search.key, held_out)
+            yield _Draft(replace(pair, unseen=unseen), search.key, useful, held_out)
 
     def _pair(
         self, search: CollectedSearch, label: str, target: Target, entities: Entities | None
@@ -240,7 +241,8 @@ def _balanced(
 ) -> list[Pair]:
     """Choose at most ``count`` pairs with the shares of the recipe, in random order.
 
-    Searches under both labels come first.
+    Noisy pairs are first of searches that are under both labels, and of those that are judged
+    noisy, in the shares in which they come.
 
     Raises:
         SimulationDataError: there is no pair of one label to train on.
@@ -257,7 +259,8 @@ def _balanced(
     num_noisy = round(total * share)
     chosen = take(total - num_noisy)
     both = {draft.search for draft in chosen}
-    noisy.sort(key=lambda draft: draft.search not in both)  # stable: else in random order
+    # A stable sort: otherwise in random order.
+    noisy.sort(key=lambda draft: draft.useful and draft.search not in both)
     chosen += noisy[:num_noisy]
     left_out[FOR_BALANCE] += len(drafts) - len(chosen)
     return _shuffled([draft.pair for draft in chosen], recipe)

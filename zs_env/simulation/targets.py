@@ -119,11 +119,11 @@ class Targets:
                 hop = _hop_of_documents(shown, search.golden_answers)
         else:
             asked = asked_facts(entities.world, search.query)
+            pages = [each for each in candidates if entities.may_show(each.title, held_out)]
             candidates = [
-                document
-                for document in candidates
-                if entities.may_show(document.title, held_out)
-                and not facts_in(entities.world, asked, document.text)
+                each
+                for each in pages[: self._recipe.depth]
+                if not facts_in(entities.world, asked, each.text)
             ]
             hop = _hop_of_query(asked, entities, search.golden_answers)
         own = self._own_titles(search, entities)
