@@ -291,7 +291,7 @@ def _one_label(useful: Sequence[_Draft], noisy: Sequence[_Draft], left_out: Coun
     missing = " and no ".join(
         label for label, drafts in ((USEFUL, useful), (NOISY, noisy)) if not drafts
     )
-    reasons = ", ".join(f"{count} × {reason}" for reason, count in left_out.most_common())
+    reasons = ", ".join(f"{count} × {reason}" for reason, count in (+left_out).most_common())
     return (
         f"there are no {missing} pairs, and a simulation LLM needs both labels. Left out: "
         f"{reasons or 'nothing'}. Look at the verdicts of the judge; noisy documents need an "
