@@ -74,3 +74,11 @@ def largest_file(size):
 def environment():
     """Environment of a program that imports the tests."""
     return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def one_search(request):
+    """A policy that searches for its question, and then answers."""
+    if request.prefill:
+        return "<answer>x</answer>"
+    question = request.messages[0].content.rpartition("Question: ")[2]
+    return f"<search>{question.strip()}</search>"

@@ -149,7 +149,7 @@ def test_template_that_cannot_work_is_refused(tmp_path, template, message):
 
 
 def test_template_unknown_is_refused():
-    with pytest.raises(ValueError, match="one of prompt-based, fine-tuned or the path"):
+    with pytest.raises(ValueError, match="one of prompt-based, fine-tuned, world or the path"):
         SimulatedEngine(BatchModel(), template="few-shot")
 
 

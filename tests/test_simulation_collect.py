@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from tests.evaluation_records import make_failure, make_record, make_search
-from tests.simulation_data import DATA, ROOT, WORLD, environment, world_searches
+from tests.simulation_data import DATA, ROOT, WORLD, environment, one_search, world_searches
 from zs_env import SearchEngine, SearchFailure
 from zs_env.commands.main import main
 from zs_env.engines.bm25 import load as load_bm25
@@ -303,14 +303,8 @@ def test_folder_of_another_run_is_refused(tmp_path):
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data")
 def test_real_questions_are_searched_in_real_passages(tmp_path):
-    def policy(request):
-        question = request.messages[0].content.rpartition("Question: ")[2].strip()
-        return "<answer>x</answer>" if "<information>" in str(request) else (
-            f"<search>{question}</search>"
-        )  # fmt: skip
-
     plan = Plan(
-        model=policy,
+        model=one_search,
         questions=[str(DATA / "multihop_train.jsonl")],
         engines=[f"bm25,corpus={DATA / 'wikipedia_passages.jsonl'}"],
         num_questions=30,

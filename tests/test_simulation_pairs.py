@@ -24,6 +24,7 @@ from tests.simulation_data import (
     judged,
     largest_file,
     make_search,
+    one_search,
     world_searches,
 )
 from zs_env import Document, SearchEngine, SearchFailure, SearchRequest, SearchResult
@@ -584,15 +585,9 @@ def test_command_wants_judged_searches(tmp_path, source):
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data")
 def test_real_passages_become_pairs():
-    def policy(request):
-        content = request.messages[0].content
-        question = content.rpartition("Question: ")[2].partition("\n")[0]
-        done = len(request.messages) > 1
-        return "<answer>x</answer>" if done else f"<search>{question}</search>"
-
     corpus = DATA / "wikipedia_passages.jsonl"
-    plan = Plan(model=policy, questions=[str(DATA / "multihop_train.jsonl")],
-                engines=[f"bm25,corpus={corpus}"], num_questions=300)  # fmt: skip
+    plan = Plan(model=one_search, questions=[str(DATA / "nq_open_dev.jsonl")],
+                engines=[f"bm25,corpus={corpus}"], num_questions=2000)  # fmt: skip
     searches = judged(
         searches_of(evaluate(plan, show_progress=False)).searches, load_judge("answer")
     )

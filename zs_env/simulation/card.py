@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import zs_env
 from zs_env.loading import parse_spec
 from zs_env.prompts import load_simulation_template
 from zs_env.simulation.agreement import compare_judges
@@ -38,7 +37,6 @@ def make_card(
     others = sorted({name for s in searches for name in s.verdicts} - {judge})
     about = _only({search.world for search in searches})
     return {
-        "zs_env": zs_env.__version__,
         "licence": licence or _licence_of(searches),
         "sources": {
             "datasets": _counted(search.dataset for search in searches),
