@@ -402,6 +402,23 @@ def test_agreement_of_a_judge_that_errs_in_10_percent_is_reported_within_its_int
     assert inside >= 8
 
 
+def reply(request):
+    """A language model that takes questions for useful searches."""
+    query = request.messages[0].content.partition("\nQuery: ")[2].partition("\n")[0]
+    return "useful" if "?" in query else "noisy"
+
+
+def test_command_asks_a_language_model_and_pairs_say_which(source, tmp_path, capsys):
+    llm = f"llm,llm=scripted,script={HERE}:reply,name=scripted"
+    main(["simulation", "judge", str(source), "--judge", llm, "--quiet"])
+    useful = sum("?" in search.query for search in world_searches())
+    noisy = len(world_searches()) - useful
+    assert f"scripted: {useful} useful, {noisy} noisy (" in capsys.readouterr().out
+    main(["simulation", "pairs", str(tmp_path), "--folder", str(tmp_path / "pairs")])
+    told = json.loads((tmp_path / "pairs" / "card.json").read_text())["judge"]
+    assert told["identity"]["llm"] == {"script": f"{HERE}:reply"} and told["useful"] == useful
+
+
 def test_command_judges_compares_and_says_what_differs(source, tmp_path, capsys):
     main(["simulation", "judge", str(source), "--quiet", "--compare", "answer", "world"])
     output = capsys.readouterr().out

@@ -209,6 +209,14 @@ class VerdictLog:
         self._begun = True
 
 
+def identity_of_judge(folder: Path, name: str) -> dict[str, Any] | None:
+    """Return what decides the verdicts that a folder holds of a judge; None if it holds none."""
+    path = folder / f"verdicts-{_file_name(name)}.jsonl"
+    for number, _, line in filled_lines(path) if path.is_file() else ():
+        return parse_line(f"{path}:{number}", line, SimulationDataError)
+    return None
+
+
 def _with_verdict(
     search: CollectedSearch, name: str, verdicts: Mapping[str, Verdict]
 ) -> CollectedSearch:
