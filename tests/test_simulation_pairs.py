@@ -154,6 +154,9 @@ def test_useful_documents_state_what_is_asked():
             assert stated
             names = {normalize_answer(WORLD.names[fact.object]) for fact in stated}
             assert (normalize_answer(pair.golden_answers[0]) in names) == (pair.hop == "final")
+            assert pair.stated and all(name in pair.completion for name in pair.stated)
+        else:
+            assert not pair.stated
 
 
 @pytest.mark.parametrize("recipe", [PLAIN, PILOT])
@@ -232,6 +235,7 @@ def test_swapped_answer_stands_in_prompt_and_documents_in_place_of_the_right_one
     assert len(swaps) > 10
     for pair in swaps:
         right, [other] = answers[pair.question_id], pair.golden_answers
+        assert other in pair.stated and right[0] not in pair.stated
         assert other != right[0] and f"Answer: {other}\n" in pair.prompt
         assert holds_golden_answer(documents_of(pair), [other])
         assert not holds_golden_answer(documents_of(pair), right)

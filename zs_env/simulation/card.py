@@ -92,7 +92,11 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         "configs:",
         "- config_name: default",
         "  data_files:",
-        *(f"  - {{split: {split}, path: {split}.jsonl}}" for split in card["pairs"]),
+        *(
+            f"  - {{split: {split}, path: {split}.jsonl}}"
+            for split, told in card["pairs"].items()
+            if told["total"]
+        ),
         "---",
         "# Pairs to tune a simulation LLM on",
         "",

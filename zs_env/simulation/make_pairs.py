@@ -151,6 +151,7 @@ class _Maker:
         self, search: CollectedSearch, label: str, target: Target, entities: Entities | None
     ) -> Pair:
         golden, documents, origin = search.golden_answers, target.documents, target.origin
+        stated = target.stated
         told = golden
         draw = Stream("pair", self.recipe.seed, search.key)
         if entities is not None and label == USEFUL and len(golden) == 1:
@@ -159,6 +160,7 @@ class _Maker:
             chance = keyed_random.uniform("changed answer", self.recipe.seed, search.key)
             if other is not None and target.hop == FINAL and chance < self.recipe.swap_share:
                 documents, origin = swapped(documents, golden[0], other), SWAPPED
+                stated = tuple(other if name == golden[0] else name for name in stated)
                 golden = told = (other,)
             elif other is not None and target.hop == EARLIER:
                 told = (other,) if chance < self.recipe.random_answer_share else golden
@@ -171,6 +173,7 @@ class _Maker:
             query=search.query,
             question=search.question,
             golden_answers=golden,
+            stated=stated,
             question_id=search.question_id,
             turn=search.turn,
             template=self._template_id,
@@ -213,9 +216,9 @@ class _Maker:
 def _usable(
     searches: Iterable[CollectedSearch], judge: str, left_out: Counter[str]
 ) -> Iterator[CollectedSearch]:
-    seen: set[tuple[str, str, str]] = set()
+    seen: set[tuple[str, ...]] = set()
     for search in searches:
-        key = search.dataset, search.question_id, search.query
+        key = search.dataset, search.engine, search.question_id, search.query
         if judge not in search.verdicts:
             left_out[NOT_JUDGED] += 1
         elif not any(answer.strip() for answer in search.golden_answers):
