@@ -145,7 +145,7 @@ def test_reading_exercise_finds_what_its_documents_state():
     assert 0.35 < sum(found) / len(found) < 0.65, "half of them are stated"
 
 
-def test_searching_exercise_finds_what_the_engine_states_and_half_of_it_is_nothing():
+def test_searching_exercise_finds_what_is_stated_and_a_part_of_it_is_nothing():
     stated = []
     for number in range(60):
         exercise = searching_exercise(WORLD, Stream(number))
@@ -155,7 +155,8 @@ def test_searching_exercise_finds_what_the_engine_states_and_half_of_it_is_nothi
             entity = HopByHopSolver(WORLD).read(lookup, search)
             assert is_learned and thought == "<think>" + finding(WORLD, lookup, entity)
             stated.append(entity is not None)
-    assert 0.4 < sum(stated) / len(stated) < 0.65
+    # Half of the searches of the engine, and a tenth of those for pages, which are two of three.
+    assert 0.65 < sum(stated) / len(stated) < 0.88
 
 
 def test_crowd_believes_no_single_date_and_takes_any_of_two():

@@ -141,11 +141,12 @@ def check_extras(requirement):
 
 
 def check_zs_env(words, capsys):
+    command = words[1:3] if words[1] == "simulation" else words[1:2]
     with pytest.raises(SystemExit, match="0"):
-        main([*words[1:2], "--help"])
+        main([*command, "--help"])
     known = capsys.readouterr().out
     for option in (word for word in words[2:] if word.startswith("-")):
-        assert f"{option} " in known, f"zs-env {words[1]} has no option {option}"
+        assert f"{option} " in known, f"zs-env {' '.join(command)} has no option {option}"
 
 
 def check_module(module, words):

@@ -24,6 +24,8 @@ from zs_env.errors import ServiceError
 from zs_env.llm import ChatRequest, Completion, Grammar, LanguageModel
 from zs_env.llm.scripted import ScriptedLanguageModel
 from zs_env.testing import SearchEngineContract
+from zs_env.world import load_world
+from zs_env.world.tokenizer import WorldTokenizer
 
 REQUEST = SearchRequest("longest river", "Which sea?", ("Pale Sea", "the Pale Sea"), key=9)
 
@@ -146,6 +148,44 @@ def test_template_that_cannot_work_is_refused(tmp_path, template, message):
     path.write_text(template)
     with pytest.raises(ValueError, match=message):
         SimulatedEngine(BatchModel(), template=str(path))
+
+
+def test_answer_can_be_hidden_from_noisy_prompts_alone():
+    """A departure from the paper, off by default and part of the identity only when it is on."""
+    request = SearchRequest("q", "Question?", ("Lima",), noisy=True)
+    for template in prompts.SIMULATION_TEMPLATES:
+        told, hidden = (
+            prompts.render_simulation(text, request, "Google", hide_answer_from_noisy=hide)
+            for text in [prompts.SIMULATION_TEMPLATES[template]]
+            for hide in (False, True)
+        )
+        assert "Lima" in told and "Lima" not in hidden
+        assert hidden == told.replace("Lima", "")
+        useful = request._replace(noisy=False)
+        text = prompts.SIMULATION_TEMPLATES[template]
+        assert "Lima" in prompts.render_simulation(
+            text, useful, "Google", hide_answer_from_noisy=True
+        )
+    plain = load("scripted", script="tests.test_simulated:write")
+    hiding = load("scripted", script="tests.test_simulated:write", hide_answer_from_noisy=True)
+    assert "hide_answer_from_noisy" not in plain.identity()
+    assert hiding.identity()["hide_answer_from_noisy"] is True
+    with pytest.raises(TypeError, match="`hide_answer_from_noisy` must be true or false, got 1"):
+        load("scripted", script="tests.test_simulated:write", hide_answer_from_noisy=1)
+
+
+@pytest.mark.parametrize("top_k", range(1, 21))
+def test_template_of_the_world_is_in_its_vocabulary(top_k):
+    question = load_world().questions()[top_k]
+    request = SearchRequest(question.text, question.text, question.golden_answers, top_k=top_k)
+    tokenizer = WorldTokenizer()
+    for noisy in (False, True):
+        text = prompts.render_simulation(
+            prompts.SIMULATION_TEMPLATES["world"], request._replace(noisy=noisy), "Google"
+        )
+        ids = tokenizer.encode(text)
+        assert tokenizer.unk_token_id not in ids and len(text.splitlines()) == 1
+        assert tokenizer.decode(ids).startswith(f"{top_k} {'noisy' if noisy else 'useful'} ")
 
 
 def test_template_unknown_is_refused():

@@ -17,8 +17,8 @@ examples:
   zs-env simulation collect --method explorer --engine bm25 --folder runs/searches
   zs-env simulation collect --model runs/ppo/checkpoints/000036 --engine bm25 --folder runs/searches
   zs-env simulation collect --model openai_api,base_url=http://127.0.0.1:8000/v1,model=qwen \\
-      --questions nq,sample=5000 hotpotqa,sample=5000 --engine cached,engine=google,path=cache \\
-      --temperature 0.8 --folder runs/google
+      --questions nq,sample=5000 hotpotqa,sample=5000 --temperature 0.8 \\
+      --engine cached,engine=google,folder=answers --folder runs/google
 
 The folder holds records as those of `zs-env evaluate`, whose folders are sources of searches, too,
 and searches.jsonl, one search a line. The same command again goes on where it was stopped. Failed

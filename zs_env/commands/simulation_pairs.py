@@ -79,6 +79,7 @@ def run(options: argparse.Namespace) -> None:
     from zs_env.simulation.export import write_pairs
     from zs_env.simulation.make_pairs import make_pairs
     from zs_env.simulation.searches import listed, read_searches
+    from zs_env.simulation.verdicts import identity_of_judge
 
     sys.path.append("")  # module:Class may be in the current folder
     recipe = Recipe(
@@ -87,7 +88,9 @@ def run(options: argparse.Namespace) -> None:
     found = read_searches(options.source)
     judge = _judge_of(options.judge, {name for s in found.searches for name in s.verdicts})
     made = make_pairs(found.searches, judge, recipe, options.deeper)
-    card = make_card(found, made, recipe, judge, options.licence)
+    source = options.source if options.source.is_dir() else options.source.parent
+    identity = identity_of_judge(source, judge)
+    card = make_card(found, made, recipe, judge, options.licence, identity)
     write_pairs(options.folder, made.pairs, card)
     for split, told in card["pairs"].items():
         for row in told["counts"]:

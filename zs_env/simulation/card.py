@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import zs_env
 from zs_env.loading import parse_spec
 from zs_env.prompts import load_simulation_template
 from zs_env.simulation.agreement import compare_judges
@@ -22,7 +22,12 @@ WORLD_LICENCE = "apache-2.0"
 
 
 def make_card(
-    found: Searches, made: Made, recipe: Recipe, judge: str, licence: str | None = None
+    found: Searches,
+    made: Made,
+    recipe: Recipe,
+    judge: str,
+    licence: str | None = None,
+    identity: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what is to be said of pairs, as an object of JSON.
 
@@ -33,12 +38,12 @@ def make_card(
         judge: judge whose verdicts count.
         licence: licence of the pairs, such as ``cc-by-sa-4.0`` for passages of Wikipedia; None for
             that of this package if all is about the embedded world, else unknown.
+        identity: what decides the verdicts of the judge, if it is known.
     """
     searches = found.searches
     others = sorted({name for s in searches for name in s.verdicts} - {judge})
     about = _only({search.world for search in searches})
     return {
-        "zs_env": zs_env.__version__,
         "licence": licence or _licence_of(searches),
         "sources": {
             "datasets": _counted(search.dataset for search in searches),
@@ -47,10 +52,12 @@ def make_card(
             "episodes": found.episodes or None,
             "questions": len({(search.dataset, search.question_id) for search in searches}),
             "searches": len(searches),
+            "hash": _hash_of(searches),
             "left_out_before": dict(sorted(found.left_out.items())),
         },
         "judge": {
             "name": judge,
+            "identity": identity,
             "useful": sum(search.verdicts.get(judge) is True for search in searches),
             "noisy": sum(search.verdicts.get(judge) is False for search in searches),
             "agreement": [_agreement(searches, other, judge) for other in others],
@@ -85,7 +92,11 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         "configs:",
         "- config_name: default",
         "  data_files:",
-        *(f"  - {{split: {split}, path: {split}.jsonl}}" for split in card["pairs"]),
+        *(
+            f"  - {{split: {split}, path: {split}.jsonl}}"
+            for split, told in card["pairs"].items()
+            if told["total"]
+        ),
         "---",
         "# Pairs to tune a simulation LLM on",
         "",
@@ -108,7 +119,7 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         + _listed(sources["datasets"])
         + ". Engines: "
         + _listed(sources["engines"])
-        + f". Licence: {card['licence']}.",
+        + f". Licence: {card['licence']}. Hash: `{sources['hash'][:16]}`.",
         "",
         f"The judge `{judge['name']}` took {judge['useful']:,} of them for useful and "
         f"{judge['noisy']:,} for noisy.",
@@ -181,6 +192,10 @@ def _licence_of(searches: Sequence[CollectedSearch]) -> str:
     if all(search.world for search in searches) and engines <= {"bm25", "world"} and not corpora:
         return WORLD_LICENCE
     return UNKNOWN_LICENCE
+
+
+def _hash_of(searches: Iterable[CollectedSearch]) -> str:
+    return hashlib.sha256("".join(search.key for search in searches).encode()).hexdigest()
 
 
 def _counted(names: Iterable[str]) -> dict[str, int]:

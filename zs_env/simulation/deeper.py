@@ -14,6 +14,9 @@ from zs_env.settings import Engine
 from zs_env.simulation.searches import CollectedSearch
 
 AUTO, NONE = "auto", "none"
+
+HELD_BACK = 2
+"""Results that are asked for, as a multiple of ``depth``, where pages are held out."""
 BATCH = 256
 
 Place = tuple[str, tuple[int, str] | None, str]
@@ -52,7 +55,8 @@ def find_deeper(
         engine: engine to ask, as drivers take them; ``auto`` asks the engine that a search is
             of if that is BM25, which costs nothing and answers as before, and no other one;
             ``none`` asks none.
-        depth: number of results.
+        depth: number of results; twice as many are asked for in the embedded world, where many
+            are pages that must not be shown.
         document_words: words of a document, which is cut at four times as many.
 
     Raises:
@@ -73,7 +77,8 @@ def find_deeper(
         try:
             for start in range(0, len(queries), BATCH):
                 batch = queries[start : start + BATCH]
-                found, failure = _ask(loaded, batch, depth, document_words)
+                results_wanted = depth if world is None else HELD_BACK * depth
+                found, failure = _ask(loaded, batch, results_wanted, document_words)
                 results |= {(label, world, query): each for query, each in found.items()}
                 if failure is not None and not found and not start:
                     raise SimulationDataError(

@@ -55,14 +55,19 @@ class Entities:
         return any(map(self.is_held_out, {*named, *subjects}))
 
     def another(self, name: str, texts: Sequence[str], draw: Stream) -> str | None:
-        """Draw an entity of the type of ``name`` that ``texts`` do not name; None without one."""
+        """Draw an entity of the type of ``name`` that ``texts`` do not name; None without one.
+
+        It is one whose page may be a target of a training pair.
+        """
         entity = self.world.find(name)
         if entity is None:
             return None
         span = self.world.spans[self.world.types[entity]]
         for _ in range(TRIES):
             other = self.world.names[span.start + draw.integer(len(span))]
-            if other != name and not any(_pattern(other).search(text) for text in texts):
+            if other == name or not self.may_show(other, False):
+                continue
+            if not any(_pattern(other).search(text) for text in texts):
                 return other
         return None
 

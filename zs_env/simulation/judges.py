@@ -29,11 +29,19 @@ class SearchJudge:
 
     name: str = "judge"
 
-    def judge(self, searches: Sequence[CollectedSearch], keep: Keep) -> None:
+    def judge(
+        self, searches: Sequence[CollectedSearch], keep: Keep, *, has_spoken: bool = False
+    ) -> None:
         """Judge all ``searches``, and pass on each verdict as it comes.
 
         A search that could not be judged for reasons outside, such as a server, has no verdict and
         is not passed on: it is judged by the next call.
+
+        Args:
+            searches: searches.
+            keep: function that takes the verdicts.
+            has_spoken: whether the judge gave verdicts in an earlier call: one that never does is
+                given up.
 
         Raises:
             ServiceError: the judge cannot be used.

@@ -10,7 +10,7 @@ from typing import Any
 
 from zs_env.actions import without_thoughts
 from zs_env.concurrency.event_loop import caught, run_to_end
-from zs_env.documents import clean_text
+from zs_env.documents import Document, clean_text
 from zs_env.errors import SearchFailure, ServiceError
 from zs_env.evaluation.identity import identity_of, weights_of
 from zs_env.evaluation.models import load_model
@@ -69,14 +69,16 @@ class LLMJudge(SearchJudge):
         self._max_tokens = max_tokens
         self._max_concurrency = max_concurrency
 
-    def judge(self, searches: Sequence[CollectedSearch], keep: Keep) -> None:
+    def judge(
+        self, searches: Sequence[CollectedSearch], keep: Keep, *, has_spoken: bool = False
+    ) -> None:
         """Ask about all ``searches``, many at a time.
 
         Raises:
             ServiceError: the model cannot be asked, or gives no verdict at all.
         """
         self._llm.check()
-        run_to_end(_Asking(self, searches, keep).run())
+        run_to_end(_Asking(self, searches, keep, has_spoken).run())
 
     def identity(self) -> dict[str, Any]:
         """Return the model and the template."""
@@ -99,7 +101,9 @@ class LLMJudge(SearchJudge):
             "question": clean_text(search.question),
             "golden_answers": "; ".join(map(clean_text, search.golden_answers)),
             "query": clean_text(search.query),
-            "documents": document_lines(search.documents),
+            "documents": document_lines(
+                [Document(clean_text(d.text), clean_text(d.title)) for d in search.documents]
+            ),
         }
         # All at once: a query that spells a field is not filled in.
         return _FIELD.sub(lambda match: fields.get(match[1], match[0]), self._template)
@@ -128,8 +132,15 @@ class LLMJudge(SearchJudge):
 class _Asking:
     """One pass of a judge over searches, which gives up one that never says anything."""
 
-    def __init__(self, judge: LLMJudge, searches: Sequence[CollectedSearch], keep: Keep) -> None:
+    def __init__(
+        self,
+        judge: LLMJudge,
+        searches: Sequence[CollectedSearch],
+        keep: Keep,
+        has_spoken: bool,
+    ) -> None:
         self._judge = judge
+        self._has_spoken = has_spoken
         self._left = iter(enumerate(searches))
         self._keep = keep
         self._verdicts = self._silent = self._failed = 0
@@ -172,6 +183,8 @@ class _Asking:
             return
         if self._failure is not None and not self._silent:
             raise ServiceError(f"the judge {self._judge.name!r} cannot be asked: {self._failure}")
+        if self._has_spoken:
+            return
         raise ServiceError(
             f"the judge {self._judge.name!r} gave no verdict, but wrote {self._reply[:80]!r}: "
             "choose another model or template, or a larger `max_tokens` if it reasons."

@@ -105,10 +105,11 @@ def make_pairs(
 
 
 class _Draft(NamedTuple):
-    """A pair that may be chosen, the search that it is of, and its split."""
+    """A pair that may be chosen, the search that it is of, its verdict, and the split."""
 
     pair: Pair
     search: str
+    useful: bool
     held_out: bool
 
 
@@ -144,12 +145,13 @@ class _Maker:
                 self.left_out[f"{label}: {target.reason}"] += 1
                 continue
             pair = self._pair(search, label, target, None if held_out else entities)
-            yield _Draft(replace(pair, unseen=unseen), search.key, held_out)
+            yield _Draft(replace(pair, unseen=unseen), search.key, useful, held_out)
 
     def _pair(
         self, search: CollectedSearch, label: str, target: Target, entities: Entities | None
     ) -> Pair:
         golden, documents, origin = search.golden_answers, target.documents, target.origin
+        stated = target.stated
         told = golden
         draw = Stream("pair", self.recipe.seed, search.key)
         if entities is not None and label == USEFUL and len(golden) == 1:
@@ -158,6 +160,7 @@ class _Maker:
             chance = keyed_random.uniform("changed answer", self.recipe.seed, search.key)
             if other is not None and target.hop == FINAL and chance < self.recipe.swap_share:
                 documents, origin = swapped(documents, golden[0], other), SWAPPED
+                stated = tuple(other if name == golden[0] else name for name in stated)
                 golden = told = (other,)
             elif other is not None and target.hop == EARLIER:
                 told = (other,) if chance < self.recipe.random_answer_share else golden
@@ -170,6 +173,7 @@ class _Maker:
             query=search.query,
             question=search.question,
             golden_answers=golden,
+            stated=stated,
             question_id=search.question_id,
             turn=search.turn,
             template=self._template_id,
@@ -212,9 +216,9 @@ class _Maker:
 def _usable(
     searches: Iterable[CollectedSearch], judge: str, left_out: Counter[str]
 ) -> Iterator[CollectedSearch]:
-    seen: set[tuple[str, str, str]] = set()
+    seen: set[tuple[str, ...]] = set()
     for search in searches:
-        key = search.dataset, search.question_id, search.query
+        key = search.dataset, search.engine, search.question_id, search.query
         if judge not in search.verdicts:
             left_out[NOT_JUDGED] += 1
         elif not any(answer.strip() for answer in search.golden_answers):
@@ -240,7 +244,8 @@ def _balanced(
 ) -> list[Pair]:
     """Choose at most ``count`` pairs with the shares of the recipe, in random order.
 
-    Searches under both labels come first.
+    Noisy pairs are first of searches that are under both labels, and of those that are judged
+    noisy, in the shares in which they come.
 
     Raises:
         SimulationDataError: there is no pair of one label to train on.
@@ -257,7 +262,8 @@ def _balanced(
     num_noisy = round(total * share)
     chosen = take(total - num_noisy)
     both = {draft.search for draft in chosen}
-    noisy.sort(key=lambda draft: draft.search not in both)  # stable: else in random order
+    # A stable sort: otherwise in random order.
+    noisy.sort(key=lambda draft: draft.useful and draft.search not in both)
     chosen += noisy[:num_noisy]
     left_out[FOR_BALANCE] += len(drafts) - len(chosen)
     return _shuffled([draft.pair for draft in chosen], recipe)
@@ -288,7 +294,7 @@ def _one_label(useful: Sequence[_Draft], noisy: Sequence[_Draft], left_out: Coun
     missing = " and no ".join(
         label for label, drafts in ((USEFUL, useful), (NOISY, noisy)) if not drafts
     )
-    reasons = ", ".join(f"{count} × {reason}" for reason, count in left_out.most_common())
+    reasons = ", ".join(f"{count} × {reason}" for reason, count in (+left_out).most_common())
     return (
         f"there are no {missing} pairs, and a simulation LLM needs both labels. Left out: "
         f"{reasons or 'nothing'}. Look at the verdicts of the judge; noisy documents need an "

@@ -42,6 +42,7 @@ class Pair:
         question: question of the episode.
         golden_answers: golden answers that the documents go by: those of the question, or the one
             that took their place.
+        stated: names that documents about the embedded world give as what the query asks for.
         question_id: question of the episode.
         turn: turn of the search, from 0.
         unseen: whether it is about an entity of the embedded world that no training pair is about.
@@ -56,6 +57,7 @@ class Pair:
     query: str = ""
     question: str = ""
     golden_answers: tuple[str, ...] = ()
+    stated: tuple[str, ...] = ()
     question_id: str = ""
     turn: int = 0
     unseen: bool = False
@@ -63,7 +65,8 @@ class Pair:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as an object of JSON."""
-        return {**vars(self), "golden_answers": list(self.golden_answers)}
+        lists = {"golden_answers": list(self.golden_answers), "stated": list(self.stated)}
+        return {**vars(self), **lists}
 
 
 def template_id(template: str) -> str:
@@ -166,9 +169,10 @@ def _pair(place: str, values: Mapping[str, Any]) -> Pair:
             raise SimulationDataError(
                 f"{place}: `{name}` must be one of {', '.join(known)}, got {values[name]!r}."
             )
-    golden = values.get("golden_answers")
-    if not isinstance(golden, list) or not all(isinstance(answer, str) for answer in golden):
-        raise SimulationDataError(f"{place}: `golden_answers` must be a list of texts.")
+    lists = {name: values.get(name, []) for name in ("golden_answers", "stated")}
+    for name, given in lists.items():
+        if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+            raise SimulationDataError(f"{place}: `{name}` must be a list of texts.")
     if not values["completion"].strip() or (values["label"] != PAGE) != bool(values["prompt"]):
         raise SimulationDataError(
             f"{place}: a pair needs a completion, and a prompt unless it is a plain page."
@@ -177,7 +181,13 @@ def _pair(place: str, values: Mapping[str, Any]) -> Pair:
     if not isinstance(turn, int) or not isinstance(unseen, bool):
         raise SimulationDataError(f"{place}: `turn` must be an integer, `unseen` true or false.")
     texts = {name: values[name] for name in (*_TEXTS, "template")}
-    return Pair(**texts, golden_answers=tuple(golden), turn=turn, unseen=unseen)
+    return Pair(
+        **texts,
+        golden_answers=tuple(lists["golden_answers"]),
+        stated=tuple(lists["stated"]),
+        turn=turn,
+        unseen=unseen,
+    )
 
 
 def count_pairs(pairs: Sequence[Pair]) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ class Recipe:
     document_words: int = 30
     """Words of a document that prompts ask for; documents are cut at four times as many."""
     depth: int = 12
-    """Results of a query, best first, that noisy documents are taken from."""
+    """Results of a query, best first, that noisy documents are taken from; pages of the embedded world that are held out do not count."""  # noqa: E501
     noisy_share: float = 0.5
     """Share of the pairs that are noisy, plain pages aside."""
     final_hop_share: float | None = None

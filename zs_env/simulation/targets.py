@@ -45,12 +45,14 @@ class Target:
         hop: hop that the search is of, see `zs_env.simulation.pair.Pair`.
         origin: ``engine``, as the policy got them, or ``deeper``.
         reason: why there are none; "" if there are.
+        stated: names that the documents give as what the query asks for, in the embedded world.
     """
 
     documents: tuple[Document, ...]
     hop: str = UNKNOWN
     origin: str = ENGINE
     reason: str = ""
+    stated: tuple[str, ...] = ()
 
 
 class Targets:
@@ -91,7 +93,10 @@ class Targets:
             return Target((), reason=NOT_SHOWN)
         final = is_final(stated, entities.world, search.golden_answers)
         origin = ENGINE if documents == shown[: len(documents)] else DEEPER
-        return _readable(Target(documents, FINAL if final else EARLIER, origin))
+        names = dict.fromkeys(_asked_name(fact, entities, search.query) for fact in stated)
+        return _readable(
+            Target(documents, FINAL if final else EARLIER, origin, stated=tuple(names))
+        )
 
     def noisy(
         self,
@@ -119,11 +124,11 @@ class Targets:
                 hop = _hop_of_documents(shown, search.golden_answers)
         else:
             asked = asked_facts(entities.world, search.query)
+            pages = [each for each in candidates if entities.may_show(each.title, held_out)]
             candidates = [
-                document
-                for document in candidates
-                if entities.may_show(document.title, held_out)
-                and not facts_in(entities.world, asked, document.text)
+                each
+                for each in pages[: self._recipe.depth]
+                if not facts_in(entities.world, asked, each.text)
             ]
             hop = _hop_of_query(asked, entities, search.golden_answers)
         own = self._own_titles(search, entities)
@@ -182,6 +187,12 @@ def _hop_of_query(asked: Sequence[Fact], entities: Entities, golden_answers: Seq
     if not asked:
         return UNKNOWN
     return FINAL if is_final(asked, entities.world, golden_answers) else EARLIER
+
+
+def _asked_name(fact: Fact, entities: Entities, query: str) -> str:
+    """Return the end of ``fact`` that ``query`` asks for: its object, unless that is named."""
+    subject, name = (entities.world.names[entity] for entity in (fact.subject, fact.object))
+    return subject if name.lower() in query.lower() else name
 
 
 def _joined(first: Sequence[Document], more: Sequence[Document]) -> list[Document]:

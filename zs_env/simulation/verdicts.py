@@ -85,8 +85,8 @@ def judge_source(
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder / LOCK):
         found = read_searches(source).searches
-        if output is not None and (output / JUDGED).is_file():
-            found = with_verdicts_of(found, read_searches(output / JUDGED).searches)
+        if folder != source and (folder / JUDGED).is_file():
+            found = with_verdicts_of(found, read_searches(folder / JUDGED).searches)
         with VerdictLog(folder, judge.name, judge.identity(), retry=retry) as log:
             missing = [search for search in found if search.key not in log.verdicts]
             before = len(found) - len(missing)
@@ -100,7 +100,8 @@ def judge_source(
                     watch(before + new, len(found))
 
             if missing:
-                judge.judge(missing, keep)
+                has_spoken = any(said is not None for said in log.verdicts.values())
+                judge.judge(missing, keep, has_spoken=has_spoken)
             verdicts = log.verdicts
         judged = [_with_verdict(search, judge.name, verdicts) for search in found]
         write_searches(folder / JUDGED, judged)
@@ -206,6 +207,14 @@ class VerdictLog:
         if len(whole) < len(lines):
             replace_file(self.path, b"".join(line for _, line in whole))
         self._begun = True
+
+
+def identity_of_judge(folder: Path, name: str) -> dict[str, Any] | None:
+    """Return what decides the verdicts that a folder holds of a judge; None if it holds none."""
+    path = folder / f"verdicts-{_file_name(name)}.jsonl"
+    for number, _, line in filled_lines(path) if path.is_file() else ():
+        return parse_line(f"{path}:{number}", line, SimulationDataError)
+    return None
 
 
 def _with_verdict(
