@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zs_env.commands.evaluate import FAILED
 from zs_env.commands.play_options import positive
 from zs_env.commands.result_options import PRICES, prices_of
 
@@ -29,7 +30,8 @@ examples:
 
 The folder keeps documents.jsonl, with all that was asked: the same command again asks only what is
 missing or failed, and computes all figures again. It writes fidelity.md, fidelity.json and
-fidelity.png. docs/fidelity.md says what each figure is. Needs the extra `fidelity`.
+fidelity.png. docs/fidelity.md says what each figure is. Needs the extra `fidelity`. Exit status: 0;
+1 for an error; 3 if searches failed; 130 after Ctrl-C.
 """
 
 
@@ -93,6 +95,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         ZeroSearchError: an extra, an engine, a judge or the source cannot be used.
         ValueError: an option is out of its range.
+        SystemExit: searches failed.
     """
     from zs_env.evaluation.tables import as_text
     from zs_env.report.fidelity import draw_fidelity, require_matplotlib
@@ -108,6 +111,12 @@ def run(options: argparse.Namespace) -> None:
         for path in write_report(options.folder, fidelity, PICTURE):
             print(path)
         print(options.folder / PICTURE)
+    for column in fidelity.columns:
+        if column.gave_up:
+            print(column.gave_up, file=sys.stderr)
+    if failed := sum(column.failed for column in fidelity.columns):
+        print(f"{failed} searches failed: the same command asks them again", file=sys.stderr)
+        raise SystemExit(FAILED)
 
 
 def _measure(options: argparse.Namespace) -> Fidelity:
@@ -134,7 +143,7 @@ def _measure(options: argparse.Namespace) -> Fidelity:
         dict(zip(names, options.simulated, strict=True)),
         blind=not options.only_with_answers,
     )
-    progress = None if options.quiet else AskingProgress(engines.searches(queries))
+    progress = None if options.quiet else AskingProgress(engines.steps(queries, judge))
     try:
         return measure_fidelity(
             engines,

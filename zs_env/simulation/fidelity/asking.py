@@ -29,6 +29,15 @@ Watch = Callable[[str, int, int], None]
 """Function that is shown the name of an engine, and how many searches were answered and failed."""
 
 
+class EngineGaveUp(SimulationDataError):
+    """An engine gave up on all searches of its first batch: it is not asked for the rest."""
+
+    def __init__(self, name: str, number: int, failure: SearchFailure) -> None:
+        super().__init__(
+            f"the engine {name!r} gave up on all of its first {number} searches: {failure}"
+        )
+
+
 @dataclass(frozen=True)
 class Asker:
     """Asks engines the same queries.
@@ -54,7 +63,7 @@ class Asker:
             kinds: kinds of searches, see `zs_env.simulation.fidelity.asked`.
 
         Raises:
-            SimulationDataError: the engine gave up on all searches of its first batch.
+            EngineGaveUp: the engine gave up on all searches of its first batch, and never answered.
             ServiceError: the engine cannot be used.
         """
         world = self.queries.world
@@ -66,21 +75,23 @@ class Asker:
             keys = [key_of(identity, request) for request in requests]
             missing = {key: request for key, request in zip(keys, requests, strict=True)}
             missing = {key: r for key, r in missing.items() if self.store.get(key) is None}
-            self._show(name, len(keys) - sum(key in missing for key in keys), 0)
+            kept = sum(key not in missing for key in keys)
+            self._show(name, kept, 0)
             if missing:
                 loaded.check()
-                self._ask(name, loaded, missing)
+                self._ask(name, loaded, missing, kept > 0)
         finally:
             if loaded is not engine:
                 loaded.close()
         answers: Answers = {kind: [] for kind in kinds}
         for (kind, query), key in zip(places, keys, strict=True):
-            kept = self.store.get(key)
-            answers[kind].append(None if kept is None else AskedSearch(query, *kept))
+            found = self.store.get(key)
+            answers[kind].append(None if found is None else AskedSearch(query, *found))
         return answers
 
-    def _ask(self, name: str, engine: SearchEngine, missing: Mapping[str, SearchRequest]) -> None:
-        answered = 0
+    def _ask(
+        self, name: str, engine: SearchEngine, missing: Mapping[str, SearchRequest], works: bool
+    ) -> None:
         for keys in _batches(list(missing)):
             requests = [missing[key] for key in keys]
             begun, before = time.perf_counter(), _usage(engine)
@@ -95,10 +106,10 @@ class Asker:
                 documents = tuple(clean_documents(result.documents, most))
                 found.append((key, request, Kept(documents, cost)))
             self.store.add(name, found)
-            answered += len(found)
+            works = works or bool(found)
             self._show(name, len(found), len(keys) - len(found))
-            if failure is not None and not answered:
-                raise _all_failed(name, len(keys), failure)
+            if failure is not None and not works:  # a dead server would fail for hours
+                raise EngineGaveUp(name, len(keys), failure)
 
     def _show(self, name: str, answered: int, failed: int) -> None:
         if self.watch is not None:
@@ -108,12 +119,6 @@ class Asker:
 def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(keys), BATCH):
         yield keys[start : start + BATCH]
-
-
-def _all_failed(name: str, number: int, failure: SearchFailure) -> SimulationDataError:
-    return SimulationDataError(
-        f"the engine {name!r} gave up on all of its first {number} searches: {failure}."
-    )
 
 
 def _usage(engine: SearchEngine) -> Usage | None:

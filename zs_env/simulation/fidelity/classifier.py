@@ -65,13 +65,13 @@ def tell_apart(
         return None
     order = keyed_random.permutation(len(names), "classifier folds", seed).tolist()
     fold_of = {names[number]: place % FOLDS for place, number in enumerate(order)}
-    texts: list[str] = []
+    texts: list[list[str]] = []
     labels: list[int] = []
     owners: list[str] = []
     for ours, theirs, group in zip(real, simulated, groups, strict=True):
         count = min(len(ours), len(theirs))
         for label, documents in enumerate((ours, theirs)):
-            texts += [document.text for document in documents[:count]]
+            texts += [words_and_pairs(document.text) for document in documents[:count]]
             labels += [label] * count
         owners += [group] * (2 * count)
     right = [0.0] * len(texts)
@@ -94,9 +94,9 @@ def words_and_pairs(text: str) -> list[str]:
     return words + [f"{one} {other}" for one, other in zip(words, words[1:], strict=False)]
 
 
-def _predict(texts: list[str], labels: list[int], tested: list[str]) -> list[int]:
+def _predict(texts: list[list[str]], labels: list[int], tested: list[list[str]]) -> list[int]:
     vectorizer_class, classifier_class = require_classifier()
-    vectorizer = vectorizer_class(analyzer=words_and_pairs)
+    vectorizer = vectorizer_class(analyzer=list)  # texts are split already
     classifier = classifier_class(C=1.0, max_iter=1_000)
     classifier.fit(vectorizer.fit_transform(texts), labels)
     predicted: list[int] = classifier.predict(vectorizer.transform(tested)).tolist()

@@ -58,6 +58,12 @@ def _useful() -> dict[str, Definition]:
 
 
 FIGURES: Mapping[str, Definition] = {
+    "failed": Definition(
+        FORM,
+        "failed",
+        "share of searches on which the engine gave up, such as those that a model answered "
+        "without any document; they count in no other figure",
+    ),
     "form": Definition(
         FORM,
         "in the asked form",

@@ -72,6 +72,12 @@ class Setting(NamedTuple):
     prices: Prices | None = None
 
 
+def failed_figures(searches: Searches) -> Figures:
+    """Return the share of searches that failed, each counted by itself."""
+    failed = [float(search is None) for search in searches]
+    return {"failed": share_of(failed, range(len(failed)))}
+
+
 def form_figures(column: Column, setting: Setting) -> Figures:
     """Return how many searches are in the asked form, useful and noisy ones together."""
     searches = [search for search in (*column.useful, *column.noisy) if search is not None]

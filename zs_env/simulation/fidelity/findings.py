@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from zs_env.errors import SimulationDataError
 from zs_env.evaluation.answerability import YES_NO
 from zs_env.rewards import normalize_answer
 from zs_env.simulation.fidelity.asked import AskedSearch
+from zs_env.simulation.fidelity.asking import Watch
 from zs_env.simulation.fidelity.queries import HeldOutQuery, Queries, World
 from zs_env.simulation.judges import AnswerJudge, SearchJudge, Verdict, WorldJudge
 from zs_env.simulation.pair import EARLIER, FINAL, UNKNOWN
@@ -53,15 +54,23 @@ class Finder:
         queries: queries that the searches are of.
         judge: judge of what documents state; the judge `world` knows the embedded world alone.
         folder: folder that keeps the verdicts of a judge that costs something; None for none.
+        watch: what is shown the progress of such a judge.
 
     Raises:
         SimulationDataError: the judge is `world`, but the queries are not about it.
     """
 
-    def __init__(self, queries: Queries, judge: SearchJudge, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        queries: Queries,
+        judge: SearchJudge,
+        folder: Path | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         self._queries = queries
         self._judge = judge
         self._folder = folder
+        self._watch = watch
         if isinstance(judge, WorldJudge) and queries.world is None:
             raise SimulationDataError(
                 "the judge `world` knows the embedded world alone, and the queries are not said to "
@@ -93,19 +102,40 @@ class Finder:
             ]
         if isinstance(self._judge, AnswerJudge):
             return [self._judge.judge_one(search) for search in collected]
-        return self._ask(collected)
+        return self._ask(f"verdicts on {name}", collected)
 
-    def _ask(self, searches: Sequence[CollectedSearch]) -> list[Verdict]:
+    def _ask(self, name: str, searches: Sequence[CollectedSearch]) -> list[Verdict]:
+        judge = self._judge
         if self._folder is None:
             verdicts: dict[str, Verdict] = {}
-            self._judge.judge(searches, lambda n, said: verdicts.update({searches[n].key: said}))
+            self._judge_all(name, searches, 0, lambda key, said: verdicts.update({key: said}))
             return [verdicts.get(search.key) for search in searches]
-        judge = self._judge
         with VerdictLog(self._folder, judge.name, judge.identity()) as log:
             missing = [search for search in searches if search.key not in log.verdicts]
-            if missing:
-                judge.judge(missing, lambda n, said: log.write(missing[n].key, said))
+            self._judge_all(name, missing, len(searches) - len(missing), log.write)
             return [log.verdicts.get(search.key) for search in searches]
+
+    def _judge_all(
+        self,
+        name: str,
+        searches: Sequence[CollectedSearch],
+        before: int,
+        write: Callable[[str, Verdict], None],
+    ) -> None:
+        watch = self._watch or (lambda name, answered, failed: None)
+        watch(name, before, 0)
+
+        def keep(number: int, verdict: Verdict) -> None:
+            write(searches[number].key, verdict)
+            watch(name, 1, 0)
+
+        if searches:
+            self._judge.judge(searches, keep)
+
+
+def is_free(judge: SearchJudge) -> bool:
+    """Return whether the verdicts of ``judge`` cost nothing, and are not kept."""
+    return isinstance(judge, WorldJudge | AnswerJudge)
 
 
 def golden_answer_in(search: AskedSearch) -> bool | None:

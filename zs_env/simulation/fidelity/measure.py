@@ -23,11 +23,12 @@ from zs_env.simulation.fidelity.asked import (
     AskedSearch,
     Asking,
 )
-from zs_env.simulation.fidelity.asking import Answers, Asker, Watch
+from zs_env.simulation.fidelity.asking import Answers, Asker, EngineGaveUp, Watch
 from zs_env.simulation.fidelity.classifier import require_classifier
 from zs_env.simulation.fidelity.definitions import FIGURES
+from zs_env.simulation.fidelity.estimate import Figure
 from zs_env.simulation.fidelity.figures import Column, Figures, Searches, Setting
-from zs_env.simulation.fidelity.findings import Finder, by_hop, hops_of
+from zs_env.simulation.fidelity.findings import Finder, by_hop, hops_of, is_free
 from zs_env.simulation.fidelity.queries import Queries, World
 from zs_env.simulation.fidelity.store import DocumentStore
 from zs_env.simulation.judges import SearchJudge
@@ -54,6 +55,7 @@ class Measured:
         asked: number of searches that were asked.
         failed: number of those that the engine gave up on; they are in no figure.
         figures: figures by name, see `zs_env.simulation.fidelity.definitions.FIGURES`.
+        gave_up: why the engine was not asked any more; "" if it was.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Measured:
     asked: int
     failed: int
     figures: Figures
+    gave_up: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as an object of JSON."""
@@ -104,11 +107,13 @@ class Engines:
     simulated: dict[str, Engine]
     blind: bool = True
 
-    def searches(self, queries: Queries) -> int:
-        """Return the number of searches that all of them are asked."""
+    def steps(self, queries: Queries, judge: SearchJudge) -> int:
+        """Return the number of searches that all of them are asked, and of verdicts that cost."""
         each = len(SIMULATED) + len(BLIND) * self.blind
         program = int(program_of(queries.world) is not None)
-        return len(queries.queries) * (1 + each * len(self.simulated) + program)
+        searches = 1 + each * len(self.simulated) + program
+        verdicts = 0 if is_free(judge) else 1 + 2 * (1 + self.blind) * len(self.simulated)
+        return len(queries.queries) * (searches + verdicts)
 
 
 def program_of(world: World | None) -> str | None:
@@ -144,12 +149,12 @@ def measure_fidelity(
 
     Raises:
         MissingDependencyError: scikit-learn is not installed.
-        SimulationDataError: an engine gave up on all searches of its first batch, or the judge does
-            not know the queries.
+        SimulationDataError: the real engine gave up on all searches of its first batch, or the
+            judge does not know the queries. A simulator that does so has no figures.
         RecordError: another program uses the folder.
     """
     require_classifier()  # before hours of asking
-    finder = Finder(queries, judge, folder)
+    finder = Finder(queries, judge, folder, watch)
     if folder is None:
         return _measure(
             engines, queries, asking, finder, judge.name, DocumentStore(), prices, watch
@@ -182,7 +187,13 @@ def _measure(
     measured = [_measured(REAL, real, setting, {DEEP: deep}, real)]
     for name, engine in engines.simulated.items():
         kinds = [*SIMULATED, *(BLIND if engines.blind else ())]
-        answers = asker.ask(name, engine, kinds)
+        try:
+            answers = asker.ask(name, engine, kinds)
+        except EngineGaveUp as error:
+            asked = len(kinds) * len(queries.queries)
+            nothing = {"failed": Figure(1.0, None, None, asked)}
+            measured.append(Measured(name, SIMULATOR, asked, asked, nothing, str(error)))
+            continue
         measured += _simulator(name, answers, finder, setting, real, queries.world)
     program = program_of(queries.world)
     if program is not None and queries.world is not None:
@@ -193,7 +204,8 @@ def _measure(
             (f"results {asking.top_k + 1} to {asking.depth} of {real.name}", DEEPER, rest),
         ):
             shares = figures.kind_figures(searches, hops, world)
-            measured.append(Measured(name, role, len(searches), searches.count(None), shares))
+            failed = searches.count(None)
+            measured.append(Measured(name, role, len(searches), failed, shares))
     about = {
         "queries": {
             "asked": len(queries.queries),
@@ -248,6 +260,7 @@ def _measured(
     world: World | None = None,
 ) -> Measured:
     parts: list[Callable[[], Figures]] = [
+        lambda: figures.failed_figures([s for kind in answers.values() for s in kind]),
         lambda: figures.form_figures(column, setting),
         lambda: figures.useful_figures(column, setting),
         lambda: figures.noisy_figures(column, setting),

@@ -31,6 +31,7 @@ def as_page(fidelity: Fidelity, picture: str | None = None) -> str:
         picture: file of the picture, beside the page; None for none.
     """
     lines = ["# Fidelity", "", _summary(fidelity), ""]
+    lines += [f"- {column.gave_up}" for column in fidelity.columns if column.gave_up]
     if picture is not None:
         lines += [f"![Fidelity of simulators]({picture})", ""]
     lines += [as_markdown(tables_of(fidelity))]

@@ -1,4 +1,4 @@
-"""Progress of asking, on a terminal or as lines: searches, failures, and the time that is left."""
+"""Progress of asking and judging, on a terminal or as lines, with the time that is left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class AskingProgress:
     """Progress bar, redrawn in place on a terminal, and otherwise printed now and then.
 
     Args:
-        total: number of searches of all engines.
+        total: number of searches of all engines, and of verdicts of a judge that costs something.
         output: where to print; by default the standard error.
     """
 
@@ -53,7 +53,7 @@ class AskingProgress:
         hours, minutes = divmod(minutes, 60)
         clock = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
         return (
-            f"[{'#' * filled}{'.' * (BAR - filled)}] {self._done:,}/{self._total:,} searches  "
+            f"[{'#' * filled}{'.' * (BAR - filled)}] {self._done:,}/{self._total:,} steps  "
             f"{self._name}  failed {self._failed}  {rate:.1f}/s  {clock} left"
         )
 
