@@ -85,6 +85,13 @@ class DeadSimulator(FaultySimulator):
         super().__init__(fails="the")
 
 
+def write_answer(request):
+    """A simulation LLM that knows nothing, and copies the golden answer from its prompt."""
+    [message] = request.messages
+    golden = message.content.partition("Answer: ")[2].strip()
+    return "\n".join(f"Doc {n} (Page): Perhaps {golden or 'it'} is meant." for n in range(1, 6))
+
+
 def collected(queries):
     """The queries as searches of `zs-env simulation collect`."""
     return [

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.fidelity_data import collected, world_queries
 from zs_env.commands.main import main
+from zs_env.simulation.fidelity.definitions import FIGURES, KINDS
+from zs_env.simulation.fidelity.kinds import DOCUMENT_KINDS
 from zs_env.simulation.fidelity.progress import AskingProgress
 from zs_env.simulation.searches import write_searches
 
@@ -85,6 +88,16 @@ def test_wrong_options_are_named(source, tmp_path, capsys, more, message):
         command(source, tmp_path / "f", *more)
     assert ended.value.code != 0
     assert message in capsys.readouterr().err + str(ended.value.code)
+
+
+def test_documentation_defines_every_figure():
+    page = (Path(__file__).parent.parent / "docs" / "fidelity.md").read_text()
+    for name, each in FIGURES.items():
+        assert each.section in page, name
+        if each.section not in ("True noise", KINDS):
+            assert each.label.partition(", ")[0] in page, name
+    for kind in DOCUMENT_KINDS:
+        assert f"*{kind}*" in page, kind
 
 
 def test_progress_shows_the_time_that_is_left():

@@ -191,6 +191,17 @@ def test_real_engine_that_gives_up_is_an_error():
         measure_fidelity(engines, world_queries(12), Asking(), WorldJudge())
 
 
+def test_column_without_golden_answers_shows_what_the_prompt_gave_away():
+    spec = "simulated,llm=scripted,script=tests.fidelity_data:write_answer,template=world"
+    fidelity = measured({"copies": spec}, world_queries(40), blind=True)
+    told, blind = (column.figures for column in fidelity.columns[1:3])
+    for name in ("useful_final_golden", "useful_earlier_golden", "leak", "leak_golden"):
+        assert (told[name].value, blind[name].value) == (1.0, 0.0), name
+    assert told["useful_final"].value == told["leak_states"].value == 0.0
+    assert told["titles"].value == told["form"].value == 1.0
+    assert told["completion_tokens"].value > 30
+
+
 PAGES = [Document(f"The capital of land{n} is town{n}.", f"land{n}") for n in range(40)]
 LANDS = Queries(
     tuple(

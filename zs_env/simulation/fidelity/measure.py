@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import zs_env
 from zs_env.errors import SimulationDataError
 from zs_env.evaluation.store import LOCK, lock_folder
 from zs_env.evaluation.summary import Prices
@@ -86,7 +85,6 @@ class Fidelity:
     def as_json(self) -> dict[str, Any]:
         """Return it as an object of JSON."""
         return {
-            "zs_env": zs_env.__version__,
             **self.about,
             "columns": [column.as_json() for column in self.columns],
             "definitions": {name: each.text for name, each in FIGURES.items()},
