@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -19,6 +21,18 @@ from zs_env.simulation.fidelity.page import as_page, tables_of
 from zs_env.simulation.fidelity.queries import HeldOutQuery, Queries
 from zs_env.simulation.judges import AnswerJudge, SearchJudge, WorldJudge
 from zs_env.world.noise import NATURAL
+
+
+@contextmanager
+def largest_file(size):
+    """No file can grow beyond ``size`` bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
 
 QUERIES = world_queries(400, unseen=lambda person: person % 3 == 0)
 
@@ -161,6 +175,14 @@ def test_broken_line_is_named(tmp_path):
         measured({"faulty": FaultySimulator()}, world_queries(12), folder=tmp_path)
 
 
+def test_full_disk_is_named_and_the_next_call_goes_on(tmp_path):
+    queries, engine = world_queries(30), FaultySimulator()
+    with largest_file(9_000), pytest.raises(SimulationDataError, match="disk full|free some"):
+        measured({"faulty": engine}, queries, folder=tmp_path)
+    assert 0 < (tmp_path / "documents.jsonl").stat().st_size <= 9_000
+    assert measured({"faulty": engine}, queries, folder=tmp_path).failed == 0
+
+
 def test_failures_are_counted_and_never_scored(tmp_path):
     queries = world_queries(40)
     name = queries.queries[3].query.removeprefix("the birthplace of ")
@@ -179,6 +201,7 @@ def test_failures_are_counted_and_never_scored(tmp_path):
 def test_simulator_that_gives_up_leaves_the_others(tmp_path):
     fidelity = measured({"dead": DeadSimulator(), "w": "world"}, world_queries(12), folder=tmp_path)
     dead, world = fidelity.columns[1:3]
+    assert fidelity.failed == 36
     assert (dead.asked, dead.failed, dead.figures["failed"].value) == (36, 36, 1.0)
     assert "gave up on all of its first 36 searches: no answer" in dead.gave_up
     assert world.failed == 0 and world.figures["form"].value == 1.0

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from zs_env.commands.evaluate import FAILED
 from zs_env.commands.play_options import positive
 from zs_env.commands.result_options import PRICES, prices_of
+from zs_env.settings import describe
+from zs_env.simulation.fidelity.asked import Asking
 
 if TYPE_CHECKING:
     from zs_env.simulation.fidelity.measure import Fidelity
@@ -37,9 +39,6 @@ fidelity.png. docs/fidelity.md says what each figure is. Needs the extra `fideli
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command to ``parser``."""
-    from zs_env.settings import describe
-    from zs_env.simulation.fidelity.asked import Asking
-
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EXAMPLES
     parser.add_argument(
@@ -114,13 +113,14 @@ def run(options: argparse.Namespace) -> None:
     for column in fidelity.columns:
         if column.gave_up:
             print(column.gave_up, file=sys.stderr)
-    if failed := sum(column.failed for column in fidelity.columns):
-        print(f"{failed} searches failed: the same command asks them again", file=sys.stderr)
+    if fidelity.failed:
+        print(
+            f"{fidelity.failed} searches failed: the same command asks them again", file=sys.stderr
+        )
         raise SystemExit(FAILED)
 
 
 def _measure(options: argparse.Namespace) -> Fidelity:
-    from zs_env.simulation.fidelity.asked import Asking
     from zs_env.simulation.fidelity.measure import Engines, check_names, measure_fidelity
     from zs_env.simulation.fidelity.progress import AskingProgress
     from zs_env.simulation.fidelity.queries import read_queries

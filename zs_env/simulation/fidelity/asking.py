@@ -109,6 +109,7 @@ class Asker:
             works = works or bool(found)
             self._show(name, len(found), len(keys) - len(found))
             if failure is not None and not works:  # a dead server would fail for hours
+                self._show(name, 0, len(missing) - len(keys))
                 raise EngineGaveUp(name, len(keys), failure)
 
     def _show(self, name: str, answered: int, failed: int) -> None:

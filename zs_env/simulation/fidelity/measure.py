@@ -24,6 +24,7 @@ from zs_env.simulation.fidelity.asked import (
 )
 from zs_env.simulation.fidelity.asking import Answers, Asker, EngineGaveUp, Watch
 from zs_env.simulation.fidelity.classifier import require_classifier
+from zs_env.simulation.fidelity.costs import cost_figures
 from zs_env.simulation.fidelity.definitions import FIGURES
 from zs_env.simulation.fidelity.estimate import Figure
 from zs_env.simulation.fidelity.figures import Column, Figures, Searches, Setting
@@ -81,6 +82,11 @@ class Fidelity:
 
     columns: Sequence[Measured]
     about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        """Number of searches that failed; those of the deeper results are the real engine's."""
+        return sum(column.failed for column in self.columns if column.role != DEEPER)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as an object of JSON."""
@@ -265,7 +271,7 @@ def _measured(
         lambda: figures.noise_figures(column, setting),
         lambda: figures.wording_figures(column, setting),
         lambda: figures.seed_figures(column),
-        lambda: figures.cost_figures(column, setting, real=role == REAL),
+        lambda: cost_figures(column, setting, real=role == REAL),
     ]
     if role != REAL:
         parts.append(lambda: figures.classifier_figures(real, column, setting))
