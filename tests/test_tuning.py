@@ -195,7 +195,7 @@ def test_answers_are_found_as_whole_words_in_any_case():
 @pytest.mark.parametrize("tokenizer", [TOKENIZER, chat_model.make_tokenizer()])
 def test_tokens_of_answers_are_marked_in_completions_only(tokenizer):
     prompt = ({"role": "user", "content": "answer: the city"},)
-    pair = Pair(prompt, "Doc 1: in the city.", golden_answers=("The City",))
+    pair = Pair(prompt, "Doc 1: in the city.", answers=("The City",))
     encoded = encode_pair(pair, tokenizer)
     marked = [
         i for i, is_answer in zip(encoded.token_ids, encoded.answers, strict=True) if is_answer
@@ -239,6 +239,13 @@ def test_messages_are_read_as_a_chat(tmp_path):
     for pair in read_pairs(write_pairs(tmp_path / "chat.jsonl", lines)):
         assert pair.messages == tuple(messages[:2])
         assert (pair.completion, pair.label) == ("a", "useful")
+
+
+def test_names_that_documents_state_go_before_golden_answers(tmp_path):
+    line = {"prompt": "a", "completion": "b", "golden_answers": ["c"], "stated": ["d", "e"]}
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(json.dumps({**line, **change}) for change in ({}, {"stated": []})))
+    assert [pair.answers for pair in read_pairs(path)] == [("d", "e"), ("c",)]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ class SFTConfig:
     data: Path = Path("pairs/train.jsonl")
     """File of the pairs to learn: JSON lines with prompt and completion, or messages of a chat.
 
-    label (useful, noisy) and golden_answers are used where they are there.
+    label (useful, noisy), and stated or golden_answers, are used where they are there.
     """
     held_out: Path | None = None
     """File of the pairs to evaluate on; none: no evaluation."""

@@ -20,7 +20,7 @@ class EncodedPair:
     Attributes:
         token_ids: ids of prompt, completion and the token that ends it.
         labels: ids of the completion and its end, `NO_LABEL` for the prompt.
-        answers: whether a token belongs to a golden answer in the completion.
+        answers: whether a token belongs to an answer of the pair in the completion.
         label: label of the pair.
     """
 
@@ -50,14 +50,14 @@ def encode_pair(pair: Pair, tokenizer: Any) -> EncodedPair:
             list(pair.messages), add_generation_prompt=True, return_dict=False
         )
     )
-    has_offsets = bool(pair.golden_answers) and tokenizer.is_fast
+    has_offsets = bool(pair.answers) and tokenizer.is_fast
     encoded = tokenizer(
         pair.completion, add_special_tokens=False, return_offsets_mapping=has_offsets
     )
     completion = list(encoded["input_ids"])
     answers = [False] * len(completion)
     if has_offsets:
-        spans = answer_spans(pair.completion, pair.golden_answers)
+        spans = answer_spans(pair.completion, pair.answers)
         answers = [
             any(start < stop and start < last and first < stop for first, last in spans)
             for start, stop in encoded["offset_mapping"]
@@ -71,13 +71,13 @@ def encode_pair(pair: Pair, tokenizer: Any) -> EncodedPair:
     )
 
 
-def answer_spans(text: str, golden_answers: Sequence[str]) -> list[tuple[int, int]]:
-    """Return start and stop of each occurrence of a golden answer in ``text``, as whole words.
+def answer_spans(text: str, answers: Sequence[str]) -> list[tuple[int, int]]:
+    """Return start and stop of each occurrence of an answer in ``text``, as whole words.
 
     Case does not matter, nor how words are spaced.
     """
     spans = []
-    for answer in golden_answers:
+    for answer in answers:
         words = r"\s+".join(re.escape(word) for word in answer.split())
         if words:
             pattern = rf"(?<!\w){words}(?!\w)"

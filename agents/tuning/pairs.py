@@ -28,14 +28,14 @@ class Pair:
         messages: prompt as messages of a chat, each with ``role`` and ``content``.
         completion: text to learn.
         label: ``useful``, ``noisy``, another one, or "" without any.
-        golden_answers: texts whose tokens in the completion can have a weight of their own.
+        answers: texts whose tokens in the completion can have a weight of their own.
         place: file and line.
     """
 
     messages: tuple[Mapping[str, str], ...]
     completion: str
     label: str = ""
-    golden_answers: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
     place: str = ""
 
 
@@ -43,8 +43,9 @@ def read_pairs(path: Path) -> list[Pair]:
     """Read a file of JSON lines, each with ``prompt`` and ``completion``, or with ``messages``.
 
     Prompt and completion are texts, or messages of a chat. The last message of all is what is
-    learned, and by the assistant. ``label`` and
-    ``golden_answers`` are read where they are there; other keys are ignored.
+    learned, and by the assistant. ``label``, and ``stated`` or else ``golden_answers``, are read
+    where they are there; other keys are ignored. ``stated`` are the names that the documents give
+    for what was asked, also on the way to the golden answer (`zs_env.simulation.pair.Pair`).
 
     Raises:
         PairsError: there is no such file, it holds no pairs, or a line is broken; the message names
@@ -68,12 +69,13 @@ def _parse(place: str, fields: Mapping[str, Any]) -> Pair:
     if not completion.strip():
         raise PairsError(f"{place}: the completion is empty, so there is nothing to learn.")
     label = fields.get("label") or ""
-    golden_answers = fields.get("golden_answers") or ()
+    name = "stated" if fields.get("stated") else "golden_answers"
+    answers = fields.get(name) or ()
     if not isinstance(label, str):
         raise PairsError(f"{place}: `label` must be a text, got {label!r}.")
-    if not _are_texts(golden_answers):
-        raise PairsError(f"{place}: `golden_answers` must be a list of texts.")
-    return Pair(messages, completion, label, tuple(golden_answers), place)
+    if not _are_texts(answers):
+        raise PairsError(f"{place}: `{name}` must be a list of texts.")
+    return Pair(messages, completion, label, tuple(answers), place)
 
 
 def _split_chat(place: str, messages: Any) -> tuple[tuple[Mapping[str, str], ...], str]:
