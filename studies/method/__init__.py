@@ -1,0 +1,1 @@
+"""The method end to end: an LLM tuned to be the search engine trains a policy for the real one."""
