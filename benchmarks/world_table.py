@@ -2,12 +2,12 @@
 
     python -m benchmarks.world_table add solver --method solver    # play, and add a row
     python -m benchmarks.world_table check solver careful          # play again: the same digits?
-    python -m benchmarks.world_table page                          # write docs/world-v1.md anew
+    python -m benchmarks.world_table page                          # write page and README anew
     python -m benchmarks.world_table hashes                        # print what must not change
 
 The arguments after the name are those of ``zs-env evaluate --benchmark world-v1``, which stand
 beside the row; ``--folder`` keeps the records, and does not. `ROWS` holds the rows; the page is
-written from it, with examples that are played anew.
+written from it, with examples that are played anew, and so is the table in the README.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ from zs_env.evaluation.tables import Cell, Column, Table, as_json, as_markdown
 DOCS = Path(__file__).parent.parent / "docs"
 ROWS = DOCS / "world-v1.json"
 PAGE = DOCS / "world-v1.md"
+README = DOCS.parent / "README.md"
+SHOWN = ("scripted-rag", "base policy", "PPO", "careful")
+"""Agents of the table in the README."""
+
 COMMAND = f"zs-env evaluate --benchmark {WORLD_V1.name}"
 
 EXAMPLES = {
@@ -167,14 +171,31 @@ def rendered(page: str) -> str:
         **{f"examples of {tier.name}": examples(tier) for tier in WORLD_V1.tiers},
     }
     for name, text in parts.items():
-        begin = f"<!-- {name} -->\n"
-        end = f"<!-- end of {name.removeprefix('examples of ')} -->"
-        before, _, rest = page.partition(begin)
-        _, found, after = rest.partition(end)
-        if not found:
-            raise SystemExit(f"{PAGE} must hold {begin.strip()} and {end}.")
-        page = f"{before}{begin}\n{text}\n{end}{after}"
+        page = _filled(page, name, f"\n{text}\n")
     return page
+
+
+def _filled(page: str, name: str, text: str) -> str:
+    """Return ``page`` with ``text`` between the marks of ``name``."""
+    begin = f"<!-- {name} -->\n"
+    end = f"<!-- end of {name.removeprefix('examples of ')} -->"
+    before, _, rest = page.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"expected {begin.strip()} and {end} in the page.")
+    return f"{before}{begin}{text}{end}{after}"
+
+
+def readme(page: str) -> str:
+    """Return the README with its table made anew."""
+    rows = {row["agent"]: row for row in read_rows()}
+    columns = [*(tier.name for tier in WORLD_V1.tiers), "other worlds"]
+    lines = [f"| {WORLD_V1.name}, greedy F1 | {' | '.join(columns)} |", "|---" * 5 + "|"]
+    for name in SHOWN:
+        if name in rows:
+            means = [f"{rows[name][column]['mean']:.3f}" for column in columns]
+            lines.append(f"| {name} | {' | '.join(means)} |")
+    return _filled(page, "table", "\n".join(lines) + "\n")
 
 
 def print_hashes() -> None:
@@ -212,6 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print_hashes()
     if options.command in ("add", "page"):
         PAGE.write_text(rendered(PAGE.read_text()))
+        README.write_text(readme(README.read_text()))
 
 
 if __name__ == "__main__":

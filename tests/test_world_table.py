@@ -36,11 +36,14 @@ def test_rows_stand_beside_their_command_and_within_the_limits():
 def test_the_page_shows_rows_protocol_and_examples_as_they_are():
     page = world_table.PAGE.read_text()
     assert world_table.rendered(page) == page
+    readme = world_table.README.read_text()
+    assert world_table.readme(readme) == readme
 
 
 def test_adding_a_row_takes_the_place_of_the_one_of_its_name(tmp_path, monkeypatch):
-    page, rows = tmp_path / "page.md", tmp_path / "rows.json"
+    page, readme, rows = (tmp_path / name for name in ("page.md", "readme.md", "rows.json"))
     page.write_text(world_table.PAGE.read_text())
+    readme.write_text(world_table.README.read_text())
     [row] = [row for row in world_table.read_rows() if row["agent"] == "random"]
     played = []
 
@@ -49,6 +52,8 @@ def test_adding_a_row_takes_the_place_of_the_one_of_its_name(tmp_path, monkeypat
         return {**row, "searches": len(played)}
 
     monkeypatch.setattr(world_table, "PAGE", page)
+    monkeypatch.setattr(world_table, "README", readme)
+    monkeypatch.setattr(world_table, "SHOWN", ("b", "a"))
     monkeypatch.setattr(world_table, "ROWS", rows)
     monkeypatch.setattr(world_table, "examples", lambda tier: tier.name)
     monkeypatch.setattr(world_table, "play", play)
@@ -58,3 +63,4 @@ def test_adding_a_row_takes_the_place_of_the_one_of_its_name(tmp_path, monkeypat
     found = [(row["agent"], row["searches"]) for row in world_table.read_rows()]
     assert found == [("a", 3), ("b", 2)]
     assert "| a | 0.0" in page.read_text() and "| solver |" not in page.read_text()
+    assert "| b | 0.007 | 0.003 | 0.000 | 0.002 |\n| a | 0.007" in readme.read_text()

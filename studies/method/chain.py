@@ -7,6 +7,7 @@ from pathlib import Path
 
 from studies.method.stage import Stage
 from zs_env.checks import as_integer, as_share
+from zs_env.commands.evaluate import FAILED
 
 TOP_K, DOCUMENT_WORDS, MAX_TURNS = 2, 12, 8
 """Of the instrument (`agents/configs/instrument.json`), on which the policies are trained."""
@@ -104,7 +105,7 @@ def stages_of(config: MethodConfig) -> list[list[Stage]]:
                 "--names", *names, "--queries", f"{config.folder / 'pairs'}",
                 "--num-queries", f"{config.num_queries}", *episode, "--seed", f"{config.seed}",
                 "--quiet", "--folder", f"{config.folder / 'fidelity'}",
-            ), 120),
+            ), 120, ends_well=(0, FAILED)),  # the report counts searches that failed
             Stage("train-bm25", "training a policy on the real engine", (
                 *_training(config, REAL), "--engine", REAL,
             ), 400),

@@ -35,12 +35,14 @@ class Stage:
         title: what it does, in a few words.
         command: module of Python and its arguments.
         expected_s: seconds that it takes on two cores, to tell how much time is left.
+        ends_well: its exit statuses that let the chain go on.
     """
 
     name: str
     title: str
     command: tuple[str, ...]
     expected_s: float
+    ends_well: tuple[int, ...] = (0,)
 
     def mark(self, folder: Path) -> Path:
         """Return the file that says that the stage has ended."""
@@ -100,7 +102,7 @@ class Running:
         self._log.close()
         code = os.waitstatus_to_exitcode(status)
         self._process.returncode = code
-        if code:
+        if code not in self.stage.ends_well:
             raise StageError(
                 f"the stage {self.stage.name} ended with status {code}: {self.last_line()} What it "
                 f"printed is in {self.stage.output(self._folder)}. Called again, it goes on."
