@@ -126,12 +126,13 @@ def test_fine_tuned_form_has_no_example():
 def test_template_from_a_file_is_filled_in_once(tmp_path):
     """A query that spells a field must not be filled in."""
     path = tmp_path / "template.txt"
-    path.write_text("{engine}|{query}|{question}|{golden_answers}|{quality_title} {} { }")
+    fields = "{engine}|{query}|{question}|{golden_answers}|{golden_answer}"
+    path.write_text(fields + "|{quality_title} {} { }")
     model = Recorder("Doc 1: x")
     engine = SimulatedEngine(model, template=str(path))
     checked_search(engine, [REQUEST._replace(query="{question} {engine}", top_k=1)])
     assert model.asked[0].messages[0].content == (
-        "Google|{question} {engine}|Which sea?|Pale Sea; the Pale Sea|Useful {} { }"
+        "Google|{question} {engine}|Which sea?|Pale Sea; the Pale Sea|Pale Sea|Useful {} { }"
     )
 
 

@@ -300,12 +300,14 @@ def render_simulation(
 
 def _simulation_fields(request: SearchRequest, engine: str) -> dict[str, str]:
     quality = "noisy" if request.noisy else "useful"
+    golden = [clean_text(answer) for answer in request.golden_answers]
     example = EXAMPLES[quality][: request.top_k]
     return {
         "engine": engine,
         "query": request.query,
         "question": clean_text(request.question),
-        "golden_answers": "; ".join(map(clean_text, request.golden_answers)),
+        "golden_answers": "; ".join(golden),
+        "golden_answer": golden[0] if golden else "",
         "top_k": str(request.top_k),
         "document_words": str(request.document_words),
         "quality": quality,
