@@ -7,7 +7,7 @@ GPU_PYTHON ?= $(BIN)/python
 MODEL_TO_TRAIN ?= Qwen/Qwen2.5-0.5B-Instruct
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train models test test-models test-rllib test-trl test-vllm test-wheel lint \
+.PHONY: help setup train method models test test-models test-rllib test-trl test-vllm test-wheel lint \
 	format docs benchmark benchmark-gpu clean
 
 help:  ## show the targets
@@ -23,6 +23,9 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 
 train: setup  ## train the small policy by PPO; goes on where an earlier call was stopped
 	$(BIN)/python -m agents.ppo --resume
+
+method: setup  ## tune a simulation LLM, train on it, judge on the real engine; goes on, too
+	$(BIN)/python -m studies.method
 
 models: $(MODEL)  ## make the folder of a real instruct model, for the tests
 
