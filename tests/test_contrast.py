@@ -79,6 +79,12 @@ def test_text_is_that_of_two_whole_passes_whatever_is_written_beside_it(llm):
     assert [c.token_ids for c in completions[::2]] == [by_hand(llm, each) for each in requests]
     assert completions[1::2] == llm.complete(plain)
     assert [c.token_ids for c in completions[::2]] != [c.token_ids for c in completions[1::2]]
+    for request, with_contrast, without in zip(
+        requests, completions[::2], completions[1::2], strict=True
+    ):
+        other = len(llm._encode(llm.load(), request.contrast.messages))
+        read = without.prompt_tokens + other + len(with_contrast.token_ids)
+        assert with_contrast.prompt_tokens == read
 
 
 def test_sampled_text_follows_from_the_request_alone(llm):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -42,6 +41,8 @@ def stage(name, seconds=0.0, **options):
     return Stage(name, f"doing {name}", ("a_stage", name, f"{seconds}"), 60, **options)
 
 
+SLOW_S = 8.0
+
 GROUPS = [[stage("first")], [stage("second"), stage("third")], [stage("fourth")]]
 
 
@@ -72,26 +73,26 @@ def test_a_folder_of_other_options_is_refused(tmp_path, calls):
         run_stages([[stage("first", 0.1)]], tmp_path)
 
 
-def test_a_killed_chain_goes_on_where_it_was(tmp_path, calls):
+def test_a_killed_chain_goes_on_where_it_was_once_its_orphan_has_ended(tmp_path, calls, capsys):
     script = (
         "from pathlib import Path; from tests.test_method import stage, run_stages; "
-        f"run_stages([[stage('first')], [stage('slow', 60)]], Path({str(tmp_path)!r}))"
+        f"run_stages([[stage('first')], [stage('slow', {SLOW_S})]], Path({str(tmp_path)!r}))"
     )
     root = os.path.dirname(os.path.dirname(__file__))
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], env=environment, start_new_session=True
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "calls").exists() or "slow" not in calls():
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    with pytest.raises(StageError):  # the mark of the first is of a command that was given then
-        run_stages([[stage("first", 1.0)]], tmp_path)
-    run_stages([[stage("first")], [stage("slow")]], tmp_path)
+    process = subprocess.Popen([sys.executable, "-c", script], env=environment)
+    try:
+        while not (tmp_path / "calls").exists() or "slow" not in calls():
+            assert process.poll() is None
+            time.sleep(0.1)
+    finally:
+        process.kill()
+        process.wait()
+    start = time.monotonic()
+    run_stages([[stage("first")], [stage("slow", SLOW_S)]], tmp_path)
     assert calls() == ["first", "slow", "slow"]
+    assert "waiting for another program" in capsys.readouterr().out
+    assert time.monotonic() - start > SLOW_S, "the orphan was waited for"
 
 
 def test_stages_of_the_chain_have_names_of_their_own_and_agree_on_the_prompt():
@@ -104,7 +105,23 @@ def test_stages_of_the_chain_have_names_of_their_own_and_agree_on_the_prompt():
     for name in ("fidelity", "train-simulated"):
         assert "template=world,hide_answer_from_noisy=true,contrast=0.5" in commands[name]
     plain = [each for group in stages_of(MethodConfig(contrast=0.0)) for each in group]
-    assert " ".join(plain[4].command).count("simulated,") == 1
+    [fidelity] = [" ".join(each.command) for each in plain if each.name == "fidelity"]
+    assert fidelity.count("simulated,") == 1
+
+
+def test_an_interrupt_has_the_stages_save_and_counts_their_time(tmp_path, calls, monkeypatch):
+    def interrupted(seconds):
+        if "second" in (tmp_path / "calls").read_text():
+            raise KeyboardInterrupt
+
+    (tmp_path / "calls").touch()
+    monkeypatch.setattr("studies.method.stage.time.sleep", interrupted)
+    slow = stage("second", 60)
+    with pytest.raises(KeyboardInterrupt):
+        run_stages([[slow]], tmp_path)
+    assert slow.done(tmp_path) is None
+    assert "KeyboardInterrupt" in slow.output(tmp_path).read_text()
+    assert 0 < json.loads(slow.spent(tmp_path).read_text())["seconds"] < 60
 
 
 @pytest.mark.parametrize(

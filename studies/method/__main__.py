@@ -11,7 +11,9 @@ can be called until it is done.
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 
 import tyro
 
@@ -24,6 +26,7 @@ from zs_env.errors import ZeroSearchError
 
 def main(config: MethodConfig) -> None:
     """Run all stages that have not ended, and write the report."""
+    signal.signal(signal.SIGTERM, _interrupt)  # stages then save and end, as after Ctrl-C
     try:
         run_stages(stages_of(config), config.folder)
         results = results_of(config)
@@ -33,6 +36,10 @@ def main(config: MethodConfig) -> None:
         raise SystemExit(130) from None
     write_results(config.folder, results)
     print(f"report: {write_report(config, results)}")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from agents.ppo import PPOConfig
+from agents.training.config_file import find_config, read_config
 from studies.method.stage import Stage
 from zs_env.checks import as_integer, as_share
 from zs_env.commands.evaluate import FAILED
 
-TOP_K, DOCUMENT_WORDS, MAX_TURNS = 2, 12, 8
-"""Of the instrument (`agents/configs/instrument.json`), on which the policies are trained."""
+INSTRUMENT = "instrument"
+"""Setting that the policies are trained in (`agents/configs`)."""
 
 SIMULATED, REAL = "simulated", "bm25"
 """The two policies, by what they are trained on."""
@@ -39,7 +42,7 @@ class MethodConfig:
     updates: int = 50
     """Updates of each policy."""
     num_test_questions: int = 500
-    """Held-out questions that the policies are judged on at the end."""
+    """Held-out questions that the policies are evaluated on at the end."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -56,9 +59,9 @@ class MethodConfig:
         """Return the folder of a policy's run."""
         return self.folder / f"policy-{name}"
 
-    def judged(self, name: str) -> Path:
+    def evaluated(self, name: str) -> Path:
         """Return the folder of a policy's evaluation."""
-        return self.folder / f"judged-{name}"
+        return self.folder / f"evaluated-{name}"
 
     def engine(self, contrast: float) -> str:
         """Return the simulated engine as it is written."""
@@ -70,68 +73,98 @@ class MethodConfig:
 
 def stages_of(config: MethodConfig) -> list[list[Stage]]:
     """Return the stages in order; those of one list run side by side."""
-    episode = ("--top-k", f"{TOP_K}", "--document-words", f"{DOCUMENT_WORDS}")
-    engines = [config.engine(config.contrast)]
-    names = ["tuned"]
-    if config.contrast:
-        engines.append(config.engine(0.0))
-        names.append("without contrast")
+    collect, judge, pairs = _data(config)
+    evaluations = [_evaluate(config, name) for name in (SIMULATED, REAL)]
     return [
-        [Stage("collect", "collecting searches of the real engine", (
-            "zs_env", "simulation", "collect", "--method", "explorer", "--engine", REAL,
-            "--num-questions", f"{config.num_questions}", "--seed", f"{config.seed}",
-            "--max-turns", f"{MAX_TURNS}", *episode, "--folder", f"{config.folder / 'searches'}",
-        ), 60)],
-        [Stage("judge", "judging them", (
-            "zs_env", "simulation", "judge", f"{config.folder / 'searches'}", "--judge", "world",
-        ), 12)],
-        [Stage("pairs", "making pairs", (
-            "zs_env", "simulation", "pairs", f"{config.folder / 'searches'}", "--judge", "world",
-            "--template", "world", *episode, "--num-pairs", f"{config.num_pairs}",
-            "--hide-answer-from-noisy", "--swap-share", "0.4", "--random-answer-share", "1",
-            "--page-share", "0.12", "--noisy-share", "0.4", "--final-hop-share", "0.45",
-            "--seed", f"{config.seed}", "--folder", f"{config.folder / 'pairs'}",
-        ), 45)],
-        [Stage("tune", "tuning the simulation LLM", (
-            "agents.sft", "--data", f"{config.folder / 'pairs' / 'train.jsonl'}",
-            "--held-out", f"{config.folder / 'pairs' / 'held_out.jsonl'}",
-            "--folder", f"{config.folder / 'tuned'}", "--resume", "--seed", f"{config.seed}",
-            "--epochs", f"{config.epochs}", "--batch-tokens", "2048", "--answer-weight", "5",
-            "--output-dtype", "bfloat16",
-        ), 900)],
-        [
-            Stage("fidelity", "measuring its fidelity", (
-                "zs_env", "simulation", "fidelity", "--real", REAL, "--simulated", *engines,
-                "--names", *names, "--queries", f"{config.folder / 'pairs'}",
-                "--num-queries", f"{config.num_queries}", *episode, "--seed", f"{config.seed}",
-                "--quiet", "--folder", f"{config.folder / 'fidelity'}",
-            ), 120, ends_well=(0, FAILED)),  # the report counts searches that failed
-            Stage("train-bm25", "training a policy on the real engine", (
-                *_training(config, REAL), "--engine", REAL,
-            ), 400),
-        ],
-        [Stage("train-simulated", "training a policy on the simulation LLM", (
-            *_training(config, SIMULATED), "--engine", engines[0], "--noise", "exponential",
-            "--noise-end", f"{config.noise_end:g}",
-        ), 500)],
-        [
-            Stage(f"judge-{name}", f"judging the policy trained on {name}", (
-                "zs_env", "evaluate", "--model", f"{_last_checkpoint(config, name)}",
-                "--engine", REAL, "--num-questions", f"{config.num_test_questions}",
-                "--max-turns", f"{MAX_TURNS}", "--quiet", "--folder", f"{config.judged(name)}",
-            ), 60)
-            for name in (SIMULATED, REAL)
-        ],
-    ]  # fmt: skip
+        [collect],
+        [judge],
+        [pairs],
+        [_tune(config), _train(config, REAL, "--engine", REAL)],
+        [_fidelity(config), _train_on_simulated(config)],
+        evaluations,
+    ]
 
 
-def _training(config: MethodConfig, name: str) -> tuple[str, ...]:
-    return (
-        "agents.ppo", "--config", "instrument", "--seed", f"{config.seed}", "--resume",
-        "--updates", f"{config.updates}", "--save-every", f"{config.updates}",
-        "--test-engines", REAL, "--folder", f"{config.policy(name)}",
+def _data(config: MethodConfig) -> tuple[Stage, Stage, Stage]:
+    searches = f"{config.folder / 'searches'}"
+    collect = (
+        "zs_env", "simulation", "collect", "--method", "explorer", "--engine", REAL,
+        "--num-questions", f"{config.num_questions}", "--seed", f"{config.seed}",
+        *_turns(), *_documents(), "--folder", searches,
     )  # fmt: skip
+    judge = ("zs_env", "simulation", "judge", searches, "--judge", "world")
+    pairs = (
+        "zs_env", "simulation", "pairs", searches, "--judge", "world", "--template", "world",
+        "--hide-answer-from-noisy", "--swap-share", "0.4", "--random-answer-share", "1",
+        "--page-share", "0.12", "--noisy-share", "0.4", "--final-hop-share", "0.45",
+        "--num-pairs", f"{config.num_pairs}", "--num-held-out", "2000", "--held-out-share", "0.1",
+        *_documents(), "--seed", f"{config.seed}", "--folder", f"{config.folder / 'pairs'}",
+    )  # fmt: skip
+    return (
+        Stage("collect", "collecting searches of the real engine", collect, 60),
+        Stage("judge", "judging them", judge, 12),
+        Stage("pairs", "making pairs", pairs, 45),
+    )
 
 
-def _last_checkpoint(config: MethodConfig, name: str) -> Path:
-    return config.policy(name) / "checkpoints" / f"{config.updates:06d}"
+def _tune(config: MethodConfig) -> Stage:
+    pairs = config.folder / "pairs"
+    command = (
+        "agents.sft", "--data", f"{pairs / 'train.jsonl'}",
+        "--held-out", f"{pairs / 'held_out.jsonl'}", "--folder", f"{config.folder / 'tuned'}",
+        "--epochs", f"{config.epochs}", "--batch-tokens", "2048", "--answer-weight", "5",
+        "--output-dtype", "bfloat16", "--seed", f"{config.seed}", "--resume",
+    )  # fmt: skip
+    return Stage("tune", "tuning the simulation LLM", command, 900)
+
+
+def _fidelity(config: MethodConfig) -> Stage:
+    weights = {"tuned": config.contrast, "without contrast": 0.0}
+    names = list(weights) if config.contrast else ["tuned"]
+    command = (
+        "zs_env", "simulation", "fidelity", "--real", REAL,
+        "--simulated", *(config.engine(weights[name]) for name in names), "--names", *names,
+        "--queries", f"{config.folder / 'pairs'}", "--num-queries", f"{config.num_queries}",
+        *_documents(), "--seed", f"{config.seed}", "--quiet",
+        "--folder", f"{config.folder / 'fidelity'}",
+    )  # fmt: skip
+    # Searches that failed are counted in the report.
+    return Stage("fidelity", "measuring its fidelity", command, 120, ends_well=(0, FAILED))
+
+
+def _train(config: MethodConfig, name: str, *engine: str) -> Stage:
+    command = (
+        "agents.ppo", "--config", INSTRUMENT, "--updates", f"{config.updates}",
+        "--save-every", "5", "--test-engines", REAL, *engine, "--seed", f"{config.seed}",
+        "--folder", f"{config.policy(name)}", "--resume",
+    )  # fmt: skip
+    return Stage(f"train-{name}", f"training a policy on {name}", command, 400)
+
+
+def _train_on_simulated(config: MethodConfig) -> Stage:
+    noise = ("--noise", "exponential", "--noise-end", f"{config.noise_end:g}")
+    return _train(config, SIMULATED, "--engine", config.engine(config.contrast), *noise)
+
+
+def _evaluate(config: MethodConfig, name: str) -> Stage:
+    checkpoint = config.policy(name) / "checkpoints" / f"{config.updates:06d}"
+    command = (
+        "zs_env", "evaluate", "--model", f"{checkpoint}", "--engine", REAL,
+        "--num-questions", f"{config.num_test_questions}", *_turns(), "--quiet",
+        "--folder", f"{config.evaluated(name)}",
+    )  # fmt: skip
+    return Stage(f"evaluate-{name}", f"evaluating the policy trained on {name}", command, 60)
+
+
+@cache
+def _instrument() -> PPOConfig:
+    return read_config(find_config(INSTRUMENT), PPOConfig)
+
+
+def _turns() -> tuple[str, ...]:
+    return "--max-turns", f"{_instrument().max_turns}"
+
+
+def _documents() -> tuple[str, ...]:
+    trained = _instrument()
+    return "--top-k", f"{trained.top_k}", "--document-words", f"{trained.document_words}"

@@ -15,8 +15,6 @@ from zs_env.evaluation.store import read_records
 from zs_env.simulation.fidelity.page import JSON as FIDELITY
 from zs_env.simulation.pair import read_card
 
-CURVES = {"sampled": "sampled_f1", "greedy": "f1"}
-
 
 def results_of(config: MethodConfig) -> dict[str, Any]:
     """Return all figures of a chain that has ended."""
@@ -41,7 +39,7 @@ def _policy(config: MethodConfig, name: str) -> dict[str, Any]:
     metrics = read_metrics(config.policy(name))
     prefix = evaluation_prefix(REAL, "sampled")
     learned = [each for each in metrics if "reward" in each]
-    records = read_records(config.judged(name))
+    records = read_records(config.evaluated(name))
     return {
         "reward": {int(each["update"]): round(each["reward"], 4) for each in learned},
         "sampled_f1": {
@@ -50,8 +48,7 @@ def _policy(config: MethodConfig, name: str) -> dict[str, Any]:
             if prefix + "f1" in each
         },
         "searches": round(sum(each["searches"] * each["episodes"] for each in learned)),
-        "noisy_share": _mean(learned, "noisy_share"),
-        "noisy_leak_share": _mean(learned, "noisy_leak_share"),
+        **_noise(learned),
         "f1": {kind: _estimate(found) for kind, found in _by_kind(records).items()},
     }
 
@@ -83,9 +80,15 @@ def _estimate(values: list[float]) -> dict[str, Any]:
     return {"mean": round(estimate.mean, 4), "low": round(low, 4), "high": round(high, 4)}
 
 
-def _mean(metrics: list[dict[str, float]], name: str) -> float | None:
-    values = [each[name] for each in metrics if name in each]
-    return round(sum(values) / len(values), 4) if values else None
+def _noise(metrics: list[dict[str, float]]) -> dict[str, float | None]:
+    """Return the shares of all searches that were noisy, and of these that leaked."""
+    searches = [each["searches"] * each["episodes"] for each in metrics]
+    noisy = [count * each["noisy_share"] for count, each in zip(searches, metrics, strict=True)]
+    leaked = [n * each.get("noisy_leak_share", 0.0) for n, each in zip(noisy, metrics, strict=True)]
+    return {
+        "noisy_share": round(sum(noisy) / sum(searches), 4) if sum(searches) else None,
+        "noisy_leak_share": round(sum(leaked) / sum(noisy), 4) if sum(noisy) else None,
+    }
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> Path:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,18 @@ from typing import Any
 from zs_env.errors import ZeroSearchError
 from zs_env.files import replace_file
 
-DONE = "stages"
-"""Folder of the marks of stages that have ended, and of their output."""
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+STAGES = "stages"
+"""Folder of the marks of stages that have ended, of what they printed, and of the lock."""
 
 POLL_S = 0.5
+
+NOTE_S = 5.0
+"""Seconds between notes of the time that a stage has taken: a kill loses at most so much."""
 
 
 class StageError(ZeroSearchError):
@@ -46,49 +56,60 @@ class Stage:
 
     def mark(self, folder: Path) -> Path:
         """Return the file that says that the stage has ended."""
-        return folder / DONE / f"{self.name}.json"
+        return folder / STAGES / f"{self.name}.json"
+
+    def spent(self, folder: Path) -> Path:
+        """Return the file that notes the seconds it has taken, while it has not ended."""
+        return folder / STAGES / f"{self.name}.spent.json"
 
     def output(self, folder: Path) -> Path:
         """Return the file that keeps what the command prints."""
-        return folder / DONE / f"{self.name}.log"
+        return folder / STAGES / f"{self.name}.log"
 
     def done(self, folder: Path) -> dict[str, Any] | None:
         """Return what is known of the ended stage: command, seconds; None if it has not ended.
 
+        Seconds are those of all attempts: by the clock, and of all processors. Where an attempt was
+        killed with the chain, the clock stands for both.
+
         Raises:
             StageError: it was another command.
         """
-        path = self.mark(folder)
-        if not path.is_file():
-            return None
-        known: dict[str, Any] = json.loads(path.read_text())
-        if known["command"] != list(self.command):
+        known = _read(self.mark(folder))
+        if known and known["command"] != list(self.command):
             raise StageError(
-                f"{path} is of another command: {shlex.join(known['command'])}. Give the same "
-                "options to go on with this chain, or another folder."
+                f"{self.mark(folder)} is of another command: {shlex.join(known['command'])}. Give "
+                "the same options to go on with this chain, or another folder."
             )
-        return known
+        return known or None
 
 
 class Running:
-    """Stage that runs, in a process of its own.
+    """Stage that runs, in a process and a session of its own: Ctrl-C reaches it by `stop` alone.
 
     Args:
         stage: the stage.
         folder: folder of the chain.
+        lock: descriptor of the chain's lock, which the process holds as long as it runs.
     """
 
-    def __init__(self, stage: Stage, folder: Path) -> None:
+    def __init__(self, stage: Stage, folder: Path, lock: int) -> None:
         self.stage = stage
         self._folder = folder
-        self._start = time.monotonic()
-        self._log = stage.output(folder).open("ab")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", *stage.command],
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        self._before: dict[str, float] = _read(stage.spent(folder)) or dict.fromkeys(
+            ("seconds", "cpu_seconds"), 0.0
         )
+        self._start = self._noted = time.monotonic()
+        self._ended = False
+        with stage.output(folder).open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *stage.command],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                start_new_session=True,
+                pass_fds=(lock,),
+            )
 
     def has_ended(self) -> bool:
         """Return whether it has ended, and mark it as done then.
@@ -96,23 +117,19 @@ class Running:
         Raises:
             StageError: it failed.
         """
-        pid, status, usage = os.wait4(self._process.pid, os.WNOHANG)
-        if not pid:
+        code = self._wait(os.WNOHANG)
+        if code is None:
+            if time.monotonic() - self._noted > NOTE_S:
+                self._noted = time.monotonic()
+                self._note(self._noted - self._start)
             return False
-        self._log.close()
-        code = os.waitstatus_to_exitcode(status)
-        self._process.returncode = code
         if code not in self.stage.ends_well:
             raise StageError(
                 f"the stage {self.stage.name} ended with status {code}: {self.last_line()} What it "
                 f"printed is in {self.stage.output(self._folder)}. Called again, it goes on."
             )
-        mark = {
-            "command": list(self.stage.command),
-            "seconds": round(time.monotonic() - self._start, 1),
-            "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
-        }
-        replace_file(self.stage.mark(self._folder), json.dumps(mark, indent=1).encode() + b"\n")
+        spent = _read(self.stage.spent(self._folder))
+        _write(self.stage.mark(self._folder), {"command": list(self.stage.command), **spent})
         return True
 
     def last_line(self) -> str:
@@ -122,11 +139,25 @@ class Running:
         return lines[-1] if lines else ""
 
     def stop(self) -> None:
-        """Have it save and end, as Ctrl-C does, and wait for it."""
-        if self._process.returncode is None:
-            self._process.terminate()
-            self._process.wait()
-            self._log.close()
+        """Have it save and end, as one Ctrl-C does, and wait for it."""
+        if not self._ended:
+            os.kill(self._process.pid, signal.SIGINT)  # `send_signal` would reap it, and its times
+            self._wait(0)
+
+    def _wait(self, options: int) -> int | None:
+        """Return its exit status, and note the time that it took; None if it has not ended."""
+        pid, status, usage = os.wait4(self._process.pid, options)
+        if not pid:
+            return None
+        self._ended = True
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        self._note(usage.ru_utime + usage.ru_stime)
+        return self._process.returncode
+
+    def _note(self, cpu_seconds: float) -> None:
+        spent = {"seconds": time.monotonic() - self._start, "cpu_seconds": cpu_seconds}
+        total = {name: round(self._before[name] + value, 1) for name, value in spent.items()}
+        _write(self.stage.spent(self._folder), total)
 
 
 def run_stages(groups: Sequence[Sequence[Stage]], folder: Path) -> None:
@@ -135,39 +166,68 @@ def run_stages(groups: Sequence[Sequence[Stage]], folder: Path) -> None:
     Raises:
         StageError: a stage failed; what the others have done is kept.
     """
-    (folder / DONE).mkdir(parents=True, exist_ok=True)
-    pending = [[stage for stage in group if stage.done(folder) is None] for group in groups]
-    count = sum(map(len, groups))
-    for number, group in enumerate(pending):
-        for stage in groups[number]:
-            if stage not in group:
-                print(f"{stage.name}: done before")
-        if group:
-            left = sum(max(stage.expected_s for stage in each) for each in pending[number:] if each)
-            done = count - sum(map(len, pending[number:]))
-            print(f"[{done}/{count}] {' and '.join(s.title for s in group)}; "
-                  f"about {_minutes(left)} left", flush=True)  # fmt: skip
-            _run_together(group, folder)
+    (folder / STAGES).mkdir(parents=True, exist_ok=True)
+    with _locked(folder / STAGES / ".lock") as lock:
+        pending = [[stage for stage in group if stage.done(folder) is None] for group in groups]
+        for number, group in enumerate(pending):
+            for stage in groups[number]:
+                if stage not in group:
+                    print(f"{stage.name}: done before")
+            if group:
+                _announce(pending[number:], sum(map(len, groups)))
+                _run_together(group, folder, lock)
 
 
-def _run_together(group: Sequence[Stage], folder: Path) -> None:
+def _announce(pending: Sequence[Sequence[Stage]], count: int) -> None:
+    left = sum(max(stage.expected_s for stage in group) for group in pending if group)
+    titles = " and ".join(stage.title for stage in pending[0])
+    done = count - sum(map(len, pending))
+    print(f"[{done}/{count}] {titles}; about {_minutes(left)} left", flush=True)
+
+
+def _run_together(group: Sequence[Stage], folder: Path, lock: int) -> None:
     start = time.monotonic()
     under_way: list[Running] = []
     try:
-        under_way += [Running(stage, folder) for stage in group]
+        for stage in group:
+            under_way.append(Running(stage, folder, lock))
         while under_way:
             for running in list(under_way):
                 if running.has_ended():
                     under_way.remove(running)
-                    seconds = time.monotonic() - start
                     _clear()
-                    print(f"  {running.stage.name}: {_minutes(seconds)}", flush=True)
+                    taken = time.monotonic() - start
+                    print(f"  {running.stage.name}: {_minutes(taken)}", flush=True)
             if under_way:
                 _show(under_way[0].last_line())
                 time.sleep(POLL_S)
     finally:
         for running in under_way:
             running.stop()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    """Hold the lock of a chain; yield its descriptor, which its stages hold as well.
+
+    A stage whose chain was killed goes on, and is waited for.
+    """
+    with path.open("w") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                print("waiting for another program that works on this chain …", flush=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    replace_file(path, json.dumps(values, indent=1).encode() + b"\n")
 
 
 def _show(line: str) -> None:

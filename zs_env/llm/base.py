@@ -138,7 +138,7 @@ class Completion:
 
     Attributes:
         text: the message, `ChatRequest.prefill` included.
-        prompt_tokens: number of tokens read.
+        prompt_tokens: number of tokens read, those of a contrast included.
         completion_tokens: number of tokens written.
         cut: whether its largest length ended it.
         ended: whether it is known that the model ended it, and no text of `ChatRequest.stop`.

@@ -209,9 +209,11 @@ class _Model:
         stop = first_stop(text, prompt.request.stop)
         if stop is not None:
             text = text[: text.index(stop)]
+        # What a text is contrasted with reads its own prompt, and all that is written.
+        contrast = 0 if prompt.contrast is None else len(prompt.contrast) + len(token_ids)
         return Completion(
             text,
-            len(prompt.token_ids),
+            len(prompt.token_ids) + contrast,
             len(token_ids),
             stop is None and not ended,
             ended,
