@@ -134,7 +134,7 @@ class Config(ChatSettings):
     """Gradient steps of an epoch."""
     micro_batch_tokens: int = 3072
     """Tokens, padding included, of one pass through the model in scoring and learning."""
-    learning_rate: float = 6e-4
+    learning_rate: float = 1e-3
     """Learning rate of the policy (the paper: 1e-6, for models a thousand times as large)."""
     critic_learning_rate: float = 1e-3
     """Learning rate of the value head."""
