@@ -229,6 +229,32 @@ def test_verdicts_of_several_judges_stand_together(source, tmp_path):
     assert {*next(iter(read_searches(other).searches)).verdicts} == {"world"}
 
 
+def test_verdicts_on_other_documents_are_asked_for_and_never_mixed(tmp_path):
+    write_searches(
+        tmp_path / SEARCHES,
+        [make_search(0, texts=["a", "b", "Lima"]), make_search(1, texts=["Lima", "b"])],
+    )
+    asked = []
+
+    def judge(top_k=None, answers=True):
+        def said(search):
+            asked.append(len(search.documents))
+            return ("Lima" in search.documents[-1].text) if answers else None
+
+        found = judge_source(tmp_path, FunctionJudge(said, "f"), top_k=top_k)
+        return [(s.verdicts.get("f"), s.judged_top_k.get("f")) for s in found.searches]
+
+    assert judge() == [(True, None), (False, None)]
+    assert judge(2) == [(False, 2), (False, None)], "the second one has two documents"
+    assert judge() == [(True, None), (False, None)]
+    assert asked == [3, 2, 2]
+    assert judge(1, answers=False) == [(None, None), (None, None)]
+    assert judge(2) == [(False, 2), (False, None)] and asked[3:] == [1, 1]
+    found = judge_source(tmp_path, load_judge("answer")).searches
+    compared = compare_judges(found, "f", "answer")
+    assert (compared.searches, compared.left_out) == (1, 1)
+
+
 def test_verdicts_of_another_judge_of_the_name_are_refused(source):
     judge_source(source, LLMJudge(says("useful")))
     template = source.parent / "judge.txt"

@@ -40,13 +40,14 @@ from zs_env.simulation.card import make_card
 from zs_env.simulation.deeper import find_deeper, place_of
 from zs_env.simulation.entities import Entities, swapped
 from zs_env.simulation.export import write_pairs
-from zs_env.simulation.judges import load_judge
+from zs_env.simulation.judges import FunctionJudge, load_judge
 from zs_env.simulation.make_pairs import DUPLICATE, NO_ANSWER, NOT_JUDGED, make_pairs
 from zs_env.simulation.pair import CARD, read_card, read_pairs, template_id
 from zs_env.simulation.recipe import Recipe
 from zs_env.simulation.searches import Searches, searches_of, write_searches
 from zs_env.simulation.targets import TOO_FEW, UNREADABLE, Targets
 from zs_env.simulation.truth import asked_facts, holds_golden_answer, stated_facts
+from zs_env.simulation.verdicts import judge_source
 from zs_env.world.tokenizer import WorldTokenizer
 
 HERE = "tests.test_simulation_pairs"
@@ -300,6 +301,33 @@ def test_elsewhere_documents_of_a_useful_search_are_noise_for_no_query():
         deep = [document.text.startswith("Deep") for document in documents_of(pair)]
         assert all(deep) if pair.label == "noisy" else not any(deep)
         assert pair.hop == "earlier"
+
+
+def test_elsewhere_results_behind_the_judged_ones_are_noise_of_useful_searches(tmp_path):
+    """Twelve results of a paid engine gave useful searches no noise, and lost earlier hops."""
+    searches = [
+        make_search(n, texts=[
+            "Lima is its capital." if n % 2 == 0 and place in (1, 8) else f"Clue {n} {place}."
+            for place in range(12)
+        ])
+        for n in range(20)
+    ]  # fmt: skip
+    write_searches(tmp_path / "searches.jsonl", searches)
+    judge = FunctionJudge(lambda search: len(search.documents) == 5, "five")
+    found = judge_source(tmp_path, judge, top_k=5).searches
+    pairs = make_pairs(found, "five", replace(PLAIN, held_out_share=0.0), "none").pairs["train"]
+    told = {(pair.label, pair.query): pair for pair in pairs}
+    assert len(told) == 40
+    for n, search in enumerate(searches):
+        useful, noisy = (told[label, search.query] for label in ("useful", "noisy"))
+        assert documents_of(useful) == list(search.documents[:5])
+        behind = [d for d in search.documents[5:] if "Lima" not in d.text]
+        assert documents_of(noisy) == behind[:5]
+        assert useful.hop == noisy.hop == ("final" if n % 2 == 0 else "earlier")
+    # Judged as a whole, none has noise, and of earlier hops the judge may mean the others.
+    as_a_whole = judge_source(tmp_path, FunctionJudge(lambda search: True, "all")).searches
+    with pytest.raises(SimulationDataError, match=f"20 × noisy: {TOO_FEW}, 10 × useful: .* shown"):
+        make_pairs(as_a_whole, "all", PLAIN, "none")
 
 
 def test_own_page_elsewhere_is_one_whose_title_the_query_names():

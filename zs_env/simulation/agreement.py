@@ -104,14 +104,14 @@ def compare_judges(searches: Iterable[CollectedSearch], first: str, second: str)
         second: name of another one, such as one that knows.
 
     Raises:
-        SimulationDataError: no search has verdicts of both.
+        SimulationDataError: no search has verdicts of both on the same documents.
     """
     tables: dict[tuple[str, str], Counter[tuple[bool, bool]]] = {}
     differing = []
     left_out = 0
     for search in searches:
         said = search.verdicts.get(first), search.verdicts.get(second)
-        if said[0] is None or said[1] is None:
+        if said[0] is None or said[1] is None or not same_documents(search, first, second):
             left_out += 1
             continue
         question = search.dataset, search.question_id
@@ -120,8 +120,8 @@ def compare_judges(searches: Iterable[CollectedSearch], first: str, second: str)
             differing.append(search)
     if not tables:
         raise SimulationDataError(
-            f"no search has a verdict of both {first!r} and {second!r}: judge by each of them "
-            "first."
+            f"no search has a verdict of both {first!r} and {second!r} on the same documents: "
+            "judge by each of them first, with the same `--top-k`."
         )
     clusters = list(tables.values())
     agreement = _jackknife(clusters, agreement_of)
@@ -136,6 +136,11 @@ def compare_judges(searches: Iterable[CollectedSearch], first: str, second: str)
         left_out,
         differing,
     )
+
+
+def same_documents(search: CollectedSearch, first: str, second: str) -> bool:
+    """Return whether the verdicts of two judges are on as many documents of ``search``."""
+    return search.judged_top_k.get(first) == search.judged_top_k.get(second)
 
 
 def agreement_of(table: Table) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from zs_env.loading import parse_spec
 from zs_env.prompts import load_simulation_template
-from zs_env.simulation.agreement import compare_judges
+from zs_env.simulation.agreement import compare_judges, same_documents
 from zs_env.simulation.make_pairs import Made
 from zs_env.simulation.pair import PAGE, count_pairs, template_id
 from zs_env.simulation.recipe import Recipe
@@ -58,6 +58,7 @@ def make_card(
         "judge": {
             "name": judge,
             "identity": identity,
+            "top_k": sorted({s.judged_top_k[judge] for s in searches if judge in s.judged_top_k}),
             "useful": sum(search.verdicts.get(judge) is True for search in searches),
             "noisy": sum(search.verdicts.get(judge) is False for search in searches),
             "agreement": [_agreement(searches, other, judge) for other in others],
@@ -164,8 +165,12 @@ def as_markdown(card: Mapping[str, Any]) -> str:
 
 
 def _agreement(searches: Sequence[CollectedSearch], other: str, judge: str) -> dict[str, Any]:
-    both = sum(other in search.verdicts and judge in search.verdicts for search in searches)
-    if not both:
+    if not any(
+        other in search.verdicts
+        and judge in search.verdicts
+        and same_documents(search, other, judge)
+        for search in searches
+    ):
         return {"first": other, "second": judge, "searches": 0}
     return compare_judges(searches, other, judge).as_json()
 

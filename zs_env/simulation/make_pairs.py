@@ -135,10 +135,11 @@ class _Maker:
         held_out = unseen or self._is_held_out(search)
         deeper = self.deeper.results.get(place_of(search), ())
         useful = search.verdicts[self.judge]
-        find_noisy = partial(self._targets.noisy, useful=useful)
+        judged = search.judged_top_k.get(self.judge)
+        find_noisy = partial(self._targets.noisy, useful=useful, judged=judged)
         finders: list[tuple[str, Callable[..., Target]]] = [(NOISY, find_noisy)]
         if useful:
-            finders.insert(0, (USEFUL, self._targets.useful))
+            finders.insert(0, (USEFUL, partial(self._targets.useful, judged=judged)))
         for label, find in finders:
             target = find(search, deeper, entities, held_out)
             if target.reason:

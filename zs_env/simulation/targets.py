@@ -2,7 +2,8 @@
 
 A noisy document neither states a fact that the query asks for nor holds a golden answer. In the
 embedded world facts are known, and each document is looked at. Elsewhere the judge has spoken of
-the documents of a search as a whole: those of a useful one are noise for no query.
+the documents that it saw as a whole: those of a useful search are noise for no query, those behind
+them are.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class Targets:
         deeper: Sequence[Document],
         entities: Entities | None,
         held_out: bool,
+        judged: int | None = None,
     ) -> Target:
         """Return the useful documents of a search that is judged useful.
 
@@ -79,10 +81,11 @@ class Targets:
             deeper: first results of its query, as many as there are.
             entities: what may be shown, for a search about the embedded world.
             held_out: whether the pair is held out.
+            judged: number of first documents that the judge saw; None for all.
         """
         shown = self._clean(search.documents)
         if entities is None:
-            return self._useful_as_judged(search, shown)
+            return self._useful_as_judged(search, shown, judged)
         pages = [d for d in _joined(shown, deeper) if entities.may_show(d.title, held_out)]
         documents = tuple(pages[: self._recipe.top_k])
         if len(documents) < self._recipe.top_k:
@@ -105,6 +108,7 @@ class Targets:
         entities: Entities | None,
         held_out: bool,
         useful: bool,
+        judged: int | None = None,
     ) -> Target:
         """Return noisy documents of a search.
 
@@ -114,14 +118,17 @@ class Targets:
             entities: what may be shown, for a search about the embedded world.
             held_out: whether the pair is held out.
             useful: whether the judge takes the search for useful.
+            judged: number of first documents that the judge saw; None for all.
         """
         shown = self._clean(search.documents)
         candidates = _joined(shown, deeper)
         if entities is None:
             hop = UNKNOWN
             if useful:
-                candidates = candidates[len(set(shown)) :]
-                hop = _hop_of_documents(shown, search.golden_answers)
+                seen = shown[:judged]
+                spoken_of = {*seen, *shown[: self._recipe.top_k]}
+                candidates = [each for each in candidates if each not in spoken_of]
+                hop = _hop_of_documents(seen, search.golden_answers)
         else:
             asked = asked_facts(entities.world, search.query)
             pages = [each for each in candidates if entities.may_show(each.title, held_out)]
@@ -143,12 +150,14 @@ class Targets:
         origin = ENGINE if documents == shown[: len(documents)] else DEEPER
         return _readable(Target(documents, hop, origin))
 
-    def _useful_as_judged(self, search: CollectedSearch, shown: Sequence[Document]) -> Target:
+    def _useful_as_judged(
+        self, search: CollectedSearch, shown: Sequence[Document], judged: int | None
+    ) -> Target:
         documents = tuple(shown[: self._recipe.top_k])
         if len(documents) < self._recipe.top_k:
             return Target((), reason=TOO_FEW_USEFUL)
         hop = _hop_of_documents(documents, search.golden_answers)
-        if len(shown) > len(documents) and hop != FINAL:
+        if len(shown[:judged]) > len(documents) and hop != FINAL:
             # The judge may have meant a document that is cut off.
             return Target((), reason=NOT_SHOWN)
         return _readable(Target(documents, hop))
