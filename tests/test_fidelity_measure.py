@@ -12,14 +12,17 @@ import pytest
 from tests.fidelity_data import LEAK, MISS, DeadSimulator, FaultySimulator, world_queries
 from zs_env import Document
 from zs_env.engines.bm25 import BM25Engine
-from zs_env.errors import SimulationDataError
+from zs_env.errors import SearchFailure, SimulationDataError
 from zs_env.evaluation.summary import Prices
-from zs_env.simulation.fidelity.asked import Asking
+from zs_env.llm import Completion, LanguageModel
+from zs_env.simulation.fidelity.asked import AskedSearch, Asking
 from zs_env.simulation.fidelity.definitions import FIGURES
+from zs_env.simulation.fidelity.findings import Finder
 from zs_env.simulation.fidelity.measure import Engines, measure_fidelity
 from zs_env.simulation.fidelity.page import as_page, tables_of
 from zs_env.simulation.fidelity.queries import HeldOutQuery, Queries
 from zs_env.simulation.judges import AnswerJudge, SearchJudge, WorldJudge
+from zs_env.simulation.llm_judge import LLMJudge
 from zs_env.world.noise import NATURAL
 
 
@@ -263,6 +266,28 @@ def test_elsewhere_a_golden_answer_or_a_judge_says_what_is_stated(tmp_path):
         said = measure_fidelity(engines, LANDS, Asking(top_k=1, depth=2), judge, folder=tmp_path)
         assert judge.judged == 5 * 30  # the second call asks for no verdict
         assert said.columns[1].figures["useful_final"].value == 1.0
+
+
+class CannotRead(LanguageModel):
+    """Cannot judge the search for one land, whose documents are too long for it."""
+
+    async def acomplete(self, request):
+        if "capital land3\n" in request.messages[0].content:
+            raise SearchFailure("longer than the context")
+        return Completion("useful")
+
+    def identity(self):
+        return {"model": "test"}
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_search_that_cannot_be_judged_does_not_block_later_calls(kept, tmp_path):
+    searches = [AskedSearch(q, (Document("A"),)) for q in LANDS.queries]
+    for _ in range(2):
+        finder = Finder(LANDS, LLMJudge(CannotRead()), tmp_path if kept else None)
+        for few in (searches, searches[3:4]):
+            states = [finding.states for finding in finder.find("real", few)]
+            assert states == [None if s is searches[3] else True for s in few]
 
 
 def test_judge_of_the_world_does_not_know_other_queries():

@@ -199,6 +199,15 @@ def test_search_that_could_not_be_judged_is_counted_and_judged_later(source):
     assert second.useful == first.useful + count
 
 
+def test_searches_that_cannot_be_judged_do_not_block_later_calls(source):
+    """Too long for the context of the model: a second call has only these left to ask about."""
+    bad = world_searches()[7].query
+    model = Model(lambda query, _: None if query == bad else "useful")
+    first = judge_source(source, LLMJudge(model))
+    second = judge_source(source, LLMJudge(model))
+    assert first.left_out == second.left_out and first.left_out[NOT_ASKED] and not second.new
+
+
 def test_judge_that_always_says_the_same_is_warned_of(source):
     judged_ = judge_source(source, FunctionJudge(always))
     assert "takes all" in judged_.warning and "for useful" in judged_.warning

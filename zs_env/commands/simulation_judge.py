@@ -28,7 +28,7 @@ judges:
   module:function  a function of yours, from a CollectedSearch to true, false or None
 
 Each verdict is kept as it comes: the same command again asks only what is missing. Verdicts of all
-judges are in judged.jsonl, of each judge those of its last call, with the documents that they are on.
+judges are in judged.jsonl: of each judge those of its last call.
 """
 
 

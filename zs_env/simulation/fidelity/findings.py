@@ -71,6 +71,7 @@ class Finder:
         self._judge = judge
         self._folder = folder
         self._watch = watch
+        self._has_spoken = False
         if isinstance(judge, WorldJudge) and queries.world is None:
             raise SimulationDataError(
                 "the judge `world` knows the embedded world alone, and the queries are not said to "
@@ -112,6 +113,7 @@ class Finder:
             return [verdicts.get(search.key) for search in searches]
         with VerdictLog(self._folder, judge.name, judge.identity()) as log:
             missing = [search for search in searches if search.key not in log.verdicts]
+            self._has_spoken |= any(said is not None for said in log.verdicts.values())
             self._judge_all(name, missing, len(searches) - len(missing), log.write)
             return [log.verdicts.get(search.key) for search in searches]
 
@@ -127,10 +129,11 @@ class Finder:
 
         def keep(number: int, verdict: Verdict) -> None:
             write(searches[number].key, verdict)
+            self._has_spoken |= verdict is not None
             watch(name, 1, 0)
 
         if searches:
-            self._judge.judge(searches, keep)
+            self._judge.judge(searches, keep, has_spoken=self._has_spoken)
 
 
 def is_free(judge: SearchJudge) -> bool:
