@@ -115,6 +115,7 @@ def test_answer_judge_looks_for_the_answer_as_words():
     assert judge.judge_one(make_search(golden_answers=())) is None
     assert judge.judge_one(make_search(golden_answers=("?!",))) is None
     assert judge.judge_one(make_search(golden_answers=("Yes",))) is None
+    assert judge.judge_one(make_search(query="where is Lima")) is None
 
 
 def test_world_judge_is_the_truth_and_refuses_what_it_does_not_know():

@@ -142,7 +142,7 @@ def test_noisy_documents_neither_state_the_fact_nor_hold_the_answer_nor_are_its_
     for pair in noisy:
         documents = documents_of(pair)
         assert not stated_facts(WORLD, pair.query, documents).useful
-        assert not holds_golden_answer(documents, pair.golden_answers)
+        assert not holds_golden_answer(documents, pair.golden_answers, pair.query)
         own = {WORLD.names[fact.subject] for fact in asked_facts(WORLD, pair.query)}
         assert not own & {document.title for document in documents}
     assert {pair.hop for pair in noisy} == {"final", "earlier", "unknown"}
@@ -340,6 +340,19 @@ def test_own_page_elsewhere_is_one_whose_title_the_query_names():
     assert [d.title for d in own.documents] == ["Lima", "Rope", "The", "P", "Cusco"]
     either = Targets(replace(PLAIN, own_page_noise=True)).noisy(search, (), None, False, False)
     assert [d.title for d in either.documents] == ["Peru", "The Capital", "Lima", "Rope", "The"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "hop"),
+    [({}, None), ({"golden_answers": ("no",)}, "earlier"), ({"query": "where is Lima"}, "earlier")],
+)
+def test_answer_that_says_nothing_keeps_no_document_from_noise(changes, hop):
+    search = make_search(texts=[f"No {n}, Lima." for n in range(10)], **changes)
+    found = Targets(PLAIN).noisy(search.first(5), search.documents, None, False, useful=True)
+    if hop is None:
+        assert found.reason == TOO_FEW
+    else:
+        assert found.documents == search.documents[5:] and found.hop == hop
 
 
 def test_paid_engines_are_not_asked_unless_they_are_named():
@@ -628,5 +641,5 @@ def test_real_passages_become_pairs():
     assert labels["useful"] == labels["noisy"] > 20
     for pair in found.pairs["train"]:
         assert document_lines(documents_of(pair)) == pair.completion
-        holds = holds_golden_answer(documents_of(pair), pair.golden_answers)
+        holds = holds_golden_answer(documents_of(pair), pair.golden_answers, pair.query)
         assert holds == (pair.label == "useful")

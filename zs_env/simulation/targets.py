@@ -1,6 +1,7 @@
 """Documents that a simulation LLM is to write for a search, useful and noisy.
 
-A noisy document neither states a fact that the query asks for nor holds a golden answer. In the
+A noisy document neither states a fact that the query asks for nor holds a golden answer that the
+query does not name. In the
 embedded world facts are known, and each document is looked at. Elsewhere the judge has spoken of
 the documents that it saw as a whole: those of a useful search are noise for no query, those behind
 them are.
@@ -128,7 +129,7 @@ class Targets:
                 seen = shown[:judged]
                 spoken_of = {*seen, *shown[: self._recipe.top_k]}
                 candidates = [each for each in candidates if each not in spoken_of]
-                hop = _hop_of_documents(seen, search.golden_answers)
+                hop = _hop_of_documents(seen, search)
         else:
             asked = asked_facts(entities.world, search.query)
             pages = [each for each in candidates if entities.may_show(each.title, held_out)]
@@ -142,7 +143,7 @@ class Targets:
         documents = tuple(
             document
             for document in candidates
-            if not holds_golden_answer([document], search.golden_answers)
+            if not holds_golden_answer([document], search.golden_answers, search.query)
             and not own(document.title)
         )[: self._recipe.top_k]
         if len(documents) < self._recipe.top_k:
@@ -156,7 +157,7 @@ class Targets:
         documents = tuple(shown[: self._recipe.top_k])
         if len(documents) < self._recipe.top_k:
             return Target((), reason=TOO_FEW_USEFUL)
-        hop = _hop_of_documents(documents, search.golden_answers)
+        hop = _hop_of_documents(documents, search)
         if len(shown[:judged]) > len(documents) and hop != FINAL:
             # The judge may have meant a document that is cut off.
             return Target((), reason=NOT_SHOWN)
@@ -188,8 +189,9 @@ class _OwnTitles:
         return title in self.titles or in_query
 
 
-def _hop_of_documents(documents: Iterable[Document], golden_answers: Sequence[str]) -> str:
-    return FINAL if holds_golden_answer(documents, golden_answers) else EARLIER
+def _hop_of_documents(documents: Iterable[Document], search: CollectedSearch) -> str:
+    holds = holds_golden_answer(documents, search.golden_answers, search.query)
+    return FINAL if holds else EARLIER
 
 
 def _hop_of_query(asked: Sequence[Fact], entities: Entities, golden_answers: Sequence[str]) -> str:

@@ -6,10 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zs_env.documents import Document
 from zs_env.errors import SimulationDataError
-from zs_env.evaluation.answerability import YES_NO
-from zs_env.rewards import normalize_answer
 from zs_env.simulation.fidelity.asked import AskedSearch
 from zs_env.simulation.fidelity.asking import Watch
 from zs_env.simulation.fidelity.queries import HeldOutQuery, Queries, World
@@ -142,17 +139,9 @@ def is_free(judge: SearchJudge) -> bool:
 
 
 def golden_answer_in(search: AskedSearch) -> bool | None:
-    """Return whether a golden answer occurs in a title or a text, as consecutive words.
-
-    None if the query names it, so that documents about what is asked must, or it is yes or no,
-    which occur everywhere.
-    """
-    golden = search.query.golden_answers
-    if {normalize_answer(answer) for answer in golden} - {""} in YES_NO:
-        return None
-    if holds_golden_answer([Document(search.query.query)], golden):
-        return None
-    return holds_golden_answer(search.documents, golden)
+    """Return whether a golden answer occurs in a document; None if that would say nothing."""
+    query = search.query
+    return holds_golden_answer(search.documents, query.golden_answers, query.query)
 
 
 def hops_of(queries: Queries, real: Sequence[AskedSearch | None], findings: Findings) -> list[str]:
@@ -181,7 +170,7 @@ def hops_of(queries: Queries, real: Sequence[AskedSearch | None], findings: Find
 def _hop_of(search: AskedSearch | None, found: Finding | None) -> str:
     if search is None or found is None:
         return UNKNOWN
-    if holds_golden_answer(search.documents, search.query.golden_answers):
+    if found.golden:
         return FINAL
     return EARLIER if found.states else UNKNOWN
 
