@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from zs_env import Document
+from zs_env.evaluation.share import wilson
 from zs_env.evaluation.statistics import t_quantile
 from zs_env.evaluation.summary import Prices
 from zs_env.simulation.fidelity import wording
 from zs_env.simulation.fidelity.asked import AskedSearch, Cost
 from zs_env.simulation.fidelity.costs import cost_figures
-from zs_env.simulation.fidelity.estimate import Figure, mean_figure, mixed, share_of, wilson
+from zs_env.simulation.fidelity.estimate import Figure, mean_figure, mixed, share_of
 from zs_env.simulation.fidelity.figures import (
     Column,
     Setting,

@@ -383,6 +383,21 @@ def test_searches_of_one_question_widen_the_interval():
     assert errors[0] == pytest.approx(errors[1])
 
 
+def test_full_agreement_on_few_searches_is_not_certain_and_no_interval_leaves_the_range():
+    """Five searches gave an interval of width zero, and intervals went beyond 1."""
+    same = [make_search(n, verdicts={"a": n < 3, "b": n < 3}) for n in range(5)]
+    found = compare_judges(same, "a", "b")
+    low = 5 / (5 + 1.96**2)  # Wilson's, for 5 of 5
+    assert found.agreement.mean == found.kappa.mean == 1.0
+    assert found.agreement.interval == pytest.approx((low, 1.0))
+    # Chance agrees on 0.6² + 0.4² of them.
+    assert found.kappa.interval == pytest.approx(((low - 0.52) / 0.48, 1.0))
+    other = [make_search(n, verdicts={"a": n < 6, "b": n < 5}) for n in range(12)]
+    found = compare_judges(other, "a", "b")
+    assert found.agreement.interval[1] == found.kappa.interval[1] == 1.0
+    assert found.agreement.interval[0] < found.agreement.mean == 11 / 12
+
+
 def test_judge_that_always_says_the_same_has_no_kappa():
     searches = [make_search(n, verdicts={"a": True, "b": True}) for n in range(4)]
     found = compare_judges(searches, "a", "b")
