@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
-from tests.fidelity_data import LEAK, MISS, DeadSimulator, FaultySimulator, world_queries
+from tests.fidelity_data import (
+    LEAK,
+    MISS,
+    DeadSimulator,
+    FaultySimulator,
+    world_queries,
+    write_answer,
+)
 from zs_env import Document
 from zs_env.engines.bm25 import BM25Engine
+from zs_env.engines.simulated import SimulatedEngine
 from zs_env.errors import SearchFailure, SimulationDataError
 from zs_env.evaluation.summary import Prices
 from zs_env.llm import Completion, LanguageModel
+from zs_env.llm.scripted import ScriptedLanguageModel
 from zs_env.simulation.fidelity.asked import AskedSearch, Asking
+from zs_env.simulation.fidelity.asking import _identity as identity_of_engine
 from zs_env.simulation.fidelity.definitions import FIGURES
 from zs_env.simulation.fidelity.findings import Finder
 from zs_env.simulation.fidelity.measure import Engines, measure_fidelity
@@ -162,6 +173,22 @@ def test_second_call_asks_nothing_and_a_cut_line_is_asked_again(tmp_path):
     again = measured({"faulty": engine}, queries, folder=tmp_path)
     assert again.columns[1].figures == first.columns[1].figures
     assert len(path.read_bytes().splitlines()) == len(content.splitlines())
+
+
+def test_weights_and_not_their_time_are_what_a_model_is_known_by(tmp_path):
+    weights = tmp_path / "model.safetensors"
+    engine = SimulatedEngine(ScriptedLanguageModel(write_answer))
+    spec = {"name": "simulated", "model": str(tmp_path)}
+    found = []
+    for content, time in ((b"one", 1), (b"one", 2), (b"two", 2)):
+        weights.write_bytes(content)
+        os.utime(weights, (time, time))
+        found.append(identity_of_engine(engine, spec))
+    assert found[0] == found[1] != found[2]
+    engine.llm.model = str(tmp_path)  # an engine that is given as an object
+    assert identity_of_engine(engine, engine) == found[2]
+    engine.llm.model = "some/name"
+    assert "weights" not in identity_of_engine(engine, engine)
 
 
 def test_other_options_ask_again(tmp_path):
