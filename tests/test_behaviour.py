@@ -135,6 +135,14 @@ def test_noise_that_holds_a_golden_answer_leaks(search, expected):
     assert behaviour_shares([counts])["noisy_leak_share"] == expected / counts["noisy_found"]
 
 
+@pytest.mark.parametrize("golden", [("Yes",), ("Milo Cobb",)])
+def test_noise_of_which_a_leak_cannot_be_told_counts_in_no_share(golden):
+    """The answer is yes, or the query for the birthplace of Milo Cobb names it."""
+    counts = count_behaviour(QUESTION, golden, None, [FALSE], num_turns=2)
+    assert (counts["noisy_found"], counts["noisy_leaked"]) == (0, 0)
+    assert "noisy_leak_share" not in behaviour_shares([counts])
+
+
 def test_shares_are_of_episodes_and_of_searches_and_missing_ones_are_left_out():
     first = count_behaviour(QUESTION, GOLDEN, "Dunmarsh", EPISODE, num_turns=7)
     second = count_behaviour(QUESTION, GOLDEN, "Jarrow Corvale", [FALSE], num_turns=2)

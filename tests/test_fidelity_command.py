@@ -65,6 +65,17 @@ def test_report_is_written_and_the_second_call_is_the_same(source, tmp_path, cap
         assert (folder / name).read_bytes() == content
 
 
+def test_keys_in_urls_are_written_nowhere(source, tmp_path, capsys):
+    spec = f"{FAULTY},fails=https://example.org/v1?key=SECRET"
+    command(source, tmp_path / "f", "--real", spec, "--simulated", spec, "--num-queries", "12")
+    said = capsys.readouterr()
+    files = [path for path in (tmp_path / "f").iterdir() if path.name != "fidelity.png"]
+    written = [said.out, said.err, *(path.read_text() for path in files)]
+    assert "documents.jsonl" in {path.name for path in files}
+    assert f"{FAULTY},fails=https://example.org/v1" in said.out
+    assert not any("SECRET" in text for text in written)
+
+
 def test_failed_searches_are_the_exit_status(source, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         command(source, tmp_path / "f", "--simulated", DEAD, "world", "--only-with-answers")

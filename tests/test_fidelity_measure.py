@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
-from tests.fidelity_data import LEAK, MISS, DeadSimulator, FaultySimulator, world_queries
+from tests.fidelity_data import (
+    LEAK,
+    MISS,
+    DeadSimulator,
+    FaultySimulator,
+    world_queries,
+    write_answer,
+)
 from zs_env import Document
 from zs_env.engines.bm25 import BM25Engine
-from zs_env.errors import SimulationDataError
+from zs_env.engines.simulated import SimulatedEngine
+from zs_env.errors import SearchFailure, SimulationDataError
 from zs_env.evaluation.summary import Prices
-from zs_env.simulation.fidelity.asked import Asking
+from zs_env.llm import Completion, LanguageModel
+from zs_env.llm.scripted import ScriptedLanguageModel
+from zs_env.simulation.fidelity.asked import AskedSearch, Asking
+from zs_env.simulation.fidelity.asking import _identity as identity_of_engine
 from zs_env.simulation.fidelity.definitions import FIGURES
+from zs_env.simulation.fidelity.findings import Finder
 from zs_env.simulation.fidelity.measure import Engines, measure_fidelity
 from zs_env.simulation.fidelity.page import as_page, tables_of
 from zs_env.simulation.fidelity.queries import HeldOutQuery, Queries
 from zs_env.simulation.judges import AnswerJudge, SearchJudge, WorldJudge
+from zs_env.simulation.llm_judge import LLMJudge
 from zs_env.world.noise import NATURAL
 
 
@@ -161,6 +175,22 @@ def test_second_call_asks_nothing_and_a_cut_line_is_asked_again(tmp_path):
     assert len(path.read_bytes().splitlines()) == len(content.splitlines())
 
 
+def test_weights_and_not_their_time_are_what_a_model_is_known_by(tmp_path):
+    weights = tmp_path / "model.safetensors"
+    engine = SimulatedEngine(ScriptedLanguageModel(write_answer))
+    spec = {"name": "simulated", "model": str(tmp_path)}
+    found = []
+    for content, time in ((b"one", 1), (b"one", 2), (b"two", 2)):
+        weights.write_bytes(content)
+        os.utime(weights, (time, time))
+        found.append(identity_of_engine(engine, spec))
+    assert found[0] == found[1] != found[2]
+    engine.llm.model = str(tmp_path)  # an engine that is given as an object
+    assert identity_of_engine(engine, engine) == found[2]
+    engine.llm.model = "some/name"
+    assert "weights" not in identity_of_engine(engine, engine)
+
+
 def test_other_options_ask_again(tmp_path):
     queries, engine = world_queries(12), FaultySimulator()
     measured({"faulty": engine}, queries, folder=tmp_path)
@@ -263,6 +293,28 @@ def test_elsewhere_a_golden_answer_or_a_judge_says_what_is_stated(tmp_path):
         said = measure_fidelity(engines, LANDS, Asking(top_k=1, depth=2), judge, folder=tmp_path)
         assert judge.judged == 5 * 30  # the second call asks for no verdict
         assert said.columns[1].figures["useful_final"].value == 1.0
+
+
+class CannotRead(LanguageModel):
+    """Cannot judge the search for one land, whose documents are too long for it."""
+
+    async def acomplete(self, request):
+        if "capital land3\n" in request.messages[0].content:
+            raise SearchFailure("longer than the context")
+        return Completion("useful")
+
+    def identity(self):
+        return {"model": "test"}
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_search_that_cannot_be_judged_does_not_block_later_calls(kept, tmp_path):
+    searches = [AskedSearch(q, (Document("A"),)) for q in LANDS.queries]
+    for _ in range(2):
+        finder = Finder(LANDS, LLMJudge(CannotRead()), tmp_path if kept else None)
+        for few in (searches, searches[3:4]):
+            states = [finding.states for finding in finder.find("real", few)]
+            assert states == [None if s is searches[3] else True for s in few]
 
 
 def test_judge_of_the_world_does_not_know_other_queries():

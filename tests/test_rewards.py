@@ -102,6 +102,26 @@ def test_may_contain_is_true_of_any_text_around_a_match(before, text, after, gol
         assert rewards.may_contain(f"{before}\n{text} {after}", golden)
 
 
+@pytest.mark.parametrize(
+    ("texts", "golden", "query", "expected"),
+    [
+        (["It is a town.", "See LIMA!"], ("Lima",), "capital of Peru", True),
+        (["Limassol"], ("Lima",), "capital of Peru", False),
+        (["New", "York"], ("New York",), "", False),  # words of two texts
+        ([], ("Lima",), "", False),
+        (["Lima"], ("x", "lima"), "", True),
+        (["Lima"], ("Lima",), "where is the Lima?", None),  # the query names it
+        (["Lima"], ("Lima",), "where is Limassol", True),
+        (["Yes, no."], ("Yes",), "", None),
+        (["no"], ("no.", "No"), "", None),
+        (["a"], (), "", None),
+        (["a"], ("", "?!"), "", None),
+    ],
+)
+def test_golden_answer_occurs_or_that_says_nothing(texts, golden, query, expected):
+    assert rewards.golden_answer_in(texts, golden, query) is expected
+
+
 def test_may_contain_sees_through_punctuation_and_articles_and_rules_out():
     assert rewards.may_contain("x rise of the ro-bots.", ["The rise of robots"])
     assert not rewards.may_contain("rise of the cyborgs", ["rise of robots", "Lima"])

@@ -699,6 +699,21 @@ def test_useful_documents_may_hold_the_answer():
     assert (len(asked), len(result.documents)) == (1, 2)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"golden_answers": ()},  # a regression: an error
+        {"golden_answers": ("no",)},  # occurs everywhere
+        {"query": "is Lima a capital"},  # documents about it must name it
+    ],
+)
+def test_answer_that_cannot_be_given_away_is_not_guarded(changes):
+    engine, asked = leaky_engine(["Doc 1: Lima\nDoc 2: no"], 2)
+    [result] = engine.search([NOISY._replace(**changes)])
+    assert [document.text for document in result.documents] == ["Lima", "no"]
+    assert (len(asked), engine.usage.leaks) == (1, 0)
+
+
 def test_noise_that_always_gives_the_answer_away_is_a_failure():
     engine, asked = leaky_engine(["Doc 1: Lima\nDoc 2: In Lima"], 2)
     [result] = engine.search([NOISY])

@@ -115,6 +115,7 @@ def test_answer_judge_looks_for_the_answer_as_words():
     assert judge.judge_one(make_search(golden_answers=())) is None
     assert judge.judge_one(make_search(golden_answers=("?!",))) is None
     assert judge.judge_one(make_search(golden_answers=("Yes",))) is None
+    assert judge.judge_one(make_search(query="where is Lima")) is None
 
 
 def test_world_judge_is_the_truth_and_refuses_what_it_does_not_know():
@@ -199,6 +200,15 @@ def test_search_that_could_not_be_judged_is_counted_and_judged_later(source):
     assert second.useful == first.useful + count
 
 
+def test_searches_that_cannot_be_judged_do_not_block_later_calls(source):
+    """Too long for the context of the model: a second call has only these left to ask about."""
+    bad = world_searches()[7].query
+    model = Model(lambda query, _: None if query == bad else "useful")
+    first = judge_source(source, LLMJudge(model))
+    second = judge_source(source, LLMJudge(model))
+    assert first.left_out == second.left_out and first.left_out[NOT_ASKED] and not second.new
+
+
 def test_judge_that_always_says_the_same_is_warned_of(source):
     judged_ = judge_source(source, FunctionJudge(always))
     assert "takes all" in judged_.warning and "for useful" in judged_.warning
@@ -227,6 +237,32 @@ def test_verdicts_of_several_judges_stand_together(source, tmp_path):
     other = tmp_path / "other"
     judge_source(source, load_judge("world"), other)
     assert {*next(iter(read_searches(other).searches)).verdicts} == {"world"}
+
+
+def test_verdicts_on_other_documents_are_asked_for_and_never_mixed(tmp_path):
+    write_searches(
+        tmp_path / SEARCHES,
+        [make_search(0, texts=["a", "b", "Lima"]), make_search(1, texts=["Lima", "b"])],
+    )
+    asked = []
+
+    def judge(top_k=None, answers=True):
+        def said(search):
+            asked.append(len(search.documents))
+            return ("Lima" in search.documents[-1].text) if answers else None
+
+        found = judge_source(tmp_path, FunctionJudge(said, "f"), top_k=top_k)
+        return [(s.verdicts.get("f"), s.judged_top_k.get("f")) for s in found.searches]
+
+    assert judge() == [(True, None), (False, None)]
+    assert judge(2) == [(False, 2), (False, None)], "the second one has two documents"
+    assert judge() == [(True, None), (False, None)]
+    assert asked == [3, 2, 2]
+    assert judge(1, answers=False) == [(None, None), (None, None)]
+    assert judge(2) == [(False, 2), (False, None)] and asked[3:] == [1, 1]
+    found = judge_source(tmp_path, load_judge("answer")).searches
+    compared = compare_judges(found, "f", "answer")
+    assert (compared.searches, compared.left_out) == (1, 1)
 
 
 def test_verdicts_of_another_judge_of_the_name_are_refused(source):
@@ -345,6 +381,21 @@ def test_searches_of_one_question_widen_the_interval():
     copies = [replace(search, turn=turn) for search in alone for turn in range(10)]
     errors = [compare_judges(each, "a", "b").agreement.standard_error for each in (alone, copies)]
     assert errors[0] == pytest.approx(errors[1])
+
+
+def test_full_agreement_on_few_searches_is_not_certain_and_no_interval_leaves_the_range():
+    """Five searches gave an interval of width zero, and intervals went beyond 1."""
+    same = [make_search(n, verdicts={"a": n < 3, "b": n < 3}) for n in range(5)]
+    found = compare_judges(same, "a", "b")
+    low = 5 / (5 + 1.96**2)  # Wilson's, for 5 of 5
+    assert found.agreement.mean == found.kappa.mean == 1.0
+    assert found.agreement.interval == pytest.approx((low, 1.0))
+    # Chance agrees on 0.6² + 0.4² of them.
+    assert found.kappa.interval == pytest.approx(((low - 0.52) / 0.48, 1.0))
+    other = [make_search(n, verdicts={"a": n < 6, "b": n < 5}) for n in range(12)]
+    found = compare_judges(other, "a", "b")
+    assert found.agreement.interval[1] == found.kappa.interval[1] == 1.0
+    assert found.agreement.interval[0] < found.agreement.mean == 11 / 12
 
 
 def test_judge_that_always_says_the_same_has_no_kappa():

@@ -17,6 +17,9 @@ GoldenAnswers = str | Iterable[str]
 RewardFunction = Callable[[str, Sequence[str]], float]
 _Words = tuple[str, ...]
 
+YES_NO = ({"yes"}, {"no"})
+"""Golden answers that occur in most texts, by chance."""
+
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _PUNCTUATION_BYTES = string.punctuation.encode()
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -109,6 +112,31 @@ def may_contain(text: str, golden_answers: Sequence[str]) -> bool:
         else:
             return True
     return False
+
+
+def golden_answer_in(
+    texts: Iterable[str], golden_answers: Sequence[str], query: str = ""
+) -> bool | None:
+    """Return whether a golden answer occurs in one of ``texts``, as consecutive words.
+
+    What is noise and what gives an answer away is told by this everywhere.
+
+    Args:
+        texts: texts, such as title and text of a document.
+        golden_answers: golden answers of the question.
+        query: what the texts were found or written for.
+
+    Returns:
+        True or False; None if the occurrence would say nothing: there is no golden answer with a
+        word, it is yes or no, or the query names one, so that texts about it must, too.
+    """
+    golden = {normalize_answer(answer) for answer in golden_answers} - {""}
+    if not golden or golden in YES_NO or (query and substring_match(query, golden_answers)):
+        return None
+    return any(
+        may_contain(text, golden_answers) and bool(substring_match(text, golden_answers))
+        for text in texts
+    )
 
 
 def _words(text: str) -> _Words:

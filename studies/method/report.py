@@ -15,7 +15,7 @@ from zs_env.report.plots import draw
 NAMES = {SIMULATED: "the simulation LLM", REAL: "BM25 itself"}
 
 FIDELITY = {
-    "form": "searches in the asked form",
+    "form": "searches in the form of the real engine",
     "useful_final_seen": "useful, final hop: states the asked fact, seen entities",
     "useful_final_unseen": "the same, unseen entities",
     "useful_earlier_seen": "useful, earlier hop: states the asked fact, seen entities",

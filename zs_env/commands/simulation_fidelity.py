@@ -26,7 +26,7 @@ examples:
       --queries runs/pairs --folder runs/fidelity
   zs-env simulation fidelity --real bm25 --simulated simulated,llm=transformers_local,model=DIR \\
       --names tuned --queries runs/pairs --folder runs/fidelity
-  zs-env simulation fidelity --real cached,engine=google,path=cache --depth 5 --judge answer \\
+  zs-env simulation fidelity --real cached,engine=google,folder=answers --depth 5 --judge answer \\
       --simulated simulated,base_url=http://127.0.0.1:8000/v1,model=NAME \\
       --queries runs/google --price-prompt 0.1 --price-completion 0.4 --folder runs/fidelity
 
@@ -121,12 +121,13 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _measure(options: argparse.Namespace) -> Fidelity:
+    from zs_env.evaluation.labels import label_of
     from zs_env.simulation.fidelity.measure import Engines, check_names, measure_fidelity
     from zs_env.simulation.fidelity.progress import AskingProgress
     from zs_env.simulation.fidelity.queries import read_queries
     from zs_env.simulation.judges import load_judge
 
-    names = options.names or options.simulated
+    names = options.names or [label_of("engine", engine) for engine in options.simulated]
     if len(names) != len(options.simulated):
         raise ValueError(
             f"give a name for each simulator: {len(options.simulated)}, got {len(names)}."

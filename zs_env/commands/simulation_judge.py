@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from zs_env.commands.play_options import positive
+
 NAME = "judge"
 DESCRIPTION = "Judge whether what searches found is useful or noisy, and compare judges."
 
@@ -16,6 +18,7 @@ examples:
   zs-env simulation judge runs/searches --judge world
   zs-env simulation judge runs/searches --compare answer world
   zs-env simulation judge runs/searches --judge llm,llm=openai_api,model=qwen,template=judge.txt
+  zs-env simulation judge runs/google --judge answer --top-k 5
   zs-env simulation judge searches.jsonl --judge my_module:my_judge --output runs/judged
 
 judges:
@@ -25,7 +28,7 @@ judges:
   module:function  a function of yours, from a CollectedSearch to true, false or None
 
 Each verdict is kept as it comes: the same command again asks only what is missing. Verdicts of all
-judges are in judged.jsonl.
+judges are in judged.jsonl: of each judge those of its last call.
 """
 
 
@@ -37,6 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source", type=Path, help="folder of records or of searches, or a file of searches"
     )
     parser.add_argument("--judge", nargs="+", default=[], help="judges, see below")
+    parser.add_argument(
+        "--top-k",
+        type=positive,
+        metavar="N",
+        help="first documents of a search that are judged, as many as pairs will have (`pairs "
+        "--top-k`); those behind them are noise outside the embedded world; default: all",
+    )
     parser.add_argument(
         "--output", type=Path, help="folder for the verdicts; default: that of the source"
     )
@@ -84,6 +94,7 @@ def _judge(spec: str, options: argparse.Namespace) -> None:
             options.source,
             judge,
             options.output,
+            top_k=options.top_k,
             retry=options.retry,
             watch=None if options.quiet else _Watch(),
         )

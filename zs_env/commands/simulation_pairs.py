@@ -96,7 +96,8 @@ def run(options: argparse.Namespace) -> None:
         for row in told["counts"]:
             print(f"{split:9} {row['label']:7} {row['hop']:8} {row['origin']:8} {row['pairs']:7}")
         print(f"{split:9} {'all':25} {told['total']:7}")
-    print(f"left out: {listed(made.left_out) or 'nothing'}")
+    print(f"searches left out: {listed(made.left_out) or 'none'}")
+    print(f"pairs left out: {listed(made.pairs_left_out) or 'none'}")
     print(options.folder)
 
 

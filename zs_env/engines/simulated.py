@@ -29,7 +29,7 @@ from zs_env.prompts import (
     load_simulation_template,
     render_simulation,
 )
-from zs_env.rewards import substring_match
+from zs_env.rewards import golden_answer_in
 
 NUM_TRIES = 2
 """Most attempts, each with another seed, while the model writes too few documents."""
@@ -90,7 +90,8 @@ class SimulatedEngine(SearchEngine):
             write noisy documents. A departure from the paper, whose models leak them: it fits
             models that were tuned on such prompts (`zs_env.simulation.recipe.Recipe`).
         retry_leaks: most times that noisy documents are written again because one of them holds a
-            golden answer; what still does then is left out, and counted in ``usage``. A departure
+            golden answer that the query does not name (`zs_env.rewards.golden_answer_in`); what
+            still does then is left out, and counted in ``usage``. A departure
             from the paper, for servers that cannot contrast. It cannot see what gives away an
             earlier step of the question.
         owns_llm: whether `close` closes the simulation LLM too.
@@ -228,8 +229,8 @@ class SimulatedEngine(SearchEngine):
         """Return the documents that may be shown; without ``retry_leaks`` all of them."""
         if not (self._retry_leaks and request.noisy):
             return written
-        golden = request.golden_answers
-        kept = [d for d in written if not substring_match(f"{d.title} {d.text}", golden)]
+        golden, query = request.golden_answers, request.query
+        kept = [d for d in written if not golden_answer_in([f"{d.title} {d.text}"], golden, query)]
         self.usage.leaks += len(written) - len(kept)
         return kept
 

@@ -16,10 +16,7 @@ from zs_env.evaluation.record import Record
 from zs_env.evaluation.share import Share
 from zs_env.evaluation.summary import golden_answer_found
 from zs_env.questions import Question
-from zs_env.rewards import may_contain, normalize_answer, substring_match
-
-YES_NO = ({"yes"}, {"no"})
-"""Golden answers that occur in most texts, by chance: such questions are counted apart."""
+from zs_env.rewards import YES_NO, may_contain, normalize_answer, substring_match
 
 BATCH = 256
 

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterable, Sequence
 
 from zs_env.evaluation.record import Record, RecordSearch
-from zs_env.rewards import normalize_answer, substring_match
+from zs_env.rewards import golden_answer_in, normalize_answer, substring_match
 
 Counts = dict[str, float]
 """Counts of one episode by name.
 
 ``fooled``; for each kind of search those of `FOLLOWED`; ``noisy_found``, the noisy searches with
-documents, and ``noisy_leaked``, those of them in which a document holds a golden answer.
+documents of which `leaks` can tell, and ``noisy_leaked``, those of them that leak.
 """
 
 KINDS = ("noisy", "useful")
@@ -64,10 +64,11 @@ def count_behaviour(
             counts[f"{kind}_searched_on"] += 1.0
             counts[f"{kind}_asked_again"] += asks_again(search.query, following.query, names)
     noisy = [search for search in searches if search.noisy and search.documents]
+    leaky = [leaks(search, golden_answers) for search in noisy]
     return {
         "fooled": float(was_fooled(question, golden_answers, answer, searches)),
-        "noisy_found": float(len(noisy)),
-        "noisy_leaked": float(sum(leaks(search, golden_answers) for search in noisy)),
+        "noisy_found": float(len(leaky) - leaky.count(None)),
+        "noisy_leaked": float(leaky.count(True)),
         **counts,
     }
 
@@ -78,8 +79,8 @@ def behaviour_shares(episodes: Iterable[Counts]) -> dict[str, float]:
     Returns:
         ``fooled_share`` of the episodes; ``noisy_searched_on_share`` and
         ``noisy_asked_again_share`` of the noisy searches that a turn follows, and the same of
-        useful ones; ``noisy_leak_share`` of the noisy searches that found documents. A share of no
-        search at all is left out.
+        useful ones; ``noisy_leak_share`` of the noisy searches that found documents, but for those
+        of which `leaks` cannot tell. A share of no search at all is left out.
     """
     played = list(episodes)
 
@@ -96,13 +97,16 @@ def behaviour_shares(episodes: Iterable[Counts]) -> dict[str, float]:
     return shares
 
 
-def leaks(search: RecordSearch, golden_answers: Sequence[str]) -> bool:
+def leaks(search: RecordSearch, golden_answers: Sequence[str]) -> bool | None:
     """Return whether a document of ``search`` holds a golden answer, as whole words in order.
+
+    None if that would say nothing, as for yes and no (`zs_env.rewards.golden_answer_in`).
 
     Noise that does is none: it gives the answer away. It need not state it, and noise about an
     earlier hop can state what was asked without a golden answer.
     """
-    return any(substring_match(text, golden_answers) for text in _texts(search))
+    texts = (f"{title} {text}" for title, text in search.documents)
+    return golden_answer_in(texts, golden_answers, search.query)
 
 
 def was_fooled(

@@ -26,12 +26,17 @@ def identity_of(thing: Any) -> Any:
 
 
 def weights_of(llm: LanguageModel) -> str | None:
-    """Return a hash of the weights in the folder of a model in this process; None of any other.
+    """Return a hash of the weights in the folder of a model in this process; None of any other."""
+    return weights_in(llm.model) if isinstance(llm, LocalLanguageModel) else None
 
-    Of each file it reads the length, the first and the last of `HASHED_BYTES`.
+
+def weights_in(folder: str | Path) -> str | None:
+    """Return a hash of the weights in the folder of a model; None if there is no such folder.
+
+    Of each file it reads the length, the first and the last of `HASHED_BYTES`: a copy has the same.
     """
-    folder = Path(getattr(llm, "model", ""))
-    if not isinstance(llm, LocalLanguageModel) or not folder.is_dir():
+    folder = Path(folder)
+    if not folder.is_dir():
         return None
     digest = hashlib.sha256()
     for path in sorted(p for kind in WEIGHTS for p in folder.glob(kind)):

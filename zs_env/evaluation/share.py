@@ -9,6 +9,21 @@ Z = 1.96
 """Quantile of the normal distribution for 95 % intervals."""
 
 
+def wilson(share: float, trials: float) -> tuple[float, float]:
+    """Return the 95 % interval of a probability (Wilson 1927); (0, 1) without trials.
+
+    Args:
+        share: share of the trials in which something happened.
+        trials: number of trials; need not be whole, where they stand for trials that are alike.
+    """
+    if trials <= 0:
+        return 0.0, 1.0
+    weight = Z**2 / trials
+    centre = share + weight / 2
+    spread = Z * math.sqrt(share * (1 - share) / trials + weight / (4 * trials))
+    return max((centre - spread) / (1 + weight), 0.0), min((centre + spread) / (1 + weight), 1.0)
+
+
 class Share(NamedTuple):
     """Number of times that something happened, of so many."""
 
@@ -17,12 +32,7 @@ class Share(NamedTuple):
 
     def interval(self) -> tuple[float, float]:
         """Return the 95 % interval of the probability (Wilson 1927); (0, 1) of nothing."""
-        if self.total == 0:
-            return 0.0, 1.0
-        share, weight = self.times / self.total, Z**2 / self.total
-        centre = share + weight / 2
-        spread = Z * math.sqrt(share * (1 - share) / self.total + weight / (4 * self.total))
-        return (centre - spread) / (1 + weight), (centre + spread) / (1 + weight)
+        return wilson(self.times / max(self.total, 1), self.total)
 
     def __str__(self) -> str:
         """Return percentage and interval."""

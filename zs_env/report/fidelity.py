@@ -9,7 +9,7 @@ from typing import Any
 from zs_env.errors import MissingDependencyError
 
 SHARES = {
-    "form": "asked form",
+    "form": "form of the real engine",
     "useful_final": "final hop: states the fact",
     "useful_earlier": "earlier hops: states the fact",
     "leak": "noisy leak",

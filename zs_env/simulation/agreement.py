@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from zs_env.errors import SimulationDataError
-from zs_env.evaluation.share import Share
+from zs_env.evaluation.share import Share, wilson
 from zs_env.evaluation.statistics import Estimate, mean_of
 from zs_env.simulation.searches import CollectedSearch
 
@@ -26,6 +26,25 @@ class NamedShare(NamedTuple):
 
     name: str
     share: Share
+
+
+class Measure(NamedTuple):
+    """A measure of agreement.
+
+    Attributes:
+        mean: the measure, over all searches.
+        standard_error: its standard error, from a jackknife over questions; None if a single
+            question, or what is left without one, gives none.
+        questions: number of questions.
+        interval: 95 % interval, within the range of the measure; None without an error. Where the
+            error is 0, as for full agreement, it is Wilson's of the agreement, with a question for
+            each trial.
+    """
+
+    mean: float
+    standard_error: float | None
+    questions: int
+    interval: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -46,8 +65,8 @@ class Agreement:
     first: str
     second: str
     table: Table
-    agreement: Estimate
-    kappa: Estimate | None
+    agreement: Measure
+    kappa: Measure | None
     left_out: int
     differing: Sequence[CollectedSearch]
 
@@ -104,14 +123,14 @@ def compare_judges(searches: Iterable[CollectedSearch], first: str, second: str)
         second: name of another one, such as one that knows.
 
     Raises:
-        SimulationDataError: no search has verdicts of both.
+        SimulationDataError: no search has verdicts of both on the same documents.
     """
     tables: dict[tuple[str, str], Counter[tuple[bool, bool]]] = {}
     differing = []
     left_out = 0
     for search in searches:
         said = search.verdicts.get(first), search.verdicts.get(second)
-        if said[0] is None or said[1] is None:
+        if said[0] is None or said[1] is None or not same_documents(search, first, second):
             left_out += 1
             continue
         question = search.dataset, search.question_id
@@ -120,22 +139,28 @@ def compare_judges(searches: Iterable[CollectedSearch], first: str, second: str)
             differing.append(search)
     if not tables:
         raise SimulationDataError(
-            f"no search has a verdict of both {first!r} and {second!r}: judge by each of them "
-            "first."
+            f"no search has a verdict of both {first!r} and {second!r} on the same documents: "
+            "judge by each of them first, with the same `--top-k`."
         )
     clusters = list(tables.values())
-    agreement = _jackknife(clusters, agreement_of)
+    agreement = _measure(clusters, agreement_of, 0.0, lambda share: share)
     assert agreement is not None
     total: Counter[tuple[bool, bool]] = sum(clusters, Counter())
+    chance = _chance(total)
     return Agreement(
         first,
         second,
         {(a, b): total[a, b] for a in (True, False) for b in (True, False)},
         agreement,
-        _jackknife(clusters, kappa_of),
+        _measure(clusters, kappa_of, -1.0, lambda share: (share - chance) / (1 - chance)),
         left_out,
         differing,
     )
+
+
+def same_documents(search: CollectedSearch, first: str, second: str) -> bool:
+    """Return whether the verdicts of two judges are on as many documents of ``search``."""
+    return search.judged_top_k.get(first) == search.judged_top_k.get(second)
 
 
 def agreement_of(table: Table) -> float | None:
@@ -151,15 +176,47 @@ def kappa_of(table: Table) -> float | None:
     ``o`` is the agreement, and ``e`` that of judges who draw their verdicts by their own shares.
     None if ``e`` is 1 or the table is empty.
     """
-    total = sum(table.values())
     observed = agreement_of(table)
     if observed is None:
         return None
+    expected = _chance(table)
+    return None if math.isclose(expected, 1.0) else (observed - expected) / (1 - expected)
+
+
+def _chance(table: Table) -> float:
+    """Return the agreement of judges who draw their verdicts by their own shares."""
+    total = sum(table.values())
     useful = table.get((True, True), 0)
     first = (useful + table.get((True, False), 0)) / total
     second = (useful + table.get((False, True), 0)) / total
-    expected = first * second + (1 - first) * (1 - second)
-    return None if math.isclose(expected, 1.0) else (observed - expected) / (1 - expected)
+    return first * second + (1 - first) * (1 - second)
+
+
+def _measure(
+    clusters: Sequence[Counter[tuple[bool, bool]]],
+    statistic: Callable[[Table], float | None],
+    least: float,
+    of_agreement: Callable[[float], float],
+) -> Measure | None:
+    """Return a statistic with its interval, which stays between ``least`` and 1.
+
+    Args:
+        clusters: table of each question.
+        statistic: agreement or kappa of a table.
+        least: least value of the statistic.
+        of_agreement: the statistic for a given agreement.
+    """
+    estimate = _jackknife(clusters, statistic)
+    if estimate is None:
+        return None
+    interval = estimate.interval
+    if estimate.standard_error is not None and estimate.standard_error < 1e-12:
+        share = agreement_of(sum(clusters, Counter())) or 0.0
+        low, high = wilson(share, estimate.questions)
+        interval = of_agreement(low), of_agreement(high)
+    if interval is not None:
+        interval = max(interval[0], least), min(interval[1], 1.0)
+    return Measure(*estimate, interval)
 
 
 def _jackknife(
@@ -182,7 +239,7 @@ def _jackknife(
     return Estimate(whole, mean_of(pseudo).standard_error, count)
 
 
-def _estimate(estimate: Estimate) -> dict[str, Any]:
+def _estimate(estimate: Measure) -> dict[str, Any]:
     interval = estimate.interval
     return {
         "value": round(estimate.mean, 6),
@@ -191,7 +248,7 @@ def _estimate(estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def _shown(estimate: Estimate) -> str:
+def _shown(estimate: Measure) -> str:
     interval = estimate.interval
     if interval is None:
         return f"{estimate.mean:.3f}"

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from zs_env.loading import parse_spec
 from zs_env.prompts import load_simulation_template
-from zs_env.simulation.agreement import compare_judges
+from zs_env.simulation.agreement import compare_judges, same_documents
+from zs_env.simulation.deeper import engine_name
 from zs_env.simulation.make_pairs import Made
 from zs_env.simulation.pair import PAGE, count_pairs, template_id
 from zs_env.simulation.recipe import Recipe
@@ -58,6 +58,7 @@ def make_card(
         "judge": {
             "name": judge,
             "identity": identity,
+            "top_k": sorted({s.judged_top_k[judge] for s in searches if judge in s.judged_top_k}),
             "useful": sum(search.verdicts.get(judge) is True for search in searches),
             "noisy": sum(search.verdicts.get(judge) is False for search in searches),
             "agreement": [_agreement(searches, other, judge) for other in others],
@@ -76,8 +77,13 @@ def make_card(
             for split, pairs in made.pairs.items()
         },
         "plain_pages": sum(p.label == PAGE for pairs in made.pairs.values() for p in pairs),
-        "deeper_results": {"queries": made.deeper, "failed": made.deeper_failed},
+        "deeper_results": {
+            "queries": made.deeper,
+            "failed": made.deeper_failed,
+            "top_k": list(made.deeper_top_k),
+        },
         "left_out": dict(sorted(made.left_out.items())),
+        "pairs_left_out": dict(sorted(made.pairs_left_out.items())),
         "test_pages": _test_pages(about, recipe),
     }
 
@@ -132,14 +138,18 @@ def as_markdown(card: Mapping[str, Any]) -> str:
                 f"{_estimate(agreement['agreement'])}, Cohen's kappa "
                 f"{'not defined' if kappa is None else _estimate(kappa)}."
             )
-    lines += ["", card["test_pages"], "", "## Left out", "", "| reason | number | of searches |"]
-    lines.append("|---|---|---|")
+    lines += ["", card["test_pages"], "", "## Left out", ""]
+    lines += ["| reason | searches | of all searches |", "|---|---|---|"]
+    everything = total + sum(sources["left_out_before"].values())
     for reason, count in {**sources["left_out_before"], **card["left_out"]}.items():
-        lines.append(f"| {reason} | {count:,} | {count / total:.1%} |")
+        lines.append(f"| {reason} | {count:,} | {count / everything:.1%} |")
+    lines += ["", "A search gives up to two pairs.", "", "| reason | pairs |", "|---|---|"]
+    lines += [f"| {reason} | {count:,} |" for reason, count in card["pairs_left_out"].items()]
     deeper = card["deeper_results"]
+    results = " or ".join(f"{number} results" for number in deeper["top_k"]) or "deeper results"
     lines += [
         "",
-        f"Engines were asked for deeper results of {deeper['queries']:,} queries, and failed on "
+        f"Engines were asked again for {results} of {deeper['queries']:,} queries, and failed on "
         f"{deeper['failed']:,}.",
         "",
         "## Recipe",
@@ -164,8 +174,12 @@ def as_markdown(card: Mapping[str, Any]) -> str:
 
 
 def _agreement(searches: Sequence[CollectedSearch], other: str, judge: str) -> dict[str, Any]:
-    both = sum(other in search.verdicts and judge in search.verdicts for search in searches)
-    if not both:
+    if not any(
+        other in search.verdicts
+        and judge in search.verdicts
+        and same_documents(search, other, judge)
+        for search in searches
+    ):
         return {"first": other, "second": judge, "searches": 0}
     return compare_judges(searches, other, judge).as_json()
 
@@ -187,7 +201,7 @@ def _only(worlds: set[tuple[int, str] | None]) -> bool:
 
 
 def _licence_of(searches: Sequence[CollectedSearch]) -> str:
-    engines = {parse_spec("engine", search.engine).name for search in searches if search.engine}
+    engines = {engine_name(search.engine) for search in searches if search.engine}
     corpora = any("corpus" in search.engine for search in searches)
     if all(search.world for search in searches) and engines <= {"bm25", "world"} and not corpora:
         return WORLD_LICENCE

@@ -30,11 +30,13 @@ class Deeper(NamedTuple):
         results: the results, best first, cleaned and cut.
         asked: number of queries that an engine was asked.
         failed: number of those on which it gave up.
+        top_k: numbers of results that it was asked for.
     """
 
     results: dict[Place, tuple[Document, ...]]
     asked: int = 0
     failed: int = 0
+    top_k: tuple[int, ...] = ()
 
 
 def place_of(search: CollectedSearch) -> Place:
@@ -71,13 +73,15 @@ def find_deeper(
         return Deeper({})
     results: dict[Place, tuple[Document, ...]] = {}
     asked = failed = 0
+    numbers: set[int] = set()
     for (label, world), queries in missing.items():
         spec = label if engine == AUTO else engine
+        results_wanted = depth if world is None else HELD_BACK * depth
+        numbers.add(results_wanted)
         loaded = load_engine(spec, *world) if world is not None else load_engine(spec)
         try:
             for start in range(0, len(queries), BATCH):
                 batch = queries[start : start + BATCH]
-                results_wanted = depth if world is None else HELD_BACK * depth
                 found, failure = _ask(loaded, batch, results_wanted, document_words)
                 results |= {(label, world, query): each for query, each in found.items()}
                 if failure is not None and not found and not start:
@@ -89,7 +93,7 @@ def find_deeper(
         finally:
             if loaded is not spec:
                 loaded.close()
-    return Deeper(results, asked, failed)
+    return Deeper(results, asked, failed, tuple(sorted(numbers)))
 
 
 def _ask(
@@ -109,9 +113,14 @@ def _ask(
     return found, failure
 
 
-def _is_free(label: str) -> bool:
+def engine_name(label: str) -> str | None:
+    """Return the name of an engine that a search is of; None if its label cannot be read."""
     try:
-        name = parse_spec("engine", label).name
+        return parse_spec("engine", label).name
     except (TypeError, ValueError):
-        return False
+        return None
+
+
+def _is_free(label: str) -> bool:
+    name = engine_name(label) or ""
     return name == "bm25" or name.endswith(".jsonl")

@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from zs_env.errors import SimulationDataError
-from zs_env.evaluation.answerability import YES_NO
 from zs_env.loading import Spec, find_callable, make_by_name, parse_spec
-from zs_env.rewards import normalize_answer
 from zs_env.simulation.searches import CollectedSearch
 from zs_env.simulation.truth import holds_golden_answer, stated_facts
 from zs_env.world import load_world
@@ -89,7 +87,8 @@ class AnswerJudge(SearchJudge):
     """Occurrence of a golden answer in the documents, as consecutive words.
 
     It cannot see that documents help with an earlier hop, nor that an answer occurs by chance. No
-    verdict for questions without golden answers, or about yes and no, which occur everywhere.
+    verdict where the occurrence says nothing: questions without golden answers or about yes and no,
+    and queries that name the answer (`zs_env.rewards.golden_answer_in`).
     """
 
     def __init__(self, name: str = "answer") -> None:
@@ -97,10 +96,7 @@ class AnswerJudge(SearchJudge):
 
     def judge_one(self, search: CollectedSearch) -> Verdict:
         """Look for the golden answers."""
-        golden = {normalize_answer(answer) for answer in search.golden_answers} - {""}
-        if not golden or golden in YES_NO:
-            return None
-        return holds_golden_answer(search.documents, search.golden_answers)
+        return holds_golden_answer(search.documents, search.golden_answers, search.query)
 
 
 class FunctionJudge(SearchJudge):

@@ -178,13 +178,16 @@ class _Asking:
             self._check(PATIENCE)
 
     def _check(self, patience: int) -> None:
-        """Give up a judge that has given no verdict on more than ``patience`` searches."""
-        if self._verdicts or self._silent + self._failed <= patience:
+        """Give up a judge that has given no verdict on more than ``patience`` searches.
+
+        One that has spoken before may be left with searches that it cannot judge.
+        """
+        if self._has_spoken or self._verdicts:
+            return
+        if self._silent + self._failed <= patience:
             return
         if self._failure is not None and not self._silent:
             raise ServiceError(f"the judge {self._judge.name!r} cannot be asked: {self._failure}")
-        if self._has_spoken:
-            return
         raise ServiceError(
             f"the judge {self._judge.name!r} gave no verdict, but wrote {self._reply[:80]!r}: "
             "choose another model or template, or a larger `max_tokens` if it reasons."

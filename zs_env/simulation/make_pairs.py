@@ -52,16 +52,20 @@ class Made:
     Attributes:
         pairs: pairs by split, in random order.
         searches: number of searches that there were.
-        left_out: number of searches or pairs that are left out, by reason.
+        left_out: number of searches that are left out, by reason.
+        pairs_left_out: number of pairs that are left out or cannot be made, by reason.
         deeper: number of queries that an engine was asked again.
         deeper_failed: number of those on which it gave up.
+        deeper_top_k: numbers of results that it was asked for.
     """
 
     pairs: dict[str, list[Pair]]
     searches: int
     left_out: Counter[str]
+    pairs_left_out: Counter[str]
     deeper: int = 0
     deeper_failed: int = 0
+    deeper_top_k: tuple[int, ...] = ()
 
 
 def make_pairs(
@@ -82,18 +86,20 @@ def make_pairs(
         SimulationDataError: no pairs of one label can be made, or the engine cannot be asked.
         ValueError: plain pages are asked for, but no search is about an embedded world.
     """
+    searches_out: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
-    usable = list(_usable(searches, judge, left_out))
+    usable = list(_usable(searches, judge, searches_out))
     if not usable:
-        raise SimulationDataError(f"no search can be used: {dict(left_out)}.")
+        raise SimulationDataError(f"no search can be used: {dict(searches_out)}.")
     deeper = find_deeper(usable, engine, recipe.depth, recipe.document_words)
     maker = _Maker(recipe, judge, deeper, left_out)
     drafts: list[_Draft] = [draft for search in usable for draft in maker.drafts(search)]
     drafts = _different(drafts, left_out)
     train = [draft for draft in drafts if not draft.held_out]
     held_out = [draft for draft in drafts if draft.held_out]
-    trained = {(draft.pair.query.lower(), draft.pair.label) for draft in train}
-    fresh = [d for d in held_out if (d.pair.query.lower(), d.pair.label) not in trained]
+    # Whatever the label: held-out queries are asked under both.
+    trained = {draft.pair.query.lower() for draft in train}
+    fresh = [draft for draft in held_out if draft.pair.query.lower() not in trained]
     left_out[IN_TRAINING] += len(held_out) - len(fresh)
     pages = _pages(usable, recipe, round(recipe.num_pairs * recipe.page_share))
     chosen = _balanced(train, recipe.num_pairs - len(pages), recipe, TRAIN, left_out)
@@ -101,7 +107,9 @@ def make_pairs(
         TRAIN: _shuffled([*chosen, *_fitting(pages, len(chosen), recipe.page_share)], recipe),
         HELD_OUT: _balanced(fresh, recipe.num_held_out, recipe, HELD_OUT, left_out),
     }
-    return Made(pairs, len(searches), +left_out, deeper.asked, deeper.failed)
+    return Made(
+        pairs, len(searches), +searches_out, +left_out, deeper.asked, deeper.failed, deeper.top_k
+    )
 
 
 class _Draft(NamedTuple):
@@ -135,10 +143,11 @@ class _Maker:
         held_out = unseen or self._is_held_out(search)
         deeper = self.deeper.results.get(place_of(search), ())
         useful = search.verdicts[self.judge]
-        find_noisy = partial(self._targets.noisy, useful=useful)
+        judged = search.judged_top_k.get(self.judge)
+        find_noisy = partial(self._targets.noisy, useful=useful, judged=judged)
         finders: list[tuple[str, Callable[..., Target]]] = [(NOISY, find_noisy)]
         if useful:
-            finders.insert(0, (USEFUL, self._targets.useful))
+            finders.insert(0, (USEFUL, partial(self._targets.useful, judged=judged)))
         for label, find in finders:
             target = find(search, deeper, entities, held_out)
             if target.reason:

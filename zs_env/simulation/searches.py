@@ -46,6 +46,8 @@ class CollectedSearch:
         termination: why the episode ended.
         verdicts: whether the documents are useful, by name of the judge; of one that gave no
             verdict there is none.
+        judged_top_k: number of first documents that a verdict is on, by name of the judge; of one
+            that is on all documents there is none.
     """
 
     question_id: str
@@ -62,6 +64,7 @@ class CollectedSearch:
     scores: Mapping[str, float] = field(default_factory=dict, compare=False)
     termination: str = ""
     verdicts: Mapping[str, bool] = field(default_factory=dict, compare=False)
+    judged_top_k: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     @cached_property
     def key(self) -> str:
@@ -72,9 +75,31 @@ class CollectedSearch:
         )  # fmt: skip
         return blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
-    def judged(self, verdicts: Mapping[str, bool]) -> CollectedSearch:
-        """Return the search with more verdicts."""
-        return replace(self, verdicts={**self.verdicts, **verdicts})
+    def first(self, top_k: int | None) -> CollectedSearch:
+        """Return the search with its first ``top_k`` documents; None for all of them."""
+        if top_k is None or top_k >= len(self.documents):
+            return self
+        return replace(self, documents=self.documents[:top_k])
+
+    def judged(
+        self, verdicts: Mapping[str, bool], top_k: Mapping[str, int] | None = None
+    ) -> CollectedSearch:
+        """Return the search with more verdicts, which take the place of those of the same judges.
+
+        Args:
+            verdicts: verdicts by name of the judge.
+            top_k: number of first documents that they are on; by default all of them.
+        """
+        cuts = {name: cut for name, cut in self.judged_top_k.items() if name not in verdicts}
+        cuts |= {n: cut for n, cut in (top_k or {}).items() if cut < len(self.documents)}
+        return replace(self, verdicts={**self.verdicts, **verdicts}, judged_top_k=cuts)
+
+    def without_verdict(self, judge: str) -> CollectedSearch:
+        """Return the search without the verdict of ``judge``."""
+        verdicts, cuts = dict(self.verdicts), dict(self.judged_top_k)
+        verdicts.pop(judge, None)
+        cuts.pop(judge, None)
+        return replace(self, verdicts=verdicts, judged_top_k=cuts)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as an object of JSON, which `from_json` reads."""
@@ -101,15 +126,16 @@ class CollectedSearch:
             seed_size = given.get("world")
             world = None if seed_size is None else (int(seed_size[0]), str(seed_size[1]))
             verdicts = {str(name): _truth(v) for name, v in given.get("verdicts", {}).items()}
+            cuts = {str(name): int(v) for name, v in given.get("judged_top_k", {}).items()}
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise SimulationDataError(f"{type(error).__name__}: {error}") from None
         read = {"documents": documents, "golden_answers": golden, "world": world}
-        return cls(**{**given, **read, "verdicts": verdicts})
+        return cls(**{**given, **read, "verdicts": verdicts, "judged_top_k": cuts})
 
 
 _FIELDS = (
     "question_id", "question", "golden_answers", "turn", "query", "documents", "engine", "dataset",
-    "repeat", "world", "metadata", "scores", "termination", "verdicts",
+    "repeat", "world", "metadata", "scores", "termination", "verdicts", "judged_top_k",
 )  # fmt: skip
 _TYPES: dict[str, type] = {
     **dict.fromkeys(("question_id", "question", "query"), str),
@@ -188,8 +214,13 @@ def with_verdicts_of(
     searches: Iterable[CollectedSearch], judged: Iterable[CollectedSearch]
 ) -> list[CollectedSearch]:
     """Return ``searches`` with the verdicts on the same ones among ``judged``."""
-    earlier = {search.key: search.verdicts for search in judged}
-    return [search.judged(earlier.get(search.key, {})) for search in searches]
+    earlier = {search.key: search for search in judged}
+    return [
+        search.judged(same.verdicts, same.judged_top_k)
+        if (same := earlier.get(search.key)) is not None
+        else search
+        for search in searches
+    ]
 
 
 def write_searches(path: Path, searches: Iterable[CollectedSearch]) -> None:

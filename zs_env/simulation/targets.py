@@ -1,8 +1,10 @@
 """Documents that a simulation LLM is to write for a search, useful and noisy.
 
-A noisy document neither states a fact that the query asks for nor holds a golden answer. In the
+A noisy document neither states a fact that the query asks for nor holds a golden answer that the
+query does not name. In the
 embedded world facts are known, and each document is looked at. Elsewhere the judge has spoken of
-the documents of a search as a whole: those of a useful one are noise for no query.
+the documents that it saw as a whole: those of a useful search are noise for no query, those behind
+them are.
 """
 
 from __future__ import annotations
@@ -71,6 +73,7 @@ class Targets:
         deeper: Sequence[Document],
         entities: Entities | None,
         held_out: bool,
+        judged: int | None = None,
     ) -> Target:
         """Return the useful documents of a search that is judged useful.
 
@@ -79,10 +82,11 @@ class Targets:
             deeper: first results of its query, as many as there are.
             entities: what may be shown, for a search about the embedded world.
             held_out: whether the pair is held out.
+            judged: number of first documents that the judge saw; None for all.
         """
         shown = self._clean(search.documents)
         if entities is None:
-            return self._useful_as_judged(search, shown)
+            return self._useful_as_judged(search, shown, judged)
         pages = [d for d in _joined(shown, deeper) if entities.may_show(d.title, held_out)]
         documents = tuple(pages[: self._recipe.top_k])
         if len(documents) < self._recipe.top_k:
@@ -105,6 +109,7 @@ class Targets:
         entities: Entities | None,
         held_out: bool,
         useful: bool,
+        judged: int | None = None,
     ) -> Target:
         """Return noisy documents of a search.
 
@@ -114,14 +119,17 @@ class Targets:
             entities: what may be shown, for a search about the embedded world.
             held_out: whether the pair is held out.
             useful: whether the judge takes the search for useful.
+            judged: number of first documents that the judge saw; None for all.
         """
         shown = self._clean(search.documents)
         candidates = _joined(shown, deeper)
         if entities is None:
             hop = UNKNOWN
             if useful:
-                candidates = candidates[len(set(shown)) :]
-                hop = _hop_of_documents(shown, search.golden_answers)
+                seen = shown[:judged]
+                spoken_of = {*seen, *shown[: self._recipe.top_k]}
+                candidates = [each for each in candidates if each not in spoken_of]
+                hop = _hop_of_documents(seen, search)
         else:
             asked = asked_facts(entities.world, search.query)
             pages = [each for each in candidates if entities.may_show(each.title, held_out)]
@@ -135,7 +143,7 @@ class Targets:
         documents = tuple(
             document
             for document in candidates
-            if not holds_golden_answer([document], search.golden_answers)
+            if not holds_golden_answer([document], search.golden_answers, search.query)
             and not own(document.title)
         )[: self._recipe.top_k]
         if len(documents) < self._recipe.top_k:
@@ -143,12 +151,14 @@ class Targets:
         origin = ENGINE if documents == shown[: len(documents)] else DEEPER
         return _readable(Target(documents, hop, origin))
 
-    def _useful_as_judged(self, search: CollectedSearch, shown: Sequence[Document]) -> Target:
+    def _useful_as_judged(
+        self, search: CollectedSearch, shown: Sequence[Document], judged: int | None
+    ) -> Target:
         documents = tuple(shown[: self._recipe.top_k])
         if len(documents) < self._recipe.top_k:
             return Target((), reason=TOO_FEW_USEFUL)
-        hop = _hop_of_documents(documents, search.golden_answers)
-        if len(shown) > len(documents) and hop != FINAL:
+        hop = _hop_of_documents(documents, search)
+        if len(shown[:judged]) > len(documents) and hop != FINAL:
             # The judge may have meant a document that is cut off.
             return Target((), reason=NOT_SHOWN)
         return _readable(Target(documents, hop))
@@ -179,8 +189,9 @@ class _OwnTitles:
         return title in self.titles or in_query
 
 
-def _hop_of_documents(documents: Iterable[Document], golden_answers: Sequence[str]) -> str:
-    return FINAL if holds_golden_answer(documents, golden_answers) else EARLIER
+def _hop_of_documents(documents: Iterable[Document], search: CollectedSearch) -> str:
+    holds = holds_golden_answer(documents, search.golden_answers, search.query)
+    return FINAL if holds else EARLIER
 
 
 def _hop_of_query(asked: Sequence[Fact], entities: Entities, golden_answers: Sequence[str]) -> str:

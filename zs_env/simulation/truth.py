@@ -13,8 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from zs_env.documents import Document
-from zs_env.evaluation.answerability import holds_answer
-from zs_env.rewards import normalize_answer
+from zs_env.rewards import golden_answer_in, normalize_answer
 from zs_env.world.graph import Fact, FactGraph
 from zs_env.world.linker import read_query
 from zs_env.world.marks import CORRECTED, dated
@@ -73,12 +72,15 @@ def sentences_of(text: str) -> list[str]:
     ]
 
 
-def holds_golden_answer(documents: Iterable[Document], golden_answers: Sequence[str]) -> bool:
+def holds_golden_answer(
+    documents: Iterable[Document], golden_answers: Sequence[str], query: str = ""
+) -> bool | None:
     """Return whether a golden answer occurs in a title or a text, as consecutive words.
 
-    Texts are compared as scores compare them: without case, punctuation and articles.
+    None if that would say nothing, see `zs_env.rewards.golden_answer_in`.
     """
-    return any(holds_answer(each.title, each.text, golden_answers) for each in documents)
+    texts = (f"{document.title} {document.text}" for document in documents)
+    return golden_answer_in(texts, golden_answers, query)
 
 
 def is_final(facts: Iterable[Fact], world: FactGraph, golden_answers: Sequence[str]) -> bool:

@@ -62,17 +62,20 @@ def judge_source(
     judge: SearchJudge,
     output: Path | None = None,
     *,
+    top_k: int | None = None,
     retry: bool = False,
     watch: Callable[[int, int], None] | None = None,
 ) -> Judged:
     """Judge the searches of ``source``, and write them with their verdicts to `JUDGED`.
 
-    Verdicts of other judges that are there stay. A second call asks only what has no verdict.
+    Verdicts of other judges that are there stay. A second call asks only what has no verdict on
+    the same documents.
 
     Args:
         source: folder of records or of searches, or a file of searches.
         judge: judge.
         output: folder to write to; by default, that of the source.
+        top_k: number of first documents of a search that are judged; None for all.
         retry: whether to ask again where the judge gave no verdict in an earlier call.
         watch: function that is shown the number of verdicts so far and of searches.
 
@@ -88,7 +91,8 @@ def judge_source(
         if folder != source and (folder / JUDGED).is_file():
             found = with_verdicts_of(found, read_searches(folder / JUDGED).searches)
         with VerdictLog(folder, judge.name, judge.identity(), retry=retry) as log:
-            missing = [search for search in found if search.key not in log.verdicts]
+            shown = [search.first(top_k) for search in found]
+            missing = [search for search in shown if search.key not in log.verdicts]
             before = len(found) - len(missing)
             new = 0
 
@@ -103,9 +107,10 @@ def judge_source(
                 has_spoken = any(said is not None for said in log.verdicts.values())
                 judge.judge(missing, keep, has_spoken=has_spoken)
             verdicts = log.verdicts
-        judged = [_with_verdict(search, judge.name, verdicts) for search in found]
+        judged = [_with_verdict(search, judge.name, verdicts, top_k) for search in found]
         write_searches(folder / JUDGED, judged)
-    return _count(judged, folder / JUDGED, judge.name, verdicts, new)
+    unsaid = sum(s.key in verdicts and verdicts[s.key] is None for s in shown)
+    return _count(judged, folder / JUDGED, judge.name, unsaid, new)
 
 
 class VerdictLog:
@@ -218,21 +223,25 @@ def identity_of_judge(folder: Path, name: str) -> dict[str, Any] | None:
 
 
 def _with_verdict(
-    search: CollectedSearch, name: str, verdicts: Mapping[str, Verdict]
+    search: CollectedSearch, name: str, verdicts: Mapping[str, Verdict], top_k: int | None
 ) -> CollectedSearch:
-    said = verdicts.get(search.key)
-    return search if said is None else search.judged({name: said})
+    shown = search.first(top_k)
+    said = verdicts.get(shown.key)
+    if said is not None:
+        return search.judged({name: said}, {name: len(shown.documents)})
+    before = search.judged_top_k.get(name, len(search.documents))
+    # A verdict on other documents is none on these.
+    return search if before == len(shown.documents) else search.without_verdict(name)
 
 
 def _count(
     judged: Sequence[CollectedSearch],
     path: Path,
     name: str,
-    verdicts: Mapping[str, Verdict],
+    unsaid: int,
     new: int,
 ) -> Judged:
     said = Counter(search.verdicts.get(name) for search in judged)
-    unsaid = sum(search.key in verdicts and verdicts[search.key] is None for search in judged)
     left_out = Counter({NO_VERDICT: unsaid, NOT_ASKED: said[None] - unsaid})
     return Judged(list(judged), path, said[True], said[False], +left_out, new)
 

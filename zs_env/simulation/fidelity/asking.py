@@ -12,6 +12,7 @@ from zs_env.documents import SearchRequest, clean_documents
 from zs_env.engines import SearchEngine, checked_search, load_engine
 from zs_env.engines.usage import Usage
 from zs_env.errors import SearchFailure, SimulationDataError
+from zs_env.evaluation.identity import weights_in
 from zs_env.loading import parse_spec
 from zs_env.rules import DOCUMENT_SLACK
 from zs_env.settings import Engine
@@ -140,14 +141,18 @@ def _cost(keys: Sequence[str], seconds: float, before: Usage | None, after: Usag
 
 
 def _identity(engine: SearchEngine, spec: Engine) -> dict[str, Any]:
-    """Return what decides the answers of an engine, with the files of a model in a folder."""
+    """Return what decides the answers of an engine, with the weights of a model in a folder.
+
+    Also of one that is served from that folder.
+    """
     try:
         identity = dict(engine.identity())
     except NotImplementedError:
         identity = {"engine": spec if isinstance(spec, str) else type(engine).__qualname__}
     if isinstance(spec, str | Mapping):
         folder = parse_spec("engine", spec).options.get("model")
-        if isinstance(folder, str | Path) and Path(folder).is_dir():
-            files = sorted(Path(folder).glob("*"))
-            identity["files"] = [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+    else:
+        folder = getattr(getattr(engine, "llm", None), "model", None)
+    if folder and isinstance(folder, str | Path) and (weights := weights_in(folder)) is not None:
+        identity["weights"] = weights
     return {"class": f"{type(engine).__module__}:{type(engine).__qualname__}", **identity}

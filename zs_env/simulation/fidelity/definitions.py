@@ -66,9 +66,9 @@ FIGURES: Mapping[str, Definition] = {
     ),
     "form": Definition(
         FORM,
-        "in the asked form",
-        "share of searches, useful and noisy, with as many documents as asked for, each of 1 to "
-        "twice the words asked for",
+        "in the form of the real engine",
+        "share of searches, useful and noisy, with as many documents as asked for, each of no "
+        "fewer words than the shortest and no more than the longest one of the real engine",
     ),
     "form_number": Definition(
         FORM, "number of documents", "share of searches with as many documents as asked for"
@@ -76,15 +76,16 @@ FIGURES: Mapping[str, Definition] = {
     "form_words": Definition(
         FORM,
         "words of documents",
-        "share of searches whose documents have 1 to twice the words asked for",
+        "share of searches each of whose documents has no fewer words than the shortest and no "
+        "more than the longest document of the real engine",
     ),
     "titles": Definition(FORM, "documents with a title", "share of documents with a title"),
     **_useful(),
     "leak": Definition(
         NOISY,
         "leak",
-        "share of noisy searches whose documents state what is asked for, or hold a golden answer "
-        "that the query does not name",
+        "share of noisy searches, of queries that ask for something known, whose documents state "
+        "what is asked for, or hold a golden answer that the query does not name",
     ),
     "leak_seen": Definition(NOISY, "leak, seen entities", "the same, of seen entities"),
     "leak_unseen": Definition(NOISY, "leak, unseen entities", "the same, of unseen entities"),
@@ -93,13 +94,21 @@ FIGURES: Mapping[str, Definition] = {
         NOISY, "leak, earlier hops", "the same, of queries for another fact"
     ),
     "leak_states": Definition(
-        NOISY, "states the fact", "share of noisy searches whose documents state what is asked for"
+        NOISY,
+        "states the fact",
+        "share of noisy searches, of queries that ask for something known, whose documents state "
+        "what is asked for",
     ),
     "leak_golden": Definition(
         NOISY,
         "golden answer",
-        "share of noisy searches, of queries that do not name the golden answer, in whose "
-        "documents it occurs",
+        "share of noisy searches, of queries that ask for something known and do not name the "
+        "golden answer, in whose documents it occurs",
+    ),
+    "leak_unknown": Definition(
+        NOISY,
+        "leak, queries for nothing known",
+        "the same as leak, of queries that ask for nothing that is known: in no other leak",
     ),
     **{
         f"true_noise_{p:g}": Definition(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
-from zs_env.evaluation.share import Z
+from zs_env.evaluation.share import wilson
 from zs_env.evaluation.statistics import clustered_mean, mean_of
 
 
@@ -64,16 +64,6 @@ def share_of(values: Sequence[float], clusters: Sequence[Hashable]) -> Figure | 
     trials = share * (1 - share) / error**2 if error > 1e-12 else float(estimate.questions)
     low, high = wilson(share, trials)
     return Figure(share, low, high, len(values))
-
-
-def wilson(share: float, trials: float) -> tuple[float, float]:
-    """Return the 95 % interval of a probability (Wilson 1927); (0, 1) without trials."""
-    if trials <= 0:
-        return 0.0, 1.0
-    weight = Z**2 / trials
-    centre = share + weight / 2
-    spread = Z * math.sqrt(share * (1 - share) / trials + weight / (4 * trials))
-    return max((centre - spread) / (1 + weight), 0.0), min((centre + spread) / (1 + weight), 1.0)
 
 
 def mean_figure(

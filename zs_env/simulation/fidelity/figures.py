@@ -21,9 +21,6 @@ from zs_env.simulation.fidelity.queries import HeldOutQuery
 from zs_env.simulation.pair import EARLIER, FINAL, UNKNOWN
 from zs_env.world.graph import FactGraph
 
-LONGEST = 2
-"""Most words of a document in the asked form, as a multiple of the words that are asked for."""
-
 NOMINAL = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of noisy searches that a curriculum orders."""
 
@@ -59,7 +56,7 @@ class Setting(NamedTuple):
         queries: queries.
         hops: hop of each query, see `zs_env.simulation.fidelity.findings.hops_of`.
         top_k: documents that a search was asked for.
-        document_words: words of a document that were asked for.
+        words: fewest and most words of a document in the form of the real engine, see `words_of`.
         seed: seed of random orders.
         prices: prices; None for none.
     """
@@ -67,7 +64,7 @@ class Setting(NamedTuple):
     queries: Sequence[HeldOutQuery]
     hops: Sequence[str]
     top_k: int = 5
-    document_words: int = 30
+    words: tuple[int, int] = (1, 120)
     seed: int = 0
     prices: Prices | None = None
 
@@ -78,13 +75,27 @@ def failed_figures(searches: Searches) -> Figures:
     return {"failed": share_of(failed, range(len(failed)))}
 
 
+def words_of(real: Searches) -> tuple[int, int]:
+    """Return the words of the shortest and of the longest document that the real engine found.
+
+    The shortest counts as one word at least. (1, 1) without documents.
+    """
+    counts = [
+        wording.word_count(document)
+        for search in real
+        if search is not None
+        for document in search.documents
+    ]
+    return max(min(counts, default=1), 1), max(max(counts, default=1), 1)
+
+
 def form_figures(column: Column, setting: Setting) -> Figures:
-    """Return how many searches are in the asked form, useful and noisy ones together."""
+    """Return how many searches are in the form of the real engine, useful and noisy together."""
     searches = [search for search in (*column.useful, *column.noisy) if search is not None]
     number = [len(search.documents) == setting.top_k for search in searches]
-    most = LONGEST * setting.document_words
+    least, most = setting.words
     length = [
-        all(1 <= wording.word_count(document) <= most for document in search.documents)
+        all(least <= wording.word_count(document) <= most for document in search.documents)
         for search in searches
     ]
     titled = [
@@ -116,9 +127,14 @@ def useful_figures(column: Column, setting: Setting) -> Figures:
 
 
 def noisy_figures(column: Column, setting: Setting) -> Figures:
-    """Return how many noisy searches give away what they should not."""
+    """Return how many noisy searches give away what they should not.
+
+    Those of queries that ask for nothing known count apart.
+    """
     figures: dict[str, Figure | None] = {}
     found = list(_found(column.noisy, column.found_noisy, setting.hops))
+    unknown = [each for each in found if each.hop == UNKNOWN]
+    found = [each for each in found if each.hop != UNKNOWN]
     for name, unseen in _SPLITS.items():
         some = [each for each in found if each.is_of(None, unseen)]
         figures[f"leak{name}"] = _share_that(some, lambda finding: finding.leaks)
@@ -127,6 +143,7 @@ def noisy_figures(column: Column, setting: Setting) -> Figures:
         figures[f"leak_{hop}"] = _share_that(some, lambda finding: finding.leaks)
     figures["leak_states"] = _share_that(found, lambda finding: finding.states)
     figures["leak_golden"] = _share_that(found, lambda finding: finding.golden)
+    figures["leak_unknown"] = _share_that(unknown, lambda finding: finding.leaks)
     return figures
 
 

@@ -6,10 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zs_env.documents import Document
 from zs_env.errors import SimulationDataError
-from zs_env.evaluation.answerability import YES_NO
-from zs_env.rewards import normalize_answer
 from zs_env.simulation.fidelity.asked import AskedSearch
 from zs_env.simulation.fidelity.asking import Watch
 from zs_env.simulation.fidelity.queries import HeldOutQuery, Queries, World
@@ -71,6 +68,7 @@ class Finder:
         self._judge = judge
         self._folder = folder
         self._watch = watch
+        self._has_spoken = False
         if isinstance(judge, WorldJudge) and queries.world is None:
             raise SimulationDataError(
                 "the judge `world` knows the embedded world alone, and the queries are not said to "
@@ -112,6 +110,7 @@ class Finder:
             return [verdicts.get(search.key) for search in searches]
         with VerdictLog(self._folder, judge.name, judge.identity()) as log:
             missing = [search for search in searches if search.key not in log.verdicts]
+            self._has_spoken |= any(said is not None for said in log.verdicts.values())
             self._judge_all(name, missing, len(searches) - len(missing), log.write)
             return [log.verdicts.get(search.key) for search in searches]
 
@@ -127,10 +126,11 @@ class Finder:
 
         def keep(number: int, verdict: Verdict) -> None:
             write(searches[number].key, verdict)
+            self._has_spoken |= verdict is not None
             watch(name, 1, 0)
 
         if searches:
-            self._judge.judge(searches, keep)
+            self._judge.judge(searches, keep, has_spoken=self._has_spoken)
 
 
 def is_free(judge: SearchJudge) -> bool:
@@ -139,17 +139,9 @@ def is_free(judge: SearchJudge) -> bool:
 
 
 def golden_answer_in(search: AskedSearch) -> bool | None:
-    """Return whether a golden answer occurs in a title or a text, as consecutive words.
-
-    None if the query names it, so that documents about what is asked must, or it is yes or no,
-    which occur everywhere.
-    """
-    golden = search.query.golden_answers
-    if {normalize_answer(answer) for answer in golden} - {""} in YES_NO:
-        return None
-    if holds_golden_answer([Document(search.query.query)], golden):
-        return None
-    return holds_golden_answer(search.documents, golden)
+    """Return whether a golden answer occurs in a document; None if that would say nothing."""
+    query = search.query
+    return holds_golden_answer(search.documents, query.golden_answers, query.query)
 
 
 def hops_of(queries: Queries, real: Sequence[AskedSearch | None], findings: Findings) -> list[str]:
@@ -178,7 +170,7 @@ def hops_of(queries: Queries, real: Sequence[AskedSearch | None], findings: Find
 def _hop_of(search: AskedSearch | None, found: Finding | None) -> str:
     if search is None or found is None:
         return UNKNOWN
-    if holds_golden_answer(search.documents, search.query.golden_answers):
+    if found.golden:
         return FINAL
     return EARLIER if found.states else UNKNOWN
 

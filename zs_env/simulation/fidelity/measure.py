@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zs_env.errors import SimulationDataError
+from zs_env.evaluation.labels import label_of
 from zs_env.evaluation.store import LOCK, lock_folder
 from zs_env.evaluation.summary import Prices
 from zs_env.settings import Engine
@@ -180,14 +181,16 @@ def _measure(
     watch: Watch | None,
 ) -> Fidelity:
     asker = Asker(queries, asking, store, watch)
-    deep = asker.ask(_name(engines.real), engines.real, [DEEP])[DEEP]
+    # Written forms may hold secrets, as in a URL: names of engines are written instead.
+    name_of_real = label_of("engine", engines.real)
+    deep = asker.ask(name_of_real, engines.real, [DEEP])[DEEP]
     first, rest = _cut(deep, 0, asking.top_k), _cut(deep, asking.top_k, asking.depth)
     found = finder.find(REAL, first)
     hops = hops_of(queries, first, found)
     setting = Setting(
-        queries.queries, hops, asking.top_k, asking.document_words, asking.seed, prices
+        queries.queries, hops, asking.top_k, figures.words_of(first), asking.seed, prices
     )
-    real = Column(_name(engines.real), first, found_useful=found)
+    real = Column(name_of_real, first, found_useful=found)
     measured = [_measured(REAL, real, setting, {DEEP: deep}, real)]
     for name, engine in engines.simulated.items():
         kinds = [*SIMULATED, *(BLIND if engines.blind else ())]
@@ -220,8 +223,9 @@ def _measure(
         },
         "asking": asdict(asking),
         "judge": judge,
-        "real": _name(engines.real),
-        "simulated": {name: _name(engine) for name, engine in engines.simulated.items()},
+        "words": list(setting.words),
+        "real": name_of_real,
+        "simulated": {n: label_of("engine", engine) for n, engine in engines.simulated.items()},
     }
     return Fidelity(measured, about)
 
@@ -291,10 +295,6 @@ def _cut(searches: Searches, start: int, stop: int) -> list[AskedSearch | None]:
         else AskedSearch(search.query, search.documents[start:stop], search.cost)
         for search in searches
     ]
-
-
-def _name(engine: Engine) -> str:
-    return engine if isinstance(engine, str) else type(engine).__name__
 
 
 def check_names(names: Sequence[str]) -> None:
