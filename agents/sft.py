@@ -1,6 +1,7 @@
 """Supervised fine-tuning on pairs of prompt and completion.
 
-    python -m agents.sft --data pairs/train.jsonl --held-out pairs/test.jsonl
+    python -m agents.sft --data pairs
+    python -m agents.sft --data pairs/train.jsonl --held-out pairs/held_out.jsonl
 
 Tunes a causal language model to write completions: of a simulation LLM, the documents that answer
 a search. Only tokens of completions, and the token that ends them, are in the loss. The tuned model

@@ -9,7 +9,7 @@ import pytest
 
 from agents.tiny.tokenizer import make_tokenizer
 from agents.tuning.encoding import encode_pair
-from agents.tuning.pairs import read_pairs
+from agents.tuning.pairs import read_examples
 from agents.tuning.tokenizer import end_id
 from tests import chat_model
 from tests.helpers import tiny_model
@@ -100,7 +100,7 @@ def test_exported_files_are_encoded_as_one_chat(kind, folder):
     """The file for TRL held prompts as texts once, which TRL reads without the chat template."""
     tokenizer = TOKENIZERS[kind]()
     plain, given = (
-        [encode_pair(pair, tokenizer) for pair in read_pairs(folder / name)]
+        [encode_pair(pair, tokenizer) for pair in read_examples(folder / name)]
         for name in ("train.jsonl", FILES[kind])
     )
     assert len(given) == NUM_PAIRS
@@ -122,7 +122,7 @@ def test_trainer_of_trl_starts_from_the_same_loss_and_learns(
         return {name: example[name][:stop] for name in ("input_ids", "labels")}
 
     trainer.eval_dataset = trainer.eval_dataset.map(cut)
-    pairs = [encode_pair(pair, tokenizer) for pair in read_pairs(data)]
+    pairs = [encode_pair(pair, tokenizer) for pair in read_examples(data)]
     assert list(trainer.eval_dataset["input_ids"]) == [pair.token_ids for pair in pairs]
     assert list(trainer.eval_dataset["labels"]) == [pair.labels for pair in pairs]
     loss = trainer.evaluate()["eval_loss"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ from agents.tiny.tokenizer import make_tokenizer
 from agents.training.distributed import Processes
 from agents.tuning.config import SFTConfig
 from agents.tuning.encoding import EncodedPair, answer_spans, encode_pair, encode_pairs
-from agents.tuning.pairs import Pair, PairsError, read_pairs
+from agents.tuning.pairs import Example, PairsError, held_out_of, read_examples
 from agents.tuning.plan import Plan
 from agents.tuning.rows import collate, in_parts, length_of
 from agents.tuning.scorer import Scorer, check_attention, check_packing
@@ -28,7 +29,9 @@ from agents.tuning.tuner import Tuner
 from tests import chat_model
 from tests.helpers import tiny_model
 from tests.pairs import make_pairs, write_pairs
-from zs_env.errors import TokenizerError
+from zs_env.errors import SimulationDataError, TokenizerError
+from zs_env.simulation.export import SPLITS
+from zs_env.simulation.pair import CARD, file_hash
 
 TOKENIZER = make_tokenizer(line_breaks=True)
 CONFIG = SFTConfig(device="cpu", precision="float32", max_grad_norm=1e9, warmup_steps=0)
@@ -43,7 +46,7 @@ def folder(tmp_path_factory):
 def pairs(tmp_path_factory):
     """Twelve pairs of different lengths."""
     path = write_pairs(tmp_path_factory.mktemp("pairs") / "pairs.jsonl", make_pairs(12))
-    return encode_pairs(read_pairs(path), TOKENIZER, 2048, 0.0)[0]
+    return encode_pairs(read_examples(path), TOKENIZER, 2048, 0.0)[0]
 
 
 def hand_made_model():
@@ -177,7 +180,7 @@ def test_plan_shows_each_pair_once_an_epoch_in_an_order_of_its_own(pairs, packin
 
 
 def test_pair_is_encoded_as_prompt_completion_and_end():
-    pair = Pair(({"role": "user", "content": "query: the city\n"},), "Doc 1: the city.")
+    pair = Example(({"role": "user", "content": "query: the city\n"},), "Doc 1: the city.")
     encoded = encode_pair(pair, TOKENIZER)
     prompt = TOKENIZER.encode("query: the city\n")
     learned = [*TOKENIZER.encode("Doc 1: the city."), TOKENIZER.eos_token_id]
@@ -195,7 +198,7 @@ def test_answers_are_found_as_whole_words_in_any_case():
 @pytest.mark.parametrize("tokenizer", [TOKENIZER, chat_model.make_tokenizer()])
 def test_tokens_of_answers_are_marked_in_completions_only(tokenizer):
     prompt = ({"role": "user", "content": "answer: the city"},)
-    pair = Pair(prompt, "Doc 1: in the city.", answers=("The City",))
+    pair = Example(prompt, "Doc 1: in the city.", answers=("The City",))
     encoded = encode_pair(pair, tokenizer)
     marked = [
         i for i, is_answer in zip(encoded.token_ids, encoded.answers, strict=True) if is_answer
@@ -207,7 +210,7 @@ def test_tokens_of_answers_are_marked_in_completions_only(tokenizer):
 def test_completion_ends_as_the_chat_template_ends_a_message():
     tokenizer = chat_model.make_tokenizer()
     assert end_id(tokenizer) == tokenizer.convert_tokens_to_ids(chat_model.END)
-    pair = Pair(({"role": "user", "content": "query"},), "Doc 1: x")
+    pair = Example(({"role": "user", "content": "query"},), "Doc 1: x")
     text = tokenizer.decode(encode_pair(pair, tokenizer).token_ids)
     assert text == "<|im_start|>user\nquery<|im_end|>\n<|im_start|>assistant\nDoc 1: x<|im_end|>"
 
@@ -236,7 +239,7 @@ def test_messages_are_read_as_a_chat(tmp_path):
         {"messages": messages, "label": "useful", "other": 1},
         {"prompt": messages[:2], "completion": messages[2:], "label": "useful"},
     ]
-    for pair in read_pairs(write_pairs(tmp_path / "chat.jsonl", lines)):
+    for pair in read_examples(write_pairs(tmp_path / "chat.jsonl", lines)):
         assert pair.messages == tuple(messages[:2])
         assert (pair.completion, pair.label) == ("a", "useful")
 
@@ -245,7 +248,7 @@ def test_names_that_documents_state_go_before_golden_answers(tmp_path):
     line = {"prompt": "a", "completion": "b", "golden_answers": ["c"], "stated": ["d", "e"]}
     path = tmp_path / "pairs.jsonl"
     path.write_text("\n".join(json.dumps({**line, **change}) for change in ({}, {"stated": []})))
-    assert [pair.answers for pair in read_pairs(path)] == [("d", "e"), ("c",)]
+    assert [pair.answers for pair in read_examples(path)] == [("d", "e"), ("c",)]
 
 
 @pytest.mark.parametrize(
@@ -266,19 +269,83 @@ def test_broken_line_is_named(tmp_path, line, message):
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"prompt": "a", "completion": "b"}\n' + line + "\n")
     with pytest.raises(PairsError, match=message):
-        read_pairs(path)
+        read_examples(path)
 
 
 def test_file_without_pairs_or_no_file_is_refused(tmp_path):
     (tmp_path / "empty.jsonl").write_text("\n\n")
     with pytest.raises(PairsError, match=r"empty\.jsonl holds no pairs"):
-        read_pairs(tmp_path / "empty.jsonl")
+        read_examples(tmp_path / "empty.jsonl")
     with pytest.raises(PairsError, match="there is no such file"):
-        read_pairs(tmp_path / "none.jsonl")
+        read_examples(tmp_path / "none.jsonl")
+
+
+KNOWN = {"hop": "final", "origin": "engine", "query": "q", "question": "?", "question_id": "1",
+         "golden_answers": ["c"], "stated": ["d"], "template": "world:1"}  # fmt: skip
+"""What the lines of an exported file also have."""
+
+
+def exported(label, **changes):
+    return {**KNOWN, "prompt": "a", "completion": label, "label": label, **changes}
+
+
+BOTH = [exported("useful"), exported("noisy")]
+
+
+def folder_of_pairs(folder, train, held_out):
+    """A folder with a card, as it is exported."""
+    files = [
+        write_pairs(folder / f"{n}.jsonl", x)
+        for n, x in zip(SPLITS, (train, held_out), strict=True)
+    ]
+    hashes = {file.name: file_hash(file.read_bytes()) for file in files}
+    (folder / CARD).write_text(json.dumps({"files": hashes}))
+    return folder
+
+
+def test_folder_of_pairs_is_read_and_brings_held_out_ones(tmp_path):
+    page = exported("page", prompt="", template="")
+    folder = folder_of_pairs(tmp_path, [*BOTH, page], BOTH[::-1])
+    examples = read_examples(folder)
+    assert [example.completion for example in examples] == ["useful", "noisy", "page"]
+    assert examples[0].messages == ({"role": "user", "content": "a"},)
+    assert examples[1].place == f"{folder / 'train.jsonl'}:2"
+    assert read_examples(folder / "train.jsonl") == examples
+    assert held_out_of(folder, None) == folder
+    assert [example.label for example in read_examples(folder, "held_out")] == ["noisy", "useful"]
+    other = Path("other.jsonl")
+    assert held_out_of(folder, other) == other and held_out_of(other, None) is None
+    assert held_out_of(folder_of_pairs(tmp_path, BOTH, []), None) is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([*BOTH, exported("useful", template="other:1")], r"train\.jsonl:3: expected a prompt of"),
+        ([*BOTH, {"prompt": "a", "completion": "b"}], r"train\.jsonl:3: not a pair: `label`"),
+        (BOTH[:1], "no noisy pairs among 1 lines"),
+    ],
+)
+def test_pairs_that_name_their_template_are_checked_in_folder_and_file(tmp_path, lines, message):
+    for path in (folder_of_pairs(tmp_path, lines, []), tmp_path / "train.jsonl"):
+        with pytest.raises(SimulationDataError, match=message):
+            read_examples(path)
+
+
+def test_folder_that_was_changed_or_has_no_card_is_refused(tmp_path):
+    folder = folder_of_pairs(tmp_path, BOTH, BOTH)
+    write_pairs(folder / "train.jsonl", BOTH * 2)
+    with pytest.raises(SimulationDataError, match="not the file that card.json tells of"):
+        read_examples(folder)
+    (folder / CARD).unlink()
+    with pytest.raises(SimulationDataError, match="no whole folder of pairs"):
+        read_examples(folder)
+    with pytest.raises(SimulationDataError, match="no whole folder of pairs"):
+        held_out_of(folder, None)
 
 
 def pair_of(prompt, completion="Doc 1: the city."):
-    return Pair(({"role": "user", "content": prompt},), completion, place="file:7")
+    return Example(({"role": "user", "content": prompt},), completion, place="file:7")
 
 
 def test_pairs_that_are_too_long_are_left_out_and_all_of_them_an_error():

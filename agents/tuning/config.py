@@ -21,13 +21,14 @@ class SFTConfig:
         ValueError: an option is out of its range, or options contradict each other.
     """
 
-    data: Path = Path("pairs/train.jsonl")
-    """File of the pairs to learn: JSON lines with prompt and completion, or messages of a chat.
+    data: Path = Path("pairs")
+    """Pairs to learn: a folder of zs-env simulation pairs, or a file of JSON lines.
 
-    label (useful, noisy), and stated or golden_answers, are used where they are there.
+    Lines have prompt and completion, as texts or messages of a chat, or messages. label (useful,
+    noisy), and stated or golden_answers, are used where they are there.
     """
     held_out: Path | None = None
-    """File of the pairs to evaluate on; none: no evaluation."""
+    """Pairs to evaluate on, given as data. None: the held-out ones, if data is a folder."""
     folder: Path = Path("runs/sft")
     """Folder of the run: config, metrics, checkpoints, report, and the tuned model in model."""
     resume: bool = False

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agents.supervised.losses import NO_LABEL
-from agents.tuning.pairs import Pair, PairsError
+from agents.tuning.pairs import Example, PairsError
 from agents.tuning.tokenizer import end_id
 from zs_env.errors import TokenizerError
 
@@ -43,7 +43,7 @@ class EncodedPair:
         return self.num_learned + (answer_weight - 1.0) * sum(self.answers)
 
 
-def encode_pair(pair: Pair, tokenizer: Any) -> EncodedPair:
+def encode_pair(pair: Example, tokenizer: Any) -> EncodedPair:
     """Encode ``pair``: the prompt as a model reads it in a chat, and what it has to write then."""
     prompt = list(
         tokenizer.apply_chat_template(
@@ -86,7 +86,7 @@ def answer_spans(text: str, answers: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def encode_pairs(
-    pairs: Sequence[Pair], tokenizer: Any, max_length: int, max_unknown: float
+    pairs: Sequence[Example], tokenizer: Any, max_length: int, max_unknown: float
 ) -> tuple[list[EncodedPair], int]:
     """Encode ``pairs``; leave out those that are too long.
 
@@ -116,7 +116,7 @@ def encode_pairs(
 
 
 def _check_unknown(
-    pairs: Sequence[Pair], encoded: Sequence[EncodedPair], tokenizer: Any, most: float
+    pairs: Sequence[Example], encoded: Sequence[EncodedPair], tokenizer: Any, most: float
 ) -> None:
     unknown = tokenizer.unk_token_id
     if unknown is None or unknown == tokenizer.eos_token_id:

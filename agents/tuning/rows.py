@@ -11,7 +11,7 @@ from torch import Tensor
 from agents.supervised.batches import padded, padded_length
 from agents.supervised.losses import NO_LABEL
 from agents.tuning.encoding import EncodedPair
-from agents.tuning.pairs import NOISY, USEFUL
+from zs_env.simulation.pair import NOISY, USEFUL
 
 Row = Sequence[EncodedPair]
 """Pairs that stand one behind another."""
