@@ -96,7 +96,7 @@ def test_run_leaves_metrics_curves_report_and_a_model(options, tmp_path):
     metrics = metrics_of(folder)
     assert [each["step"] for each in metrics] == [0, 3, 4, 6]
     assert (metrics[0]["pairs"], metrics[0]["held_out"], metrics[0]["pairs_left_out"]) == (40, 6, 0)
-    losses = ["loss", "useful_loss", "noisy_loss", "answer_loss"]
+    losses = ["loss", "useful_loss", "noisy_loss", "golden_loss"]
     evaluated = [m["step"] for m in metrics if all(f"held_out/{n}" in m for n in losses)]
     assert evaluated == [0, 3, 6]
     assert metrics[-1]["held_out/loss"] < metrics[0]["held_out/loss"]

@@ -72,7 +72,8 @@ def hand_made_model():
     return model
 
 
-PAIR = EncodedPair([0, 1, 2], [NO_LABEL, 1, 2], [False, True, False], "useful")
+NO_ANSWER = [False, False, False]
+PAIR = EncodedPair([0, 1, 2], [NO_LABEL, 1, 2], [False, True, False], NO_ANSWER, "useful")
 """Prompt 0, completion 1, which is a golden answer, and end 2."""
 
 
@@ -98,14 +99,17 @@ def test_loss_and_gradients_of_completions_by_hand(answer_weight, loss, weights)
 
 def test_held_out_losses_by_hand():
     tuner = Tuner(hand_made_model(), CONFIG, Processes("cpu"))
-    noisy = EncodedPair([0, 0], [NO_LABEL, 0], [False, False], "noisy")
-    found = tuner.evaluate([[PAIR], [noisy]])
+    noisy = EncodedPair([0, 0], [NO_LABEL, 0], NO_ANSWER[:2], NO_ANSWER[:2], "noisy")
+    # A name of an earlier hop is no golden answer: once both were one figure.
+    earlier = EncodedPair([1, 2], [NO_LABEL, 2], NO_ANSWER[:2], [False, True], "useful")
+    found = tuner.evaluate([[PAIR], [noisy], [earlier]])
     assert found == pytest.approx(
         {
-            "held_out/loss": (math.log(3) + math.log(4)) / 3,
-            "held_out/useful_loss": math.log(3) / 2,
+            "held_out/loss": (math.log(3) + math.log(4) + math.log(3 / 2)) / 4,
+            "held_out/useful_loss": (math.log(3) + math.log(3 / 2)) / 3,
             "held_out/noisy_loss": math.log(4),
-            "held_out/answer_loss": math.log(2),
+            "held_out/golden_loss": math.log(2),
+            "held_out/stated_loss": math.log(3 / 2),
         }
     )
     assert set(tuner.evaluate([[replace(noisy, label="other")]])) == {"held_out/loss"}
@@ -198,13 +202,19 @@ def test_answers_are_found_as_whole_words_in_any_case():
 @pytest.mark.parametrize("tokenizer", [TOKENIZER, chat_model.make_tokenizer()])
 def test_tokens_of_answers_are_marked_in_completions_only(tokenizer):
     prompt = ({"role": "user", "content": "answer: the city"},)
-    pair = Example(prompt, "Doc 1: in the city.", answers=("The City",))
+    text = "Doc 1: the year 1934 in the city."
+    pair = Example(prompt, text, golden_answers=("The City",), stated=("1934", "1936"))
     encoded = encode_pair(pair, tokenizer)
-    marked = [
-        i for i, is_answer in zip(encoded.token_ids, encoded.answers, strict=True) if is_answer
-    ]
-    assert tokenizer.decode(marked).strip() == "the city"
-    assert encoded.weight(4.0) == encoded.num_learned + 3 * len(marked)
+
+    def shown(marks):
+        ids = [i for i, is_answer in zip(encoded.token_ids, marks, strict=True) if is_answer]
+        return tokenizer.decode(ids).strip()
+
+    assert (shown(encoded.golden), shown(encoded.stated)) == ("the city", "1934")
+    assert encoded.weight(4.0) == encoded.num_learned + 3 * sum(encoded.stated)
+    encoded = encode_pair(replace(pair, stated=("1936",)), tokenizer)
+    assert not any(encoded.stated)
+    assert encoded.weight(4.0) == encoded.num_learned + 3 * sum(encoded.golden)
 
 
 def test_completion_ends_as_the_chat_template_ends_a_message():
@@ -244,11 +254,12 @@ def test_messages_are_read_as_a_chat(tmp_path):
         assert (pair.completion, pair.label) == ("a", "useful")
 
 
-def test_names_that_documents_state_go_before_golden_answers(tmp_path):
+def test_golden_answers_and_names_that_documents_state_are_kept_apart(tmp_path):
     line = {"prompt": "a", "completion": "b", "golden_answers": ["c"], "stated": ["d", "e"]}
-    path = tmp_path / "pairs.jsonl"
-    path.write_text("\n".join(json.dumps({**line, **change}) for change in ({}, {"stated": []})))
-    assert [pair.answers for pair in read_examples(path)] == [("d", "e"), ("c",)]
+    lines = [line, {**line, "stated": None}]
+    first, second = read_examples(write_pairs(tmp_path / "pairs.jsonl", lines))
+    assert (first.golden_answers, first.stated) == (("c",), ("d", "e"))
+    assert (second.golden_answers, second.stated) == (("c",), ())
 
 
 @pytest.mark.parametrize(
@@ -261,6 +272,7 @@ def test_names_that_documents_state_go_before_golden_answers(tmp_path):
         ('{"prompt": "a", "completion": " "}', r"pairs\.jsonl:2: the completion is empty"),
         ('{"prompt": "a", "completion": "b", "label": 1}', r"`label` must be a text, got 1"),
         ('{"prompt": "a", "completion": "b", "golden_answers": "c"}', "`golden_answers` must be a"),
+        ('{"prompt": "a", "completion": "b", "stated": [1]}', "`stated` must be a list of texts"),
         ('{"messages": [{"role": "user"}]}', "`messages` must be a list of objects"),
         ('{"messages": [{"role": "user", "content": "x"}]}', "must be the assistant's"),
     ],

@@ -25,7 +25,7 @@ class SFTConfig:
     """Pairs to learn: a folder of zs-env simulation pairs, or a file of JSON lines.
 
     Lines have prompt and completion, as texts or messages of a chat, or messages. label (useful,
-    noisy), and stated or golden_answers, are used where they are there.
+    noisy), golden_answers and stated are used where they are there.
     """
     held_out: Path | None = None
     """Pairs to evaluate on, given as data. None: the held-out ones, if data is a folder."""
@@ -78,7 +78,11 @@ class SFTConfig:
     max_unknown: float = 0.01
     """Largest share of the tokens of the pairs that may be unknown to the tokenizer."""
     answer_weight: float = 1.0
-    """Weight in the loss of the tokens of golden answers in completions; of all others it is 1."""
+    """Weight in the loss of the tokens of answers in completions; of all others it is 1.
+
+    Answers are the names in stated, also those of earlier hops; in pairs where none of these occurs
+    they are the golden answers.
+    """
 
     optimizer: OptimizerName = "adamw"
     """Optimizer. muon: Muon for matrices, AdamW for embeddings and the rest."""

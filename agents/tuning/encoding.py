@@ -1,4 +1,4 @@
-"""Pairs as tokens: what is read, what is learned, and which tokens are golden answers."""
+"""Pairs as tokens: what is read, what is learned, and which tokens belong to answers."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ class EncodedPair:
     Attributes:
         token_ids: ids of prompt, completion and the token that ends it.
         labels: ids of the completion and its end, `NO_LABEL` for the prompt.
-        answers: whether a token belongs to an answer of the pair in the completion.
+        golden: whether a token belongs to a golden answer in the completion.
+        stated: whether it belongs to a name that the documents are said to state.
         label: label of the pair.
     """
 
     token_ids: list[int]
     labels: list[int]
-    answers: list[bool]
+    golden: list[bool]
+    stated: list[bool]
     label: str
 
     def __len__(self) -> int:
@@ -38,9 +40,14 @@ class EncodedPair:
         """Number of tokens with labels."""
         return sum(label != NO_LABEL for label in self.labels)
 
+    @property
+    def weighted(self) -> list[bool]:
+        """Whether a token has the weight of answers: of stated names, or else golden answers."""
+        return self.stated if any(self.stated) else self.golden
+
     def weight(self, answer_weight: float) -> float:
         """Return the summed weight of the tokens with labels."""
-        return self.num_learned + (answer_weight - 1.0) * sum(self.answers)
+        return self.num_learned + (answer_weight - 1.0) * sum(self.weighted)
 
 
 def encode_pair(pair: Example, tokenizer: Any) -> EncodedPair:
@@ -50,23 +57,27 @@ def encode_pair(pair: Example, tokenizer: Any) -> EncodedPair:
             list(pair.messages), add_generation_prompt=True, return_dict=False
         )
     )
-    has_offsets = bool(pair.answers) and tokenizer.is_fast
+    has_offsets = tokenizer.is_fast
     encoded = tokenizer(
         pair.completion, add_special_tokens=False, return_offsets_mapping=has_offsets
     )
     completion = list(encoded["input_ids"])
-    answers = [False] * len(completion)
-    if has_offsets:
-        spans = answer_spans(pair.completion, pair.answers)
-        answers = [
+    offsets = encoded["offset_mapping"] if has_offsets else [(0, 0)] * len(completion)
+
+    def marked(answers: Sequence[str]) -> list[bool]:
+        spans = answer_spans(pair.completion, answers)
+        tokens = [
             any(start < stop and start < last and first < stop for first, last in spans)
-            for start, stop in encoded["offset_mapping"]
+            for start, stop in offsets
         ]
+        return [False] * len(prompt) + tokens + [False]
+
     learned = [*completion, end_id(tokenizer)]
     return EncodedPair(
         prompt + learned,
         [NO_LABEL] * len(prompt) + learned,
-        [False] * len(prompt) + answers + [False],
+        marked(pair.golden_answers),
+        marked(pair.stated),
         pair.label,
     )
 

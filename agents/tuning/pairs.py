@@ -27,14 +27,17 @@ class Example:
         messages: prompt as messages of a chat, each with ``role`` and ``content``.
         completion: text to learn.
         label: ``useful``, ``noisy``, another one, or "" without any.
-        answers: texts whose tokens in the completion can have a weight of their own.
+        golden_answers: golden answers, which the prompt may tell.
+        stated: names that the documents give for what was asked, also on the way to a golden
+            answer.
         place: file and line.
     """
 
     messages: tuple[Mapping[str, str], ...]
     completion: str
     label: str = ""
-    answers: tuple[str, ...] = ()
+    golden_answers: tuple[str, ...] = ()
+    stated: tuple[str, ...] = ()
     place: str = ""
 
 
@@ -46,9 +49,8 @@ def read_examples(path: Path, split: str = TRAIN) -> list[Example]:
 
     Lines of other files have ``prompt`` and ``completion``, or ``messages``. Prompt and completion
     are texts, or messages of a chat. The last message of all is what is learned, and by the
-    assistant. ``label``, and ``stated`` or else ``golden_answers``, are read where they are there;
-    other keys are ignored. ``stated`` are the names that the documents give for what was asked,
-    also on the way to the golden answer (`zs_env.simulation.pair.Pair`).
+    assistant. ``label``, ``golden_answers`` and ``stated`` are read where they are there
+    (`zs_env.simulation.pair.Pair`); other keys are ignored.
 
     Args:
         path: file, or folder of pairs.
@@ -92,8 +94,8 @@ def held_out_of(data: Path, held_out: Path | None) -> Path | None:
 
 def _example(place: str, pair: simulation.Pair) -> Example:
     messages = ({"role": "user", "content": pair.prompt},)
-    answers = pair.stated or pair.golden_answers
-    return Example(messages, pair.completion, pair.label, answers, place)
+    answers = pair.golden_answers, pair.stated
+    return Example(messages, pair.completion, pair.label, *answers, place)
 
 
 def _parse(place: str, fields: Mapping[str, Any]) -> Example:
@@ -107,13 +109,14 @@ def _parse(place: str, fields: Mapping[str, Any]) -> Example:
     if not completion.strip():
         raise PairsError(f"{place}: the completion is empty, so there is nothing to learn.")
     label = fields.get("label") or ""
-    name = "stated" if fields.get("stated") else "golden_answers"
-    answers = fields.get(name) or ()
     if not isinstance(label, str):
         raise PairsError(f"{place}: `label` must be a text, got {label!r}.")
-    if not _are_texts(answers):
-        raise PairsError(f"{place}: `{name}` must be a list of texts.")
-    return Example(messages, completion, label, tuple(answers), place)
+    answers = {name: fields.get(name) or () for name in ("golden_answers", "stated")}
+    for name, texts in answers.items():
+        if not _are_texts(texts):
+            raise PairsError(f"{place}: `{name}` must be a list of texts.")
+    golden_answers, stated = map(tuple, answers.values())
+    return Example(messages, completion, label, golden_answers, stated, place)
 
 
 def _split_chat(place: str, messages: Any) -> tuple[tuple[Mapping[str, str], ...], str]:

@@ -31,7 +31,9 @@ class RowBatch(NamedTuple):
         positions: position of each token in its pair, (B, T), int64.
         segments: number of the pair in its row, -1 for padding, (B, T), int64.
         labels: labels, `NO_LABEL` where there is none, (B, T), int64.
-        answers: True for tokens of golden answers, (B, T), bool.
+        golden: True for tokens of golden answers, (B, T), bool.
+        stated: True for tokens of names that are said to be stated, (B, T), bool.
+        weighted: True for tokens with the weight of answers, (B, T), bool.
         kinds: number of the label of the pair, see `KINDS`, (B, T), int64.
     """
 
@@ -39,7 +41,9 @@ class RowBatch(NamedTuple):
     positions: Tensor
     segments: Tensor
     labels: Tensor
-    answers: Tensor
+    golden: Tensor
+    stated: Tensor
+    weighted: Tensor
     kinds: Tensor
 
     def to(self, device: torch.device) -> RowBatch:
@@ -75,7 +79,9 @@ def collate(rows: Sequence[Row]) -> RowBatch:
         column([[range(len(pair)) for pair in row] for row in rows], 0),
         column([[[n] * len(pair) for n, pair in enumerate(row)] for row in rows], -1),
         column(labels, NO_LABEL),
-        column([[pair.answers for pair in row] for row in rows], 0).bool(),
+        column([[pair.golden for pair in row] for row in rows], 0).bool(),
+        column([[pair.stated for pair in row] for row in rows], 0).bool(),
+        column([[pair.weighted for pair in row] for row in rows], 0).bool(),
         column([[[KINDS.get(pair.label, 0)] * len(pair) for pair in row] for row in rows], 0),
     )
 
