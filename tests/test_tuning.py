@@ -193,6 +193,34 @@ def test_pair_is_encoded_as_prompt_completion_and_end():
     assert encoded.num_learned == len(learned) == encoded.weight(7.0)
 
 
+class Letters:
+    """Tokenizer of the letters a, b, and of an end, with a chat template that adds nothing."""
+
+    is_fast, chat_template, eos_token_id, unk_token_id = True, "", 2, None
+    all_special_ids, added_tokens_decoder = (2,), {}
+
+    def apply_chat_template(self, messages, **options):
+        return self("".join(message["content"] for message in messages))["input_ids"]
+
+    def __call__(self, text, **options):
+        offsets = [(place, place + 1) for place in range(len(text))]
+        return {"input_ids": ["ab".index(letter) for letter in text], "offset_mapping": offsets}
+
+
+def test_first_token_of_a_page_is_not_counted_in_its_loss(monkeypatch):
+    """It was once in the divisor of the mean, but nothing predicts it."""
+    monkeypatch.setattr("agents.tuning.encoding.end_id", lambda tokenizer: 2)
+    page = Example(({"role": "user", "content": ""},), "ab", "page", golden_answers=("ab",))
+    encoded = encode_pair(page, Letters())
+    assert encoded.token_ids == [0, 1, 2]
+    assert encoded.labels == [NO_LABEL, 1, 2] and encoded.num_learned == 2
+    assert encoded.golden == [False, True, False]
+    assert encoded.weight(3.0) == 4
+    # -log 1/2 of the second token, -log 2/3 of the end.
+    figures = Tuner(hand_made_model(), CONFIG, Processes("cpu")).learn([[encoded]], 0, 1)
+    assert figures["loss"] == pytest.approx(math.log(3) / 2)
+
+
 def test_answers_are_found_as_whole_words_in_any_case():
     text = "Ada Barlow was born in Brim.\nADA  barlow is not Ada Barlows, nor 19345 but 1934."
     spans = answer_spans(text, ["ada barlow", "1934", ""])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from agents.supervised.losses import NO_LABEL
 from agents.tuning.pairs import Example, PairsError
 from agents.tuning.tokenizer import end_id
 from zs_env.errors import TokenizerError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class EncodedPair:
 
     Attributes:
         token_ids: ids of prompt, completion and the token that ends it.
-        labels: ids of the completion and its end, `NO_LABEL` for the prompt.
+        labels: ids of the completion and its end, `NO_LABEL` for the prompt, and for the first
+            token of all, which nothing predicts.
         golden: whether a token belongs to a golden answer in the completion.
         stated: whether it belongs to a name that the documents are said to state.
         label: label of the pair.
@@ -70,16 +73,21 @@ def encode_pair(pair: Example, tokenizer: Any) -> EncodedPair:
             any(start < stop and start < last and first < stop for first, last in spans)
             for start, stop in offsets
         ]
-        return [False] * len(prompt) + tokens + [False]
+        return without_first([False] * len(prompt) + tokens + [False], False)
 
     learned = [*completion, end_id(tokenizer)]
     return EncodedPair(
         prompt + learned,
-        [NO_LABEL] * len(prompt) + learned,
+        without_first([NO_LABEL] * len(prompt) + learned, NO_LABEL),
         marked(pair.golden_answers),
         marked(pair.stated),
         pair.label,
     )
+
+
+def without_first(values: list[T], nothing: T) -> list[T]:
+    """Return ``values`` of tokens with ``nothing`` for the first token, which nothing predicts."""
+    return [nothing, *values[1:]]
 
 
 def answer_spans(text: str, answers: Sequence[str]) -> list[tuple[int, int]]:

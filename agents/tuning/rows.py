@@ -72,13 +72,12 @@ def collate(rows: Sequence[Row]) -> RowBatch:
         joined = [[value for part in row for value in part] for row in parts]
         return padded(joined, length, fill, torch.int64)
 
-    # A pair's first token is predicted by none: not by the last one of the pair before it.
-    labels = [[[NO_LABEL, *pair.labels[1:]] for pair in row] for row in rows]
     return RowBatch(
         column([[pair.token_ids for pair in row] for row in rows], 0),
         column([[range(len(pair)) for pair in row] for row in rows], 0),
         column([[[n] * len(pair) for n, pair in enumerate(row)] for row in rows], -1),
-        column(labels, NO_LABEL),
+        # None for a pair's first token, so that the pair before it does not predict it.
+        column([[pair.labels for pair in row] for row in rows], NO_LABEL),
         column([[pair.golden for pair in row] for row in rows], 0).bool(),
         column([[pair.stated for pair in row] for row in rows], 0).bool(),
         column([[pair.weighted for pair in row] for row in rows], 0).bool(),
