@@ -32,6 +32,7 @@ from tests.pairs import make_pairs, write_pairs
 from zs_env.errors import SimulationDataError, TokenizerError
 from zs_env.simulation.export import SPLITS
 from zs_env.simulation.pair import CARD, file_hash
+from zs_env.tokens.chat import check_variables
 
 TOKENIZER = make_tokenizer(line_breaks=True)
 CONFIG = SFTConfig(device="cpu", precision="float32", max_grad_norm=1e9, warmup_steps=0)
@@ -251,6 +252,20 @@ def test_completion_ends_as_the_chat_template_ends_a_message():
     pair = Example(({"role": "user", "content": "query"},), "Doc 1: x")
     text = tokenizer.decode(encode_pair(pair, tokenizer).token_ids)
     assert text == "<|im_start|>user\nquery<|im_end|>\n<|im_start|>assistant\nDoc 1: x<|im_end|>"
+
+
+def test_variables_of_the_chat_template_are_those_that_the_engine_sends():
+    tokenizer = chat_model.make_tokenizer()
+    tokenizer.chat_template += "{% if enable_thinking is false %}closed{% endif %}"
+    pair, variables = pair_of("query"), {"enable_thinking": False}
+    kept, _ = encode_pairs([pair], tokenizer, 2048, 0.0, variables)
+    assert tokenizer.decode(kept[0].token_ids) == (
+        "<|im_start|>user\nquery<|im_end|>\n<|im_start|>assistant\nclosedDoc 1: the city.<|im_end|>"
+    )
+    assert "closed" not in tokenizer.decode(encode_pair(pair, tokenizer).token_ids)
+    check_variables(tokenizer, variables)
+    with pytest.raises(ValueError, match="has no variable 'enable_thinkng'"):
+        check_variables(tokenizer, {"enable_thinkng": False})
 
 
 def test_tokenizer_of_a_policy_gets_line_breaks_and_a_chat_template(folder, tmp_path):

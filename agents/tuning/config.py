@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from agents.supervised.optimizers import OptimizerName
 from agents.tiny import NAME
@@ -43,6 +47,13 @@ class SFTConfig:
 
     model: str = NAME
     """Model to tune: tiny (bundled), a folder or a hub name of a causal LM."""
+    chat_template_kwargs: Annotated[
+        Mapping[str, Any] | None, tyro.conf.arg(constructor=json.loads, metavar="JSON")
+    ] = None
+    """Variables of the chat template, as a JSON object, such as {"enable_thinking": false}.
+
+    They must be those that the simulated engine sends.
+    """
     precision: Precision = "auto"
     """Precision of the computation; weights stay in float32. auto: bfloat16 on a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -53,11 +53,19 @@ class EncodedPair:
         return self.num_learned + (answer_weight - 1.0) * sum(self.weighted)
 
 
-def encode_pair(pair: Example, tokenizer: Any) -> EncodedPair:
-    """Encode ``pair``: the prompt as a model reads it in a chat, and what it has to write then."""
+def encode_pair(
+    pair: Example, tokenizer: Any, variables: Mapping[str, Any] | None = None
+) -> EncodedPair:
+    """Encode ``pair``: the prompt as a model reads it in a chat, and what it has to write then.
+
+    Args:
+        pair: pair to encode.
+        tokenizer: tokenizer with a chat template.
+        variables: variables of the chat template.
+    """
     prompt = list(
         tokenizer.apply_chat_template(
-            list(pair.messages), add_generation_prompt=True, return_dict=False
+            list(pair.messages), add_generation_prompt=True, return_dict=False, **(variables or {})
         )
     )
     has_offsets = tokenizer.is_fast
@@ -105,7 +113,11 @@ def answer_spans(text: str, answers: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def encode_pairs(
-    pairs: Sequence[Example], tokenizer: Any, max_length: int, max_unknown: float
+    pairs: Sequence[Example],
+    tokenizer: Any,
+    max_length: int,
+    max_unknown: float,
+    variables: Mapping[str, Any] | None = None,
 ) -> tuple[list[EncodedPair], int]:
     """Encode ``pairs``; leave out those that are too long.
 
@@ -114,6 +126,7 @@ def encode_pairs(
         tokenizer: tokenizer with a chat template.
         max_length: largest length of a pair, in tokens.
         max_unknown: largest share of unknown tokens.
+        variables: variables of the chat template.
 
     Returns:
         Encoded pairs, and how many were left out.
@@ -122,7 +135,7 @@ def encode_pairs(
         PairsError: all are too long.
         TokenizerError: the tokenizer does not know the texts.
     """
-    encoded = [encode_pair(pair, tokenizer) for pair in pairs]
+    encoded = [encode_pair(pair, tokenizer, variables) for pair in pairs]
     _check_unknown(pairs, encoded, tokenizer, max_unknown)
     kept = [pair for pair in encoded if len(pair) <= max_length]
     if not kept:

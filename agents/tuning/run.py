@@ -29,6 +29,7 @@ from agents.tuning.rows import Row
 from agents.tuning.tokenizer import writing_tokenizer
 from agents.tuning.tuner import Tuner
 from zs_env.simulation.pair import HELD_OUT, TRAIN
+from zs_env.tokens.chat import check_variables
 
 ADVICE = (
     "Lower `micro_batch_tokens`, `row_tokens` or `max_length`, add `gradient_checkpointing`, or "
@@ -61,6 +62,7 @@ class FineTuning(FolderRun[SFTConfig]):
     def __init__(self, config: SFTConfig) -> None:
         super().__init__(config)
         self.tokenizer = writing_tokenizer(config.model)
+        check_variables(self.tokenizer, config.chat_template_kwargs)
         with explain_memory(ADVICE):
             model = self._load_model()
         longest = config.longest(_context_of(model))
@@ -190,11 +192,14 @@ class FineTuning(FolderRun[SFTConfig]):
         return device
 
     def _read(self, name: str, path: Path, split: str, longest: int) -> list[EncodedPair]:
+        config = self.config
         pairs = read_examples(path, split)
         file = file_of(path, split)
         self._digests.append(hashlib.sha256(file.read_bytes()).hexdigest())
         try:
-            kept, left_out = encode_pairs(pairs, self.tokenizer, longest, self.config.max_unknown)
+            kept, left_out = encode_pairs(
+                pairs, self.tokenizer, longest, config.max_unknown, config.chat_template_kwargs
+            )
         except PairsError as error:
             raise PairsError(f"{file}: {error}") from None
         self._counts |= {
