@@ -83,7 +83,7 @@ class FineTuning(FolderRun[SFTConfig]):
 
     def steps(self) -> Iterator[int]:
         """Yield the number of each step, from 0; in between, write metrics and checkpoints."""
-        yield from self.rounds()
+        yield from self.iterations()
 
     def learn(self, step: int) -> None:
         """Take the gradient step ``step``; see `Tuner.learn`."""
@@ -110,7 +110,7 @@ class FineTuning(FolderRun[SFTConfig]):
         self._write_metrics()
         self._since = time.perf_counter()
 
-    def _after_round(self, is_last: bool) -> None:
+    def _after_iteration(self, is_last: bool) -> None:
         config, done = self.config, self.num_done
         evaluates = bool(self._held_out) and (is_last or done % config.evaluate_every == 0)
         if not (evaluates or is_last or done % config.log_every == 0):
