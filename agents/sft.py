@@ -1,13 +1,15 @@
 """Supervised fine-tuning on pairs of prompt and completion.
 
-    python -m agents.sft --data pairs/train.jsonl --held-out pairs/test.jsonl
+    python -m agents.sft --data pairs
+    python -m agents.sft --data pairs/train.jsonl --held-out pairs/held_out.jsonl
 
 Tunes a causal language model to write completions: of a simulation LLM, the documents that answer
 a search. Only tokens of completions, and the token that ends them, are in the loss. The tuned model
 is written to the folder `model` in that of the run, which transformers and vLLM load as it stands.
 
 Departures from the paper (arXiv 2505.04588, section 3.2), which tunes by LLaMA-Factory:
-- `answer_weight` can weigh the tokens of golden answers; the paper has no such weight.
+- `answer_weight` can weigh the tokens of the names that documents state, or else of golden
+  answers; the paper has no such weight.
 - Pairs are packed into rows, in which they do not attend to one another; the loss is the same.
 - Learning rate and batch size suit a small model.
 """

@@ -26,7 +26,7 @@ from agents.training.errors import CheckpointError, TrainingError
 from agents.training.metrics import read_metrics, without_clocks
 from agents.tuning.config import SFTConfig
 from agents.tuning.encoding import encode_pair
-from agents.tuning.pairs import PairsError, read_pairs
+from agents.tuning.pairs import PairsError, read_examples
 from agents.tuning.run import FineTuning
 from agents.tuning.tokenizer import writing_tokenizer
 from tests.helpers import tiny_model
@@ -35,6 +35,7 @@ from tests.test_run import arguments
 from zs_env.engines import load_engine
 from zs_env.errors import TokenizerError
 from zs_env.llm import ChatRequest, Message, load_llm
+from zs_env.simulation.pair import CARD, file_hash
 
 # peft asks transformers for it.
 OLD_NAME = "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
@@ -95,7 +96,7 @@ def test_run_leaves_metrics_curves_report_and_a_model(options, tmp_path):
     metrics = metrics_of(folder)
     assert [each["step"] for each in metrics] == [0, 3, 4, 6]
     assert (metrics[0]["pairs"], metrics[0]["held_out"], metrics[0]["pairs_left_out"]) == (40, 6, 0)
-    losses = ["loss", "useful_loss", "noisy_loss", "answer_loss"]
+    losses = ["loss", "useful_loss", "noisy_loss", "golden_loss"]
     evaluated = [m["step"] for m in metrics if all(f"held_out/{n}" in m for n in losses)]
     assert evaluated == [0, 3, 6]
     assert metrics[-1]["held_out/loss"] < metrics[0]["held_out/loss"]
@@ -111,6 +112,20 @@ def test_run_leaves_metrics_curves_report_and_a_model(options, tmp_path):
     assert loaded.dtype == torch.float32 and loaded.config.vocab_size == 1176
     with pytest.raises(CheckpointError, match="holds a run already"):
         train(SFTConfig(**options))
+
+
+def test_folder_of_pairs_gives_both_files(options, tmp_path):
+    known = {"hop": "final", "origin": "engine", "query": "", "question": "", "question_id": "",
+             "template": "world:1"}  # fmt: skip
+    hashes = {}
+    for name, count in (("train.jsonl", 8), ("held_out.jsonl", 4)):
+        file = write_pairs(tmp_path / name, [{**pair, **known} for pair in make_pairs(count)])
+        hashes[name] = file_hash(file.read_bytes())
+    (tmp_path / CARD).write_text(json.dumps({"files": hashes}))
+    train(SFTConfig(**{**options, "data": tmp_path, "held_out": None, "steps": 1}))
+    metrics = metrics_of(options["folder"])
+    assert (metrics[0]["pairs"], metrics[0]["held_out"]) == (8, 4)
+    assert "held_out/loss" in metrics[-1]
 
 
 def test_file_of_the_model_can_be_in_another_dtype_than_is_computed_in(options):
@@ -251,7 +266,7 @@ def test_tuned_model_of_the_world_writes_the_documents_of_its_pairs(tmp_path):
     model = str(config.folder / "model")
     llm = load_llm("transformers_local", {"model": model})
     loaded = llm.load()
-    for pair in read_pairs(data):
+    for pair in read_examples(data):
         messages = (Message(**pair.messages[0]),)
         request = ChatRequest(messages, temperature=0, max_tokens=200)
         [written] = llm.complete([request])

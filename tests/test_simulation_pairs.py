@@ -472,6 +472,10 @@ def test_folder_has_all_forms_and_a_card(source, tmp_path, capsys):
                       {"role": "assistant", "content": pair.completion}]}
         for pair in labelled
     ]  # fmt: skip
+    conversations = [json.loads(x) for x in (folder / "trl_train.jsonl").read_text().splitlines()]
+    assert [x["prompt"] + x["completion"] for x in conversations] == [x["messages"] for x in chat]
+    assert all(set(x) == {"prompt", "completion"} for x in conversations)
+    assert all(len(x["prompt"]) == len(x["completion"]) == 1 for x in conversations)
     info = json.loads((folder / "dataset_info.json").read_text())
     for split, told in info.items():
         rows = [json.loads(x) for x in (folder / told["file_name"]).read_text().splitlines()]
@@ -532,6 +536,13 @@ def test_folder_loads_with_datasets(source, tmp_path):
     assert set(loaded) == {"train", "held_out"}
     assert loaded["train"]["prompt"] == [pair.prompt for pair in pairs]
     assert loaded["train"]["completion"] == [pair.completion for pair in pairs]
+    loaded = datasets.load_dataset(
+        str(tmp_path / "pairs"), "trl", cache_dir=str(tmp_path / "cache")
+    )
+    prompts = [pair.prompt for pair in pairs if pair.label != "page"]
+    assert [prompt for [prompt] in loaded["train"]["prompt"]] == [
+        {"role": "user", "content": text} for text in prompts
+    ]
 
 
 @pytest.mark.parametrize(

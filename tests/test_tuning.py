@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ from agents.tiny.tokenizer import make_tokenizer
 from agents.training.distributed import Processes
 from agents.tuning.config import SFTConfig
 from agents.tuning.encoding import EncodedPair, answer_spans, encode_pair, encode_pairs
-from agents.tuning.pairs import Pair, PairsError, read_pairs
+from agents.tuning.pairs import Example, PairsError, held_out_of, read_examples
 from agents.tuning.plan import Plan
 from agents.tuning.rows import collate, in_parts, length_of
 from agents.tuning.scorer import Scorer, check_attention, check_packing
@@ -28,7 +29,10 @@ from agents.tuning.tuner import Tuner
 from tests import chat_model
 from tests.helpers import tiny_model
 from tests.pairs import make_pairs, write_pairs
-from zs_env.errors import TokenizerError
+from zs_env.errors import SimulationDataError, TokenizerError
+from zs_env.simulation.export import SPLITS
+from zs_env.simulation.pair import CARD, file_hash
+from zs_env.tokens.chat import check_variables
 
 TOKENIZER = make_tokenizer(line_breaks=True)
 CONFIG = SFTConfig(device="cpu", precision="float32", max_grad_norm=1e9, warmup_steps=0)
@@ -43,7 +47,7 @@ def folder(tmp_path_factory):
 def pairs(tmp_path_factory):
     """Twelve pairs of different lengths."""
     path = write_pairs(tmp_path_factory.mktemp("pairs") / "pairs.jsonl", make_pairs(12))
-    return encode_pairs(read_pairs(path), TOKENIZER, 2048, 0.0)[0]
+    return encode_pairs(read_examples(path), TOKENIZER, 2048, 0.0)[0]
 
 
 def hand_made_model():
@@ -69,7 +73,8 @@ def hand_made_model():
     return model
 
 
-PAIR = EncodedPair([0, 1, 2], [NO_LABEL, 1, 2], [False, True, False], "useful")
+NO_ANSWER = [False, False, False]
+PAIR = EncodedPair([0, 1, 2], [NO_LABEL, 1, 2], [False, True, False], NO_ANSWER, "useful")
 """Prompt 0, completion 1, which is a golden answer, and end 2."""
 
 
@@ -95,14 +100,17 @@ def test_loss_and_gradients_of_completions_by_hand(answer_weight, loss, weights)
 
 def test_held_out_losses_by_hand():
     tuner = Tuner(hand_made_model(), CONFIG, Processes("cpu"))
-    noisy = EncodedPair([0, 0], [NO_LABEL, 0], [False, False], "noisy")
-    found = tuner.evaluate([[PAIR], [noisy]])
+    noisy = EncodedPair([0, 0], [NO_LABEL, 0], NO_ANSWER[:2], NO_ANSWER[:2], "noisy")
+    # A name of an earlier hop is no golden answer: once both were one figure.
+    earlier = EncodedPair([1, 2], [NO_LABEL, 2], NO_ANSWER[:2], [False, True], "useful")
+    found = tuner.evaluate([[PAIR], [noisy], [earlier]])
     assert found == pytest.approx(
         {
-            "held_out/loss": (math.log(3) + math.log(4)) / 3,
-            "held_out/useful_loss": math.log(3) / 2,
+            "held_out/loss": (math.log(3) + math.log(4) + math.log(3 / 2)) / 4,
+            "held_out/useful_loss": (math.log(3) + math.log(3 / 2)) / 3,
             "held_out/noisy_loss": math.log(4),
-            "held_out/answer_loss": math.log(2),
+            "held_out/golden_loss": math.log(2),
+            "held_out/stated_loss": math.log(3 / 2),
         }
     )
     assert set(tuner.evaluate([[replace(noisy, label="other")]])) == {"held_out/loss"}
@@ -177,13 +185,41 @@ def test_plan_shows_each_pair_once_an_epoch_in_an_order_of_its_own(pairs, packin
 
 
 def test_pair_is_encoded_as_prompt_completion_and_end():
-    pair = Pair(({"role": "user", "content": "query: the city\n"},), "Doc 1: the city.")
+    pair = Example(({"role": "user", "content": "query: the city\n"},), "Doc 1: the city.")
     encoded = encode_pair(pair, TOKENIZER)
     prompt = TOKENIZER.encode("query: the city\n")
     learned = [*TOKENIZER.encode("Doc 1: the city."), TOKENIZER.eos_token_id]
     assert encoded.token_ids == prompt + learned
     assert encoded.labels == [NO_LABEL] * len(prompt) + learned
     assert encoded.num_learned == len(learned) == encoded.weight(7.0)
+
+
+class Letters:
+    """Tokenizer of the letters a, b, and of an end, with a chat template that adds nothing."""
+
+    is_fast, chat_template, eos_token_id, unk_token_id = True, "", 2, None
+    all_special_ids, added_tokens_decoder = (2,), {}
+
+    def apply_chat_template(self, messages, **options):
+        return self("".join(message["content"] for message in messages))["input_ids"]
+
+    def __call__(self, text, **options):
+        offsets = [(place, place + 1) for place in range(len(text))]
+        return {"input_ids": ["ab".index(letter) for letter in text], "offset_mapping": offsets}
+
+
+def test_first_token_of_a_page_is_not_counted_in_its_loss(monkeypatch):
+    """It was once in the divisor of the mean, but nothing predicts it."""
+    monkeypatch.setattr("agents.tuning.encoding.end_id", lambda tokenizer: 2)
+    page = Example(({"role": "user", "content": ""},), "ab", "page", golden_answers=("ab",))
+    encoded = encode_pair(page, Letters())
+    assert encoded.token_ids == [0, 1, 2]
+    assert encoded.labels == [NO_LABEL, 1, 2] and encoded.num_learned == 2
+    assert encoded.golden == [False, True, False]
+    assert encoded.weight(3.0) == 4
+    # -log 1/2 of the second token, -log 2/3 of the end.
+    figures = Tuner(hand_made_model(), CONFIG, Processes("cpu")).learn([[encoded]], 0, 1)
+    assert figures["loss"] == pytest.approx(math.log(3) / 2)
 
 
 def test_answers_are_found_as_whole_words_in_any_case():
@@ -195,21 +231,41 @@ def test_answers_are_found_as_whole_words_in_any_case():
 @pytest.mark.parametrize("tokenizer", [TOKENIZER, chat_model.make_tokenizer()])
 def test_tokens_of_answers_are_marked_in_completions_only(tokenizer):
     prompt = ({"role": "user", "content": "answer: the city"},)
-    pair = Pair(prompt, "Doc 1: in the city.", answers=("The City",))
+    text = "Doc 1: the year 1934 in the city."
+    pair = Example(prompt, text, golden_answers=("The City",), stated=("1934", "1936"))
     encoded = encode_pair(pair, tokenizer)
-    marked = [
-        i for i, is_answer in zip(encoded.token_ids, encoded.answers, strict=True) if is_answer
-    ]
-    assert tokenizer.decode(marked).strip() == "the city"
-    assert encoded.weight(4.0) == encoded.num_learned + 3 * len(marked)
+
+    def shown(marks):
+        ids = [i for i, is_answer in zip(encoded.token_ids, marks, strict=True) if is_answer]
+        return tokenizer.decode(ids).strip()
+
+    assert (shown(encoded.golden), shown(encoded.stated)) == ("the city", "1934")
+    assert encoded.weight(4.0) == encoded.num_learned + 3 * sum(encoded.stated)
+    encoded = encode_pair(replace(pair, stated=("1936",)), tokenizer)
+    assert not any(encoded.stated)
+    assert encoded.weight(4.0) == encoded.num_learned + 3 * sum(encoded.golden)
 
 
 def test_completion_ends_as_the_chat_template_ends_a_message():
     tokenizer = chat_model.make_tokenizer()
     assert end_id(tokenizer) == tokenizer.convert_tokens_to_ids(chat_model.END)
-    pair = Pair(({"role": "user", "content": "query"},), "Doc 1: x")
+    pair = Example(({"role": "user", "content": "query"},), "Doc 1: x")
     text = tokenizer.decode(encode_pair(pair, tokenizer).token_ids)
     assert text == "<|im_start|>user\nquery<|im_end|>\n<|im_start|>assistant\nDoc 1: x<|im_end|>"
+
+
+def test_variables_of_the_chat_template_are_those_that_the_engine_sends():
+    tokenizer = chat_model.make_tokenizer()
+    tokenizer.chat_template += "{% if enable_thinking is false %}closed{% endif %}"
+    pair, variables = pair_of("query"), {"enable_thinking": False}
+    kept, _ = encode_pairs([pair], tokenizer, 2048, 0.0, variables)
+    assert tokenizer.decode(kept[0].token_ids) == (
+        "<|im_start|>user\nquery<|im_end|>\n<|im_start|>assistant\nclosedDoc 1: the city.<|im_end|>"
+    )
+    assert "closed" not in tokenizer.decode(encode_pair(pair, tokenizer).token_ids)
+    check_variables(tokenizer, variables)
+    with pytest.raises(ValueError, match="has no variable 'enable_thinkng'"):
+        check_variables(tokenizer, {"enable_thinkng": False})
 
 
 def test_tokenizer_of_a_policy_gets_line_breaks_and_a_chat_template(folder, tmp_path):
@@ -236,16 +292,17 @@ def test_messages_are_read_as_a_chat(tmp_path):
         {"messages": messages, "label": "useful", "other": 1},
         {"prompt": messages[:2], "completion": messages[2:], "label": "useful"},
     ]
-    for pair in read_pairs(write_pairs(tmp_path / "chat.jsonl", lines)):
+    for pair in read_examples(write_pairs(tmp_path / "chat.jsonl", lines)):
         assert pair.messages == tuple(messages[:2])
         assert (pair.completion, pair.label) == ("a", "useful")
 
 
-def test_names_that_documents_state_go_before_golden_answers(tmp_path):
+def test_golden_answers_and_names_that_documents_state_are_kept_apart(tmp_path):
     line = {"prompt": "a", "completion": "b", "golden_answers": ["c"], "stated": ["d", "e"]}
-    path = tmp_path / "pairs.jsonl"
-    path.write_text("\n".join(json.dumps({**line, **change}) for change in ({}, {"stated": []})))
-    assert [pair.answers for pair in read_pairs(path)] == [("d", "e"), ("c",)]
+    lines = [line, {**line, "stated": None}]
+    first, second = read_examples(write_pairs(tmp_path / "pairs.jsonl", lines))
+    assert (first.golden_answers, first.stated) == (("c",), ("d", "e"))
+    assert (second.golden_answers, second.stated) == (("c",), ())
 
 
 @pytest.mark.parametrize(
@@ -258,6 +315,7 @@ def test_names_that_documents_state_go_before_golden_answers(tmp_path):
         ('{"prompt": "a", "completion": " "}', r"pairs\.jsonl:2: the completion is empty"),
         ('{"prompt": "a", "completion": "b", "label": 1}', r"`label` must be a text, got 1"),
         ('{"prompt": "a", "completion": "b", "golden_answers": "c"}', "`golden_answers` must be a"),
+        ('{"prompt": "a", "completion": "b", "stated": [1]}', "`stated` must be a list of texts"),
         ('{"messages": [{"role": "user"}]}', "`messages` must be a list of objects"),
         ('{"messages": [{"role": "user", "content": "x"}]}', "must be the assistant's"),
     ],
@@ -266,19 +324,83 @@ def test_broken_line_is_named(tmp_path, line, message):
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"prompt": "a", "completion": "b"}\n' + line + "\n")
     with pytest.raises(PairsError, match=message):
-        read_pairs(path)
+        read_examples(path)
 
 
 def test_file_without_pairs_or_no_file_is_refused(tmp_path):
     (tmp_path / "empty.jsonl").write_text("\n\n")
     with pytest.raises(PairsError, match=r"empty\.jsonl holds no pairs"):
-        read_pairs(tmp_path / "empty.jsonl")
+        read_examples(tmp_path / "empty.jsonl")
     with pytest.raises(PairsError, match="there is no such file"):
-        read_pairs(tmp_path / "none.jsonl")
+        read_examples(tmp_path / "none.jsonl")
+
+
+KNOWN = {"hop": "final", "origin": "engine", "query": "q", "question": "?", "question_id": "1",
+         "golden_answers": ["c"], "stated": ["d"], "template": "world:1"}  # fmt: skip
+"""What the lines of an exported file also have."""
+
+
+def exported(label, **changes):
+    return {**KNOWN, "prompt": "a", "completion": label, "label": label, **changes}
+
+
+BOTH = [exported("useful"), exported("noisy")]
+
+
+def folder_of_pairs(folder, train, held_out):
+    """A folder with a card, as it is exported."""
+    files = [
+        write_pairs(folder / f"{n}.jsonl", x)
+        for n, x in zip(SPLITS, (train, held_out), strict=True)
+    ]
+    hashes = {file.name: file_hash(file.read_bytes()) for file in files}
+    (folder / CARD).write_text(json.dumps({"files": hashes}))
+    return folder
+
+
+def test_folder_of_pairs_is_read_and_brings_held_out_ones(tmp_path):
+    page = exported("page", prompt="", template="")
+    folder = folder_of_pairs(tmp_path, [*BOTH, page], BOTH[::-1])
+    examples = read_examples(folder)
+    assert [example.completion for example in examples] == ["useful", "noisy", "page"]
+    assert examples[0].messages == ({"role": "user", "content": "a"},)
+    assert examples[1].place == f"{folder / 'train.jsonl'}:2"
+    assert read_examples(folder / "train.jsonl") == examples
+    assert held_out_of(folder, None) == folder
+    assert [example.label for example in read_examples(folder, "held_out")] == ["noisy", "useful"]
+    other = Path("other.jsonl")
+    assert held_out_of(folder, other) == other and held_out_of(other, None) is None
+    assert held_out_of(folder_of_pairs(tmp_path, BOTH, []), None) is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([*BOTH, exported("useful", template="other:1")], r"train\.jsonl:3: expected a prompt of"),
+        ([*BOTH, {"prompt": "a", "completion": "b"}], r"train\.jsonl:3: not a pair: `label`"),
+        (BOTH[:1], "no noisy pairs among 1 lines"),
+    ],
+)
+def test_pairs_that_name_their_template_are_checked_in_folder_and_file(tmp_path, lines, message):
+    for path in (folder_of_pairs(tmp_path, lines, []), tmp_path / "train.jsonl"):
+        with pytest.raises(SimulationDataError, match=message):
+            read_examples(path)
+
+
+def test_folder_that_was_changed_or_has_no_card_is_refused(tmp_path):
+    folder = folder_of_pairs(tmp_path, BOTH, BOTH)
+    write_pairs(folder / "train.jsonl", BOTH * 2)
+    with pytest.raises(SimulationDataError, match="not the file that card.json tells of"):
+        read_examples(folder)
+    (folder / CARD).unlink()
+    with pytest.raises(SimulationDataError, match="no whole folder of pairs"):
+        read_examples(folder)
+    with pytest.raises(SimulationDataError, match="no whole folder of pairs"):
+        held_out_of(folder, None)
 
 
 def pair_of(prompt, completion="Doc 1: the city."):
-    return Pair(({"role": "user", "content": prompt},), completion, place="file:7")
+    return Example(({"role": "user", "content": prompt},), completion, place="file:7")
 
 
 def test_pairs_that_are_too_long_are_left_out_and_all_of_them_an_error():

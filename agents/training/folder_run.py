@@ -59,10 +59,10 @@ O = TypeVar("O", bound=RunOptions)  # noqa: E741
 
 
 class FolderRun(Generic[O]):
-    """Run of numbered rounds in a folder of its own, to be used as a context manager.
+    """Run of numbered iterations in a folder of its own, to be used as a context manager.
 
     A subclass loads its model, sets `total` and `num_done`, and says what happens before the first
-    round, after each one, and what a checkpoint and the report hold.
+    iteration, after each one, and what a checkpoint and the report hold.
 
     Args:
         config: options of the run.
@@ -72,12 +72,12 @@ class FolderRun(Generic[O]):
             options; a file in it is damaged; or another run writes to it.
 
     Attributes:
-        counter: what a round is called in metrics, messages and checkpoints.
+        counter: what an iteration is called in metrics, messages and checkpoints.
         processes: processes that take part.
         checkpoint: checkpoint that the run goes on from, or None.
-        total: number of rounds.
-        num_done: number of rounds done, those before the checkpoint included.
-        metrics: metrics of the present round.
+        total: number of iterations.
+        num_done: number of iterations done, those before the checkpoint included.
+        metrics: metrics of the present iteration.
     """
 
     counter = "update"
@@ -120,15 +120,15 @@ class FolderRun(Generic[O]):
         """Close files, and write the report unless an unexpected error ended the run."""
         self._open.__exit__(kind, error, trace)
 
-    def rounds(self) -> Iterator[int]:
-        """Yield the number of each round, from 0; in between, write metrics and checkpoints."""
+    def iterations(self) -> Iterator[int]:
+        """Yield the number of each iteration, from 0; in between, write metrics and checkpoints."""
         if self.num_done == 0:
             self._before_first()
         for number in range(self.num_done, self.total):
             yield number
             self.num_done = number + 1
             is_last = self.num_done == self.total
-            self._after_round(is_last)
+            self._after_iteration(is_last)
             stop = self.processes.agree(self._interrupted)
             if is_last or stop or self.num_done % self.config.save_every == 0:
                 self._save()
@@ -141,7 +141,7 @@ class FolderRun(Generic[O]):
         """Evaluate, and write the first metrics."""
 
     @abstractmethod
-    def _after_round(self, is_last: bool) -> None:
+    def _after_iteration(self, is_last: bool) -> None:
         """Evaluate and write metrics, where it is time to."""
 
     @abstractmethod
@@ -157,7 +157,7 @@ class FolderRun(Generic[O]):
         """Return the line that the display shows of ``metrics``."""
 
     def _ready(self, stack: ExitStack) -> None:
-        """Start what the rounds need, and have ``stack`` close it."""
+        """Start what the iterations need, and have ``stack`` close it."""
 
     def _close(self) -> None:
         """Free what belongs to the group of processes."""

@@ -84,7 +84,7 @@ class Run(FolderRun[Config]):
 
     def updates(self) -> Iterator[int]:
         """Yield the number of each update, from 0; in between, write metrics and checkpoints."""
-        for update in self.rounds():
+        for update in self.iterations():
             start = time.perf_counter()
             self.metrics = {"update": update + 1}
             yield update
@@ -124,7 +124,7 @@ class Run(FolderRun[Config]):
         self._evaluate()
         self._write_metrics()
 
-    def _after_round(self, is_last: bool) -> None:
+    def _after_iteration(self, is_last: bool) -> None:
         self._check_drift()  # before the checkpoint is written
         if is_last or self.updates_done % self.config.evaluate_every == 0:
             self._evaluate()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from agents.supervised.optimizers import OptimizerName
 from agents.tiny import NAME
@@ -21,13 +25,14 @@ class SFTConfig:
         ValueError: an option is out of its range, or options contradict each other.
     """
 
-    data: Path = Path("pairs/train.jsonl")
-    """File of the pairs to learn: JSON lines with prompt and completion, or messages of a chat.
+    data: Path = Path("pairs")
+    """Pairs to learn: a folder of zs-env simulation pairs, or a file of JSON lines.
 
-    label (useful, noisy), and stated or golden_answers, are used where they are there.
+    Lines have prompt and completion, as texts or messages of a chat, or messages. label (useful,
+    noisy), golden_answers and stated are used where they are there.
     """
     held_out: Path | None = None
-    """File of the pairs to evaluate on; none: no evaluation."""
+    """Pairs to evaluate on, given as data. None: the held-out ones, if data is a folder."""
     folder: Path = Path("runs/sft")
     """Folder of the run: config, metrics, checkpoints, report, and the tuned model in model."""
     resume: bool = False
@@ -42,6 +47,13 @@ class SFTConfig:
 
     model: str = NAME
     """Model to tune: tiny (bundled), a folder or a hub name of a causal LM."""
+    chat_template_kwargs: Annotated[
+        Mapping[str, Any] | None, tyro.conf.arg(constructor=json.loads, metavar="JSON")
+    ] = None
+    """Variables of the chat template, as a JSON object, such as {"enable_thinking": false}.
+
+    They must be those that the simulated engine sends.
+    """
     precision: Precision = "auto"
     """Precision of the computation; weights stay in float32. auto: bfloat16 on a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -77,7 +89,11 @@ class SFTConfig:
     max_unknown: float = 0.01
     """Largest share of the tokens of the pairs that may be unknown to the tokenizer."""
     answer_weight: float = 1.0
-    """Weight in the loss of the tokens of golden answers in completions; of all others it is 1."""
+    """Weight in the loss of the tokens of answers in completions; of all others it is 1.
+
+    Answers are the names in stated, also those of earlier hops; in pairs where none of these occurs
+    they are the golden answers.
+    """
 
     optimizer: OptimizerName = "adamw"
     """Optimizer. muon: Muon for matrices, AdamW for embeddings and the rest."""

@@ -1,16 +1,18 @@
-"""Pairs as tokens: what is read, what is learned, and which tokens are golden answers."""
+"""Pairs as tokens: what is read, what is learned, and which tokens belong to answers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from agents.supervised.losses import NO_LABEL
-from agents.tuning.pairs import Pair, PairsError
+from agents.tuning.pairs import Example, PairsError
 from agents.tuning.tokenizer import end_id
 from zs_env.errors import TokenizerError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -19,14 +21,17 @@ class EncodedPair:
 
     Attributes:
         token_ids: ids of prompt, completion and the token that ends it.
-        labels: ids of the completion and its end, `NO_LABEL` for the prompt.
-        answers: whether a token belongs to an answer of the pair in the completion.
+        labels: ids of the completion and its end, `NO_LABEL` for the prompt, and for the first
+            token of all, which nothing predicts.
+        golden: whether a token belongs to a golden answer in the completion.
+        stated: whether it belongs to a name that the documents are said to state.
         label: label of the pair.
     """
 
     token_ids: list[int]
     labels: list[int]
-    answers: list[bool]
+    golden: list[bool]
+    stated: list[bool]
     label: str
 
     def __len__(self) -> int:
@@ -38,37 +43,59 @@ class EncodedPair:
         """Number of tokens with labels."""
         return sum(label != NO_LABEL for label in self.labels)
 
+    @property
+    def weighted(self) -> list[bool]:
+        """Whether a token has the weight of answers: of stated names, or else golden answers."""
+        return self.stated if any(self.stated) else self.golden
+
     def weight(self, answer_weight: float) -> float:
         """Return the summed weight of the tokens with labels."""
-        return self.num_learned + (answer_weight - 1.0) * sum(self.answers)
+        return self.num_learned + (answer_weight - 1.0) * sum(self.weighted)
 
 
-def encode_pair(pair: Pair, tokenizer: Any) -> EncodedPair:
-    """Encode ``pair``: the prompt as a model reads it in a chat, and what it has to write then."""
+def encode_pair(
+    pair: Example, tokenizer: Any, variables: Mapping[str, Any] | None = None
+) -> EncodedPair:
+    """Encode ``pair``: the prompt as a model reads it in a chat, and what it has to write then.
+
+    Args:
+        pair: pair to encode.
+        tokenizer: tokenizer with a chat template.
+        variables: variables of the chat template.
+    """
     prompt = list(
         tokenizer.apply_chat_template(
-            list(pair.messages), add_generation_prompt=True, return_dict=False
+            list(pair.messages), add_generation_prompt=True, return_dict=False, **(variables or {})
         )
     )
-    has_offsets = bool(pair.answers) and tokenizer.is_fast
+    has_offsets = tokenizer.is_fast
     encoded = tokenizer(
         pair.completion, add_special_tokens=False, return_offsets_mapping=has_offsets
     )
     completion = list(encoded["input_ids"])
-    answers = [False] * len(completion)
-    if has_offsets:
-        spans = answer_spans(pair.completion, pair.answers)
-        answers = [
+    offsets = encoded["offset_mapping"] if has_offsets else [(0, 0)] * len(completion)
+
+    def marked(answers: Sequence[str]) -> list[bool]:
+        spans = answer_spans(pair.completion, answers)
+        tokens = [
             any(start < stop and start < last and first < stop for first, last in spans)
-            for start, stop in encoded["offset_mapping"]
+            for start, stop in offsets
         ]
+        return without_first([False] * len(prompt) + tokens + [False], False)
+
     learned = [*completion, end_id(tokenizer)]
     return EncodedPair(
         prompt + learned,
-        [NO_LABEL] * len(prompt) + learned,
-        [False] * len(prompt) + answers + [False],
+        without_first([NO_LABEL] * len(prompt) + learned, NO_LABEL),
+        marked(pair.golden_answers),
+        marked(pair.stated),
         pair.label,
     )
+
+
+def without_first(values: list[T], nothing: T) -> list[T]:
+    """Return ``values`` of tokens with ``nothing`` for the first token, which nothing predicts."""
+    return [nothing, *values[1:]]
 
 
 def answer_spans(text: str, answers: Sequence[str]) -> list[tuple[int, int]]:
@@ -86,7 +113,11 @@ def answer_spans(text: str, answers: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def encode_pairs(
-    pairs: Sequence[Pair], tokenizer: Any, max_length: int, max_unknown: float
+    pairs: Sequence[Example],
+    tokenizer: Any,
+    max_length: int,
+    max_unknown: float,
+    variables: Mapping[str, Any] | None = None,
 ) -> tuple[list[EncodedPair], int]:
     """Encode ``pairs``; leave out those that are too long.
 
@@ -95,6 +126,7 @@ def encode_pairs(
         tokenizer: tokenizer with a chat template.
         max_length: largest length of a pair, in tokens.
         max_unknown: largest share of unknown tokens.
+        variables: variables of the chat template.
 
     Returns:
         Encoded pairs, and how many were left out.
@@ -103,7 +135,7 @@ def encode_pairs(
         PairsError: all are too long.
         TokenizerError: the tokenizer does not know the texts.
     """
-    encoded = [encode_pair(pair, tokenizer) for pair in pairs]
+    encoded = [encode_pair(pair, tokenizer, variables) for pair in pairs]
     _check_unknown(pairs, encoded, tokenizer, max_unknown)
     kept = [pair for pair in encoded if len(pair) <= max_length]
     if not kept:
@@ -116,7 +148,7 @@ def encode_pairs(
 
 
 def _check_unknown(
-    pairs: Sequence[Pair], encoded: Sequence[EncodedPair], tokenizer: Any, most: float
+    pairs: Sequence[Example], encoded: Sequence[EncodedPair], tokenizer: Any, most: float
 ) -> None:
     unknown = tokenizer.unk_token_id
     if unknown is None or unknown == tokenizer.eos_token_id:

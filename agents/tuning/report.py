@@ -15,7 +15,8 @@ LOSSES = {
     "held_out/loss": "all tokens",
     "held_out/useful_loss": "useful",
     "held_out/noisy_loss": "noisy",
-    "held_out/answer_loss": "golden answers",
+    "held_out/golden_loss": "golden answers",
+    "held_out/stated_loss": "stated names",
 }
 """Rows of the table, and curves, by figure."""
 

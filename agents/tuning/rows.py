@@ -11,7 +11,7 @@ from torch import Tensor
 from agents.supervised.batches import padded, padded_length
 from agents.supervised.losses import NO_LABEL
 from agents.tuning.encoding import EncodedPair
-from agents.tuning.pairs import NOISY, USEFUL
+from zs_env.simulation.pair import NOISY, USEFUL
 
 Row = Sequence[EncodedPair]
 """Pairs that stand one behind another."""
@@ -31,7 +31,9 @@ class RowBatch(NamedTuple):
         positions: position of each token in its pair, (B, T), int64.
         segments: number of the pair in its row, -1 for padding, (B, T), int64.
         labels: labels, `NO_LABEL` where there is none, (B, T), int64.
-        answers: True for tokens of golden answers, (B, T), bool.
+        golden: True for tokens of golden answers, (B, T), bool.
+        stated: True for tokens of names that are said to be stated, (B, T), bool.
+        weighted: True for tokens with the weight of answers, (B, T), bool.
         kinds: number of the label of the pair, see `KINDS`, (B, T), int64.
     """
 
@@ -39,7 +41,9 @@ class RowBatch(NamedTuple):
     positions: Tensor
     segments: Tensor
     labels: Tensor
-    answers: Tensor
+    golden: Tensor
+    stated: Tensor
+    weighted: Tensor
     kinds: Tensor
 
     def to(self, device: torch.device) -> RowBatch:
@@ -68,14 +72,15 @@ def collate(rows: Sequence[Row]) -> RowBatch:
         joined = [[value for part in row for value in part] for row in parts]
         return padded(joined, length, fill, torch.int64)
 
-    # A pair's first token is predicted by none: not by the last one of the pair before it.
-    labels = [[[NO_LABEL, *pair.labels[1:]] for pair in row] for row in rows]
     return RowBatch(
         column([[pair.token_ids for pair in row] for row in rows], 0),
         column([[range(len(pair)) for pair in row] for row in rows], 0),
         column([[[n] * len(pair) for n, pair in enumerate(row)] for row in rows], -1),
-        column(labels, NO_LABEL),
-        column([[pair.answers for pair in row] for row in rows], 0).bool(),
+        # None for a pair's first token, so that the pair before it does not predict it.
+        column([[pair.labels for pair in row] for row in rows], NO_LABEL),
+        column([[pair.golden for pair in row] for row in rows], 0).bool(),
+        column([[pair.stated for pair in row] for row in rows], 0).bool(),
+        column([[pair.weighted for pair in row] for row in rows], 0).bool(),
         column([[[KINDS.get(pair.label, 0)] * len(pair) for pair in row] for row in rows], 0),
     )
 

@@ -22,12 +22,14 @@ from agents.training.metrics import TIMING, Metrics
 from agents.tuning.config import SFTConfig
 from agents.tuning.encoding import EncodedPair, encode_pairs
 from agents.tuning.export import dtype_of, export
-from agents.tuning.pairs import PairsError, read_pairs
+from agents.tuning.pairs import PairsError, file_of, held_out_of, read_examples
 from agents.tuning.plan import Plan
 from agents.tuning.report import line_of, write_report
 from agents.tuning.rows import Row
 from agents.tuning.tokenizer import writing_tokenizer
 from agents.tuning.tuner import Tuner
+from zs_env.simulation.pair import HELD_OUT, TRAIN
+from zs_env.tokens.chat import check_variables
 
 ADVICE = (
     "Lower `micro_batch_tokens`, `row_tokens` or `max_length`, add `gradient_checkpointing`, or "
@@ -60,13 +62,15 @@ class FineTuning(FolderRun[SFTConfig]):
     def __init__(self, config: SFTConfig) -> None:
         super().__init__(config)
         self.tokenizer = writing_tokenizer(config.model)
+        check_variables(self.tokenizer, config.chat_template_kwargs)
         with explain_memory(ADVICE):
             model = self._load_model()
         longest = config.longest(_context_of(model))
         self._counts: Metrics = {}
         self._digests: list[str] = []
-        pairs = self._read("pairs", config.data, longest)
-        held_out = self._read("held_out", config.held_out, longest) if config.held_out else []
+        pairs = self._read("pairs", config.data, TRAIN, longest)
+        place = held_out_of(config.data, config.held_out)
+        held_out = self._read("held_out", place, HELD_OUT, longest) if place else []
         self._held_out = _as_rows(held_out, config)
         self._check_files()
         self.plan = Plan(pairs, config)
@@ -79,7 +83,7 @@ class FineTuning(FolderRun[SFTConfig]):
 
     def steps(self) -> Iterator[int]:
         """Yield the number of each step, from 0; in between, write metrics and checkpoints."""
-        yield from self.rounds()
+        yield from self.iterations()
 
     def learn(self, step: int) -> None:
         """Take the gradient step ``step``; see `Tuner.learn`."""
@@ -106,7 +110,7 @@ class FineTuning(FolderRun[SFTConfig]):
         self._write_metrics()
         self._since = time.perf_counter()
 
-    def _after_round(self, is_last: bool) -> None:
+    def _after_iteration(self, is_last: bool) -> None:
         config, done = self.config, self.num_done
         evaluates = bool(self._held_out) and (is_last or done % config.evaluate_every == 0)
         if not (evaluates or is_last or done % config.log_every == 0):
@@ -187,13 +191,17 @@ class FineTuning(FolderRun[SFTConfig]):
         device: PreTrainedModel = moved.to(self.processes.device)
         return device
 
-    def _read(self, name: str, path: Path, longest: int) -> list[EncodedPair]:
-        pairs = read_pairs(path)
-        self._digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
+    def _read(self, name: str, path: Path, split: str, longest: int) -> list[EncodedPair]:
+        config = self.config
+        pairs = read_examples(path, split)
+        file = file_of(path, split)
+        self._digests.append(hashlib.sha256(file.read_bytes()).hexdigest())
         try:
-            kept, left_out = encode_pairs(pairs, self.tokenizer, longest, self.config.max_unknown)
+            kept, left_out = encode_pairs(
+                pairs, self.tokenizer, longest, config.max_unknown, config.chat_template_kwargs
+            )
         except PairsError as error:
-            raise PairsError(f"{path}: {error}") from None
+            raise PairsError(f"{file}: {error}") from None
         self._counts |= {
             name: len(kept),
             f"{name}_left_out": left_out,

@@ -102,7 +102,8 @@ def _keeps_pairs_apart(scorer: Scorer) -> bool:
     segments = torch.tensor([0, 1], device=device).repeat_interleave(PROBE_TOKENS)[None]
     labels = ids.masked_fill(positions == 0, -100)
     nothing = torch.zeros_like(ids)
-    row = RowBatch(ids, positions, segments, labels, nothing.bool(), nothing)
+    unmarked = nothing.bool()
+    row = RowBatch(ids, positions, segments, labels, unmarked, unmarked, unmarked, nothing)
     apart = RowBatch(*(column.reshape(2, PROBE_TOKENS) for column in row))
     apart = apart._replace(segments=torch.zeros_like(apart.segments))
     was_training = scorer.training

@@ -21,8 +21,8 @@ from agents.tuning.config import SFTConfig
 from agents.tuning.rows import KINDS, Row, collate, in_parts
 from agents.tuning.scorer import Scorer, check_attention, check_packing
 
-ALL, ANSWER = "", "answer"
-"""Kinds of tokens with a held-out loss, beside the labels: all, and those of golden answers."""
+ALL, GOLDEN, STATED = "", "golden", "stated"
+"""Kinds of tokens with a held-out loss, beside the labels: all, golden answers, stated names."""
 
 
 class Tuner:
@@ -100,19 +100,21 @@ class Tuner:
 
         Returns:
             ``held_out/loss``; ``held_out/useful_loss`` and ``held_out/noisy_loss`` of the pairs
-            with these labels; ``held_out/answer_loss`` of the tokens of golden answers. Those
-            without tokens are left out.
+            with these labels; ``held_out/golden_loss`` of the tokens of golden answers, and
+            ``held_out/stated_loss`` of those of stated names. Those without tokens are left out.
         """
         self.scorer.eval()
-        names = [ALL, *(name for name in KINDS if name), ANSWER]
+        names = [ALL, *(name for name in KINDS if name), GOLDEN, STATED]
         sums = torch.zeros(len(names), 2, dtype=torch.float64)  # losses, and tokens
         for part in in_parts(self.processes.share(rows), self.config.micro_batch_tokens):
             batch = collate(part).to(self.processes.device)
             with self._autocast():
                 losses = self.scorer(batch).double()
             chosen, _ = shifted(batch.labels)
-            kinds, answers = batch.kinds.roll(-1, 1)[chosen], batch.answers.roll(-1, 1)[chosen]
-            groups = [torch.ones_like(answers), *(kinds == n for n in KINDS.values() if n), answers]
+            columns = (batch.kinds, batch.golden, batch.stated)
+            kinds, golden, stated = (column.roll(-1, 1)[chosen] for column in columns)
+            labelled = (kinds == number for number in KINDS.values() if number)
+            groups = [torch.ones_like(golden), *labelled, golden, stated]
             for number, group in enumerate(groups):
                 sums[number] += torch.stack([losses[group].sum(), group.sum()]).cpu()
         totals = self.processes.sum(sums).tolist()
@@ -137,8 +139,8 @@ class Tuner:
             batch = collate(part).to(self.processes.device)
             with self._synchronised(number == len(parts)), self._autocast():
                 losses: Tensor = self._module(batch)
-                answers = batch.answers.roll(-1, 1)[shifted(batch.labels)[0]]
-                weights = torch.where(answers, answer_weight, 1.0)
+                weighted = batch.weighted.roll(-1, 1)[shifted(batch.labels)[0]]
+                weights = torch.where(weighted, answer_weight, 1.0)
                 loss = (losses * weights).sum() / max(total_weight, 1e-9)
                 # Averaging over processes divides by their number, but a sum is wanted.
                 (loss * self.processes.size).backward()

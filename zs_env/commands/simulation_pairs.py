@@ -21,9 +21,10 @@ examples:
   zs-env simulation pairs runs/google --judge llm --deeper none --top-k 5 \\
       --licence cc-by-sa-4.0 --folder runs/pairs
 
-The folder has train.jsonl and held_out.jsonl (prompt and completion, the form of TRL), the same as
-chat messages (chat_*.jsonl) and in the alpaca form of LLaMA-Factory with its dataset_info.json, and
-a card: README.md and card.json, which is written last.
+The folder has train.jsonl and held_out.jsonl (prompt and completion as texts, and all that is known
+of a pair), the same in the conversational form of TRL (trl_*.jsonl), as chat messages
+(chat_*.jsonl) and in the alpaca form of LLaMA-Factory with its dataset_info.json, and a card:
+README.md and card.json, which is written last.
 """
 
 

@@ -20,6 +20,17 @@ UNKNOWN_LICENCE = "unknown"
 WORLD_LICENCE = "apache-2.0"
 """Licence of pairs about the embedded world, which is part of this package."""
 
+FORMS = (
+    "`train.jsonl`, `held_out.jsonl` (configuration `default`): `prompt` and `completion` as "
+    "texts, with all that is known of a pair; for `python -m agents.sft`, and for models that read "
+    "prompts without a chat template.",
+    "`trl_*.jsonl` (configuration `trl`): `prompt` and `completion` as messages, the "
+    "conversational form of TRL; for models with a chat template.",
+    "`chat_*.jsonl`: one list of `messages`.",
+    "`alpaca_*.jsonl`, `dataset_info.json`: the form of LLaMA-Factory.",
+)
+"""Files of a folder, as its README lists them."""
+
 
 def make_card(
     found: Searches,
@@ -96,18 +107,15 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         "---",
         f"license: {card['licence']}",
         "configs:",
-        "- config_name: default",
-        "  data_files:",
-        *(
-            f"  - {{split: {split}, path: {split}.jsonl}}"
-            for split, told in card["pairs"].items()
-            if told["total"]
-        ),
+        *_data_files(card, "default", ""),
+        *_data_files(card, "trl", "trl_"),
         "---",
         "# Pairs to tune a simulation LLM on",
         "",
         "Each line has a prompt, as the engine `simulated` of zs-env sends it, and the documents "
         "that the model is to write.",
+        "",
+        *(f"- {text}" for text in FORMS),
         "",
         "| split | label | hop | documents from | pairs |",
         "|---|---|---|---|---|",
@@ -171,6 +179,13 @@ def as_markdown(card: Mapping[str, Any]) -> str:
         *(f"| `{name}` | `{digest}` |" for name, digest in card["files"].items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _data_files(card: Mapping[str, Any], name: str, form: str) -> list[str]:
+    """Return the lines that name the files of one form, for `datasets.load_dataset`."""
+    splits = [split for split, told in card["pairs"].items() if told["total"]]
+    files = [f"  - {{split: {split}, path: {form}{split}.jsonl}}" for split in splits]
+    return [f"- config_name: {name}", "  data_files:", *files]
 
 
 def _agreement(searches: Sequence[CollectedSearch], other: str, judge: str) -> dict[str, Any]:

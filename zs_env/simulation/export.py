@@ -16,14 +16,22 @@ README, DATASET_INFO = "README.md", "dataset_info.json"
 SPLITS = (TRAIN, HELD_OUT)
 
 
-def as_messages(pair: Pair) -> dict[str, Any]:
-    """Return a pair as the messages of a chat."""
+def as_conversation(pair: Pair) -> dict[str, Any]:
+    """Return a pair in the conversational form of TRL.
+
+    TRL applies the chat template to it, as servers do to the chat that the engine sends, and learns
+    the completion only.
+    """
     return {
-        "messages": [
-            {"role": "user", "content": pair.prompt},
-            {"role": "assistant", "content": pair.completion},
-        ]
+        "prompt": [{"role": "user", "content": pair.prompt}],
+        "completion": [{"role": "assistant", "content": pair.completion}],
     }
+
+
+def as_messages(pair: Pair) -> dict[str, Any]:
+    """Return a pair as the messages of one chat."""
+    form = as_conversation(pair)
+    return {"messages": form["prompt"] + form["completion"]}
 
 
 def as_alpaca(pair: Pair) -> dict[str, Any]:
@@ -33,6 +41,7 @@ def as_alpaca(pair: Pair) -> dict[str, Any]:
 
 FORMS: dict[str, Callable[[Pair], dict[str, Any]]] = {
     "": Pair.as_json,
+    "trl_": as_conversation,
     "chat_": as_messages,
     "alpaca_": as_alpaca,
 }

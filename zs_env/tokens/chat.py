@@ -82,7 +82,7 @@ def policy_prompt(
             "`chat_template` is 'on', and the tokenizer has no chat template: choose an instruct "
             "model, put a chat_template.jinja beside its tokenizer, or choose 'off'."
         )
-    variables = _check_variables(chat_template_kwargs)
+    variables = _check_names(chat_template_kwargs)
     if chat_template == "off" or not has_template:
         refuse_chat_options(system_prompt, variables, "there is no chat here")
         return PolicyPrompt(_begin_of_text(tokenizer, template) + template, chat=False)
@@ -168,7 +168,17 @@ def _why_refused(
     )
 
 
-def _check_variables(variables: Mapping[str, Any] | None) -> Mapping[str, Any]:
+def check_variables(tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | None) -> None:
+    """Check that the chat template of ``tokenizer`` has the variables ``chat_template_kwargs``.
+
+    Raises:
+        TypeError: they are no mapping of names to values.
+        ValueError: the template has no such variable, or the program sets it.
+    """
+    _check_known(tokenizer, _check_names(chat_template_kwargs))
+
+
+def _check_names(variables: Mapping[str, Any] | None) -> Mapping[str, Any]:
     if variables is None:
         return {}
     if not isinstance(variables, Mapping) or not all(isinstance(name, str) for name in variables):
