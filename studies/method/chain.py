@@ -110,8 +110,8 @@ def _data(config: MethodConfig) -> tuple[Stage, Stage, Stage]:
 def _tune(config: MethodConfig) -> Stage:
     pairs = config.folder / "pairs"
     command = (
-        "agents.sft", "--data", f"{pairs / 'train.jsonl'}",
-        "--held-out", f"{pairs / 'held_out.jsonl'}", "--folder", f"{config.folder / 'tuned'}",
+        "agents.sft", "--data", f"{pairs}",
+        "--folder", f"{config.folder / 'tuned'}",
         "--epochs", f"{config.epochs}", "--batch-tokens", "2048", "--answer-weight", "5",
         "--output-dtype", "bfloat16", "--seed", f"{config.seed}", "--resume",
     )  # fmt: skip
