@@ -190,7 +190,8 @@ def readme(page: str) -> str:
     """Return the README with its table made anew."""
     rows = {row["agent"]: row for row in read_rows()}
     columns = [*(tier.name for tier in WORLD_V1.tiers), "other worlds"]
-    lines = [f"| {WORLD_V1.name}, greedy F1 | {' | '.join(columns)} |", "|---" * 5 + "|"]
+    titles = [f"{each} (BM25)" if each == "standard" else each for each in columns]
+    lines = [f"| greedy F1 on {WORLD_V1.name} | {' | '.join(titles)} |", "|---" * 5 + "|"]
     for name in SHOWN:
         if name in rows:
             means = [f"{rows[name][column]['mean']:.3f}" for column in columns]
