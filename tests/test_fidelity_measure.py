@@ -251,7 +251,8 @@ def test_column_without_golden_answers_shows_what_the_prompt_gave_away():
     for name in ("useful_final_golden", "useful_earlier_golden", "leak", "leak_golden"):
         assert (told[name].value, blind[name].value) == (1.0, 0.0), name
     assert told["useful_final"].value == told["leak_states"].value == 0.0
-    assert told["titles"].value == told["form"].value == 1.0
+    assert told["titles"].value == told["form_number"].value == 1.0
+    assert told["form"].value == 0.0, "its documents are shorter than any of the real engine"
     assert told["completion_tokens"].value > 30
 
 

@@ -182,7 +182,8 @@ class Scripted:
 
 def test_run_without_mask_trains_on_documents_and_says_so(tmp_path):
     run = tmp_path / "run"
-    train_ppo(PPOConfig(**options(run, updates=1, mask_documents=False, max_turns=5)))
+    changes = {"updates": 1, "mask_documents": False, "max_turns": 5, "max_kl": 100.0}
+    train_ppo(PPOConfig(**options(run, **changes)))
     coverage = read_metrics(run)[1]["response_mask_coverage"]
     assert 0.0 < coverage < 1.0
 
