@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -58,17 +56,6 @@ def make_search(number=0, texts=("Lima is the capital of Peru.",), **values):
         "dataset": "nq",
     }
     return CollectedSearch(**{**defaults, **values})
-
-
-@contextmanager
-def largest_file(size):
-    """No file can grow beyond ``size`` bytes, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def environment():

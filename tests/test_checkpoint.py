@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -32,6 +30,7 @@ from agents.training.distributed import Processes
 from agents.training.errors import CheckpointError
 from agents.training.learner import Learner
 from tests.batches import training_batch
+from tests.full_disk import largest_file
 from tests.helpers import tiny_model
 from zs_env.tokens.tokenizers import read_tokenizer
 
@@ -269,17 +268,6 @@ def test_checkpoint_first_on_a_full_disk_says_that_there_is_none(learner, tmp_pa
     with pytest.raises(CheckpointError, match="There is none before it"):
         save(tmp_path / "checkpoints", learner, update=1)
     assert names_in(tmp_path / "checkpoints") == []
-
-
-@contextmanager
-def largest_file(size):
-    """Files cannot grow beyond ``size`` bytes, as if the disk were full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("cut", ["model.safetensors", "optimizer.safetensors"])

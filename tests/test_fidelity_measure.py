@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -18,6 +16,7 @@ from tests.fidelity_data import (
     world_queries,
     write_answer,
 )
+from tests.full_disk import largest_file
 from zs_env import Document
 from zs_env.engines.bm25 import BM25Engine
 from zs_env.engines.simulated import SimulatedEngine
@@ -35,18 +34,6 @@ from zs_env.simulation.fidelity.queries import HeldOutQuery, Queries
 from zs_env.simulation.judges import AnswerJudge, SearchJudge, WorldJudge
 from zs_env.simulation.llm_judge import LLMJudge
 from zs_env.world.noise import NATURAL
-
-
-@contextmanager
-def largest_file(size):
-    """No file can grow beyond ``size`` bytes, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
 
 QUERIES = world_queries(400, unseen=lambda person: person % 3 == 0)
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.full_disk import largest_file
 from tests.simulation_data import (
     ROOT,
     environment,
     judged,
-    largest_file,
     make_search,
     world_searches,
 )

@@ -16,13 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.full_disk import largest_file
 from tests.simulation_data import (
     DATA,
     ROOT,
     WORLD,
     environment,
     judged,
-    largest_file,
     make_search,
     one_search,
     world_searches,
