@@ -17,8 +17,66 @@ LINE_S = 15.0
 REDRAW_S = 0.2
 
 
-class Progress:
+class ProgressBar:
     """Progress bar, redrawn in place on a terminal, and otherwise printed now and then.
+
+    Write `line`, and call `show` when something is done.
+
+    Args:
+        total: number of things to do.
+        num_kept: number of those that were done before, and take no time.
+        output: where to print; by default the standard error.
+    """
+
+    def __init__(self, total: int, num_kept: int = 0, output: TextIO | None = None) -> None:
+        self._output = output or sys.stderr
+        self._live = self._output.isatty()
+        self._total = total
+        self._num_kept = self._done = num_kept
+        self._began = self._shown = time.monotonic()
+        self._width = 0
+
+    def line(self) -> str:
+        """Return the state as a line."""
+        raise NotImplementedError
+
+    def show(self) -> None:
+        """Show the state, if it is time."""
+        now = time.monotonic()
+        if now - self._shown >= (REDRAW_S if self._live else LINE_S):
+            self._shown = now
+            self._print()
+
+    def close(self) -> None:
+        """Show the last state, if anything was done."""
+        if self._done > self._num_kept:
+            self._print()
+            if self._live:
+                print(file=self._output)
+
+    def _bar(self) -> str:
+        """Return the bar and the numbers."""
+        filled = BAR * self._done // max(self._total, 1)
+        return f"[{'#' * filled}{'.' * (BAR - filled)}] {self._done:,}/{self._total:,}"
+
+    def _pace(self) -> str:
+        """Return the rate, and the time that is left."""
+        rate = (self._done - self._num_kept) / max(time.monotonic() - self._began, 1e-9)
+        left_s = (self._total - self._done) / rate if rate else 0.0
+        return f"{rate:.1f}/s  {_clock(left_s)} left"
+
+    def _print(self) -> None:
+        line = self.line()
+        if self._live:
+            # Blanks cover what is left of a longer line.
+            print(f"\r{line:<{self._width}}", end="", file=self._output, flush=True)
+            self._width = len(line)
+        else:
+            print(line, file=self._output, flush=True)
+
+
+class Progress(ProgressBar):
+    """Progress of a run.
 
     Args:
         total: number of questions to play, repeats and engines included.
@@ -34,53 +92,34 @@ class Progress:
         prices: Prices | None = None,
         output: TextIO | None = None,
     ) -> None:
-        self._output = output or sys.stderr
-        self._live = self._output.isatty()
-        self._total = total
+        super().__init__(total, len(kept), output)
         self._prices = prices
-        self._done = self._failed = self._tokens = self._searches = 0
+        self._failed = self._tokens = self._searches = 0
         self._cost = 0.0
         self._sums = {"f1": 0.0, "exact_match": 0.0}
         for record in kept:
             self._count(record)
-        self._num_kept = len(kept)
-        self._began = self._shown = time.monotonic()
-        self._width = 0
 
     def add(self, record: Record) -> None:
         """Count a record, and show the progress if it is time."""
+        self._done += 1
         self._count(record)
-        now = time.monotonic()
-        if now - self._shown >= (REDRAW_S if self._live else LINE_S):
-            self._shown = now
-            self._print()
-
-    def close(self) -> None:
-        """Show the last state."""
-        if self._done > self._num_kept:
-            self._print()
-            if self._live:
-                print(file=self._output)
+        self.show()
 
     def line(self) -> str:
         """Return the state as a line."""
-        filled = BAR * self._done // max(self._total, 1)
         scored = max(self._done - self._failed, 1)
         scores = "  ".join(
             f"{label} {self._sums[name] / scored:.3f}"
             for label, name in (("F1", "f1"), ("EM", "exact_match"))
         )
         cost = "" if self._prices is None else f"cost {self._cost:.2f}  "
-        rate = (self._done - self._num_kept) / max(time.monotonic() - self._began, 1e-9)
-        left_s = (self._total - self._done) / rate if rate else 0.0
         return (
-            f"[{'#' * filled}{'.' * (BAR - filled)}] {self._done:,}/{self._total:,}  {scores}  "
-            f"failed {self._failed}  {self._tokens:,} tokens  {self._searches:,} searches  {cost}"
-            f"{rate:.1f}/s  {_clock(left_s)} left"
+            f"{self._bar()}  {scores}  failed {self._failed}  {self._tokens:,} tokens  "
+            f"{self._searches:,} searches  {cost}{self._pace()}"
         )
 
     def _count(self, record: Record) -> None:
-        self._done += 1
         self._tokens += record.prompt_tokens + record.completion_tokens
         self._searches += len(record.searches)
         self._failed += record.failed
@@ -88,15 +127,6 @@ class Progress:
             self._cost += self._prices.cost_of([record])
         for name in self._sums:
             self._sums[name] += record.scores.get(name, 0.0)
-
-    def _print(self) -> None:
-        line = self.line()
-        if self._live:
-            # Blanks cover what is left of a longer line.
-            print(f"\r{line:<{self._width}}", end="", file=self._output, flush=True)
-            self._width = len(line)
-        else:
-            print(line, file=self._output, flush=True)
 
 
 def _clock(seconds: float) -> str:
