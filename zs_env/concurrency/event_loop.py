@@ -111,6 +111,22 @@ async def caught(
         return None, error
 
 
+async def work_together(work: Callable[[], Coroutine[Any, Any, None]], count: int) -> None:
+    """Run ``work`` ``count`` times side by side; the first error ends all, and is raised."""
+    workers = {asyncio.ensure_future(caught(work())) for _ in range(count)}
+    left = workers
+    try:
+        while left:
+            ended, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            for error in [worker.result()[1] for worker in ended]:
+                if error is not None:
+                    raise error
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+
 class PerLoop(Generic[T]):
     """Holder of one object for each event loop, such as a client, made at first use.
 

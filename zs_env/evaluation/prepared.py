@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -10,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 from zs_env.checks import as_integer
-from zs_env.concurrency.event_loop import caught, run_to_end
+from zs_env.concurrency.event_loop import run_to_end, work_together
 from zs_env.engines import KNOWS_THE_WORLD, SearchEngine, load_engine
 from zs_env.engines.empty import EmptyEngine
 from zs_env.episode import Termination
@@ -151,18 +150,7 @@ class Evaluation:
             for task, engine in tasks:
                 keep(await self.play_one(task, engine))
 
-        workers = {asyncio.ensure_future(caught(work())) for _ in range(max_concurrency)}
-        left = workers
-        try:
-            while left:
-                ended, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
-                for error in [worker.result()[1] for worker in ended]:
-                    if error is not None:
-                        raise error
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+        await work_together(work, max_concurrency)
 
     async def play_one(self, task: Task, engine: SearchEngine) -> Record:
         """Play one question; failures of model and engine are noted in its record."""

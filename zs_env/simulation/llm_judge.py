@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from zs_env.actions import without_thoughts
-from zs_env.concurrency.event_loop import caught, run_to_end
+from zs_env.concurrency.event_loop import run_to_end, work_together
 from zs_env.documents import Document, clean_text
 from zs_env.errors import SearchFailure, ServiceError
 from zs_env.evaluation.identity import identity_of, weights_of
@@ -148,19 +147,7 @@ class _Asking:
         self._failure: SearchFailure | None = None
 
     async def run(self) -> None:
-        number = self._judge._max_concurrency
-        workers = [asyncio.ensure_future(caught(self._work())) for _ in range(number)]
-        left = set(workers)
-        try:
-            while left:
-                ended, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
-                for error in [worker.result()[1] for worker in ended]:
-                    if error is not None:
-                        raise error
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+        await work_together(self._work, self._judge._max_concurrency)
         self._check(0)
 
     async def _work(self) -> None:
