@@ -11,7 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zs_env.commands.play_options import add_model_arguments, given_options, positive
+from zs_env.commands.play_options import (
+    add_model_arguments,
+    add_run_arguments,
+    given_options,
+    positive,
+)
 from zs_env.commands.result_options import add_result_arguments, prices_of
 
 if TYPE_CHECKING:
@@ -64,24 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="engines, with options as in bm25,corpus=passages.jsonl; empty finds nothing, and "
         "random what the first engine finds for other questions; default: world",
     )
-    parser.add_argument(
-        "--num-questions", type=positive, help="most questions of each set; default: all"
-    )
     parser.add_argument("--repeats", type=positive, help="plays of each question; default: 1")
     parser.add_argument("--seed", type=int, help="seed; default: 0")
     parser.add_argument(
         "--folder", type=Path, help="folder that keeps records and results; default: none is kept"
     )
-    parser.add_argument(
-        "--max-concurrency",
-        type=positive,
-        default=256,
-        help="most questions under way at the same time; default: %(default)s",
-    )
-    parser.add_argument(
-        "--retry-failed", action="store_true", help="ask again what failed in an earlier call"
-    )
-    parser.add_argument("--quiet", action="store_true", help="print no progress")
+    add_run_arguments(parser)
     add_result_arguments(parser)
 
 

@@ -67,6 +67,23 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         )
 
 
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add to ``parser`` how many questions are played, and how."""
+    parser.add_argument(
+        "--num-questions", type=positive, help="most questions of each set; default: all"
+    )
+    parser.add_argument(
+        "--max-concurrency",
+        type=positive,
+        default=256,
+        help="most questions under way at the same time; default: %(default)s",
+    )
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="ask again what failed in an earlier call"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print no progress")
+
+
 def given_options(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options of playing that were given."""
     names = [declared.name for declared in fields(PlayOptions)]

@@ -7,7 +7,12 @@ import sys
 from pathlib import Path
 
 from zs_env.commands.evaluate import FAILED, rare_collection
-from zs_env.commands.play_options import add_model_arguments, given_options, positive
+from zs_env.commands.play_options import (
+    add_model_arguments,
+    add_run_arguments,
+    given_options,
+    positive,
+)
 
 NAME = "collect"
 DESCRIPTION = "Play training questions on real engines, and keep what their searches found."
@@ -43,21 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine", nargs="+", default=["bm25"], help="engines to search with; default: bm25"
     )
     parser.add_argument("--folder", type=Path, required=True, help="folder that keeps it all")
-    parser.add_argument(
-        "--num-questions", type=positive, help="most questions of each set; default: all"
-    )
     parser.add_argument("--repeats", type=positive, default=1, help="plays of each; default: 1")
     parser.add_argument("--seed", type=int, default=0, help="seed; default: 0")
-    parser.add_argument(
-        "--max-concurrency",
-        type=positive,
-        default=256,
-        help="most questions under way at the same time; default: %(default)s",
-    )
-    parser.add_argument(
-        "--retry-failed", action="store_true", help="ask again what failed in an earlier call"
-    )
-    parser.add_argument("--quiet", action="store_true", help="print no progress")
+    add_run_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> None:
