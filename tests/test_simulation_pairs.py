@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 from functools import lru_cache
 
@@ -287,6 +287,32 @@ def test_shares_hold_whatever_is_asked_for(num_pairs, noisy_share, final_hop_sha
     assert {pair.hop for pair in pairs if pair.label == "useful"} <= {"final"}
 
 
+def test_of_several_numbers_of_documents_each_pair_gets_one_as_often_as_it_is_given():
+    pairs = make_pairs(plain_searches(400), "answer", replace(PLAIN, top_k=(2, 2, 3)), "none")
+    counts = Counter()
+    for pair in pairs.pairs["train"]:
+        count = len(documents_of(pair))
+        assert pair.prompt.startswith(f"{count} {pair.label} documents")
+        counts[count] += 1
+    assert set(counts) == {2, 3} and 1.4 * counts[3] < counts[2] < 2.8 * counts[3]
+
+
+def test_variants_of_a_search_have_other_answers_and_other_noise():
+    once, often = made(PILOT), made(replace(PILOT, variants=4, num_pairs=100_000))
+    assert often.pairs["held_out"] and len(often.pairs["held_out"]) == len(once.pairs["held_out"])
+    pairs = often.pairs["train"]
+    texts = [(pair.prompt, pair.completion) for pair in pairs]
+    assert len(set(texts)) == len(texts)
+    swaps, noises = defaultdict(set), defaultdict(set)
+    for pair in pairs:
+        place = pair.question_id, pair.query
+        if pair.origin == "swapped":
+            swaps[place].add(pair.golden_answers)
+        elif pair.label == "noisy":
+            noises[place].add(pair.completion)
+    assert max(map(len, swaps.values())) == 4 and max(map(len, noises.values())) == 4
+
+
 def test_elsewhere_documents_of_a_useful_search_are_noise_for_no_query():
     searches = [
         make_search(n, texts=[f"Clue {n} {i}." for i in range(5)], verdicts={"llm": True})
@@ -334,9 +360,11 @@ def test_own_page_elsewhere_is_one_whose_title_the_query_names():
         texts=[Document(f"Fact {n}.", title) for n, title in
                enumerate(["Peru", "The Capital", "Lima", "Rope", "The", "P", "Cusco"])],
     )  # fmt: skip
-    own = Targets(PLAIN).noisy(search, (), None, False, useful=False)
+    own = Targets(PLAIN).noise(search, (), None, False, useful=False).target(5)
     assert [d.title for d in own.documents] == ["Lima", "Rope", "The", "P", "Cusco"]
-    either = Targets(replace(PLAIN, own_page_noise=True)).noisy(search, (), None, False, False)
+    either = (
+        Targets(replace(PLAIN, own_page_noise=True)).noise(search, (), None, False, False).target(5)
+    )
     assert [d.title for d in either.documents] == ["Peru", "The Capital", "Lima", "Rope", "The"]
 
 
@@ -346,7 +374,9 @@ def test_own_page_elsewhere_is_one_whose_title_the_query_names():
 )
 def test_answer_that_says_nothing_keeps_no_document_from_noise(changes, hop):
     search = make_search(texts=[f"No {n}, Lima." for n in range(10)], **changes)
-    found = Targets(PLAIN).noisy(search.first(5), search.documents, None, False, useful=True)
+    found = (
+        Targets(PLAIN).noise(search.first(5), search.documents, None, False, useful=True).target(5)
+    )
     if hop is None:
         assert found.reason == TOO_FEW
     else:
@@ -413,6 +443,9 @@ def test_searches_of_one_label_are_an_error_that_says_what_was_left_out(verdict)
     ("options", "message"),
     [
         ({"depth": 3}, "`depth` must be at least `top_k`, got 3 and 5"),
+        ({"depth": 3, "top_k": (2, 4)}, "`depth` must be at least `top_k`, got 3 and 4"),
+        ({"top_k": ()}, "`top_k` must hold at least one number"),
+        ({"top_k": (2, 0)}, "`top_k` must be at least 1"),
         ({"noisy_share": 1.0}, "`noisy_share` must be between 0 and 1"),
         ({"num_pairs": 0}, "`num_pairs` must be at least 1"),
         ({"swap_share": 2}, "`swap_share` must be a number in"),

@@ -23,7 +23,7 @@ from zs_env.simulation.searches import Searches
 pytestmark = pytest.mark.filterwarnings("default")
 
 NUM_PAIRS = 12
-RECIPE = Recipe(template="world", num_pairs=NUM_PAIRS, num_held_out=4, top_k=2, document_words=8)
+RECIPE = Recipe(template="world", num_pairs=NUM_PAIRS, num_held_out=4, top_k=(2,), document_words=8)
 TOKENIZERS = {"world": lambda: make_tokenizer(line_breaks=True), "chat": chat_model.make_tokenizer}
 FILES = {"world": "train.jsonl", "chat": "trl_train.jsonl"}
 """What TRL is given: texts for a model that passes messages on unchanged, messages for others."""

@@ -101,6 +101,10 @@ class Stream:
     def __init__(self, *parts: Part) -> None:
         self._state = derive_key(*parts)
 
+    def uniform(self) -> float:
+        """Draw the next float, uniform on [0, 1)."""
+        return self.integer(1 << 53) * 2.0**-53
+
     def integer(self, high: int) -> int:
         """Draw the next integer, uniform on [0, high)."""
         self._state = (self._state + _GOLDEN_GAMMA) & _MASK

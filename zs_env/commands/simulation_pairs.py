@@ -59,6 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if isinstance(declared.default, bool):
             group.add_argument(name, action="store_true", help=shown)
             continue
+        if isinstance(declared.default, tuple):
+            default = " ".join(map(str, declared.default))
+            text = f"{shown}; default: {default}"
+            group.add_argument(
+                name, type=int, nargs="+", default=declared.default, metavar="N", help=text
+            )
+            continue
         kind = float if "share" in declared.name else type(declared.default)
         group.add_argument(
             name,
@@ -83,9 +90,8 @@ def run(options: argparse.Namespace) -> None:
     from zs_env.simulation.verdicts import identity_of_judge
 
     sys.path.append("")  # module:Class may be in the current folder
-    recipe = Recipe(
-        **{declared.name: getattr(options, declared.name) for declared in fields(Recipe)}
-    )
+    given = {declared.name: getattr(options, declared.name) for declared in fields(Recipe)}
+    recipe = Recipe(**{**given, "top_k": tuple(options.top_k)})
     found = read_searches(options.source)
     judge = _judge_of(options.judge, {name for s in found.searches for name in s.verdicts})
     made = make_pairs(found.searches, judge, recipe, options.deeper)

@@ -151,7 +151,13 @@ def as_markdown(card: Mapping[str, Any]) -> str:
     everything = total + sum(sources["left_out_before"].values())
     for reason, count in {**sources["left_out_before"], **card["left_out"]}.items():
         lines.append(f"| {reason} | {count:,} | {count / everything:.1%} |")
-    lines += ["", "A search gives up to two pairs.", "", "| reason | pairs |", "|---|---|"]
+    lines += [
+        "",
+        f"A search gives up to {2 * card['recipe']['variants']} pairs.",
+        "",
+        "| reason | pairs |",
+        "|---|---|",
+    ]
     lines += [f"| {reason} | {count:,} |" for reason, count in card["pairs_left_out"].items()]
     deeper = card["deeper_results"]
     results = " or ".join(f"{number} results" for number in deeper["top_k"]) or "deeper results"

@@ -6,7 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 from zs_env import keyed_random
@@ -137,36 +137,44 @@ class _Maker:
         self._template_id = template_id(self.recipe.template)
 
     def drafts(self, search: CollectedSearch) -> Iterator[_Draft]:
-        """Yield a useful pair if the search is judged so, and a noisy one if there is noise."""
+        """Yield useful pairs if the search is judged so, and noisy ones if there is noise."""
         entities = self._entities_of(search)
         unseen = entities is not None and entities.is_unseen_query(search.query)
         held_out = unseen or self._is_held_out(search)
         deeper = self.deeper.results.get(place_of(search), ())
         useful = search.verdicts[self.judge]
         judged = search.judged_top_k.get(self.judge)
-        find_noisy = partial(self._targets.noisy, useful=useful, judged=judged)
-        finders: list[tuple[str, Callable[..., Target]]] = [(NOISY, find_noisy)]
-        if useful:
-            finders.insert(0, (USEFUL, partial(self._targets.useful, judged=judged)))
-        for label, find in finders:
-            target = find(search, deeper, entities, held_out)
-            if target.reason:
-                self.left_out[f"{label}: {target.reason}"] += 1
-                continue
-            pair = self._pair(search, label, target, None if held_out else entities)
-            yield _Draft(replace(pair, unseen=unseen), search.key, useful, held_out)
+        shown = search, deeper, entities, held_out
+        useful_target = cache(partial(self._targets.useful, *shown, judged=judged))
+        noise = self._targets.noise(*shown, useful, judged)
+        for variant in range(1 if held_out else self.recipe.variants):
+            draw = Stream("pair", self.recipe.seed, search.key, variant)
+            top_k = draw.choice(self.recipe.top_k)
+            targets = {NOISY: noise.target(top_k, draw if variant else None)}
+            if useful:
+                targets = {USEFUL: useful_target(top_k), **targets}
+            for label, target in targets.items():
+                if target.reason:
+                    self.left_out[f"{label}: {target.reason}"] += 1
+                    continue
+                pair = self._pair(search, label, target, None if held_out else entities, draw)
+                yield _Draft(replace(pair, unseen=unseen), search.key, useful, held_out)
 
     def _pair(
-        self, search: CollectedSearch, label: str, target: Target, entities: Entities | None
+        self,
+        search: CollectedSearch,
+        label: str,
+        target: Target,
+        entities: Entities | None,
+        draw: Stream,
     ) -> Pair:
         golden, documents, origin = search.golden_answers, target.documents, target.origin
         stated = target.stated
         told = golden
-        draw = Stream("pair", self.recipe.seed, search.key)
         if entities is not None and label == USEFUL and len(golden) == 1:
             texts = [search.query, search.question, *_texts(documents)]
             other = entities.another(golden[0], texts, draw)
-            chance = keyed_random.uniform("changed answer", self.recipe.seed, search.key)
+            chance = draw.uniform()
             if other is not None and target.hop == FINAL and chance < self.recipe.swap_share:
                 documents, origin = swapped(documents, golden[0], other), SWAPPED
                 stated = tuple(other if name == golden[0] else name for name in stated)
@@ -326,8 +334,9 @@ def _pages(searches: Iterable[CollectedSearch], recipe: Recipe, count: int) -> l
             if entities.may_show(section.title, False):
                 pages[place, section.title].append(Document(section.text, section.title))
     found = [
-        Pair("", document_lines(documents[: recipe.top_k]), PAGE, UNKNOWN, CORPUS, query=title)
+        Pair("", document_lines(documents[:top_k]), PAGE, UNKNOWN, CORPUS, query=title)
         for (_, title), documents in pages.items()
+        for top_k in [Stream("page", recipe.seed, title).choice(recipe.top_k)]
     ]
     order = keyed_random.permutation(len(found), "pages", recipe.seed).tolist()
     return [found[number] for number in order[:count]]

@@ -25,8 +25,8 @@ class Recipe:
     """Template of the prompts: `prompt-based`, `fine-tuned`, `world`, or the path of a text."""
     search_engine: str = "Google"
     """Name of the search engine that the simulation LLM plays; the template `world` has none."""
-    top_k: int = 5
-    """Documents of a pair, as the simulation LLM will be asked for."""
+    top_k: tuple[int, ...] = (5,)
+    """Documents of a pair, as the simulation LLM will be asked for; of several numbers each pair gets one at random, and a number that is given twice comes twice as often."""  # noqa: E501
     document_words: int = 30
     """Words of a document that prompts ask for; documents are cut at four times as many."""
     depth: int = 12
@@ -45,6 +45,8 @@ class Recipe:
     """Share of the useful pairs of a final hop whose golden answer becomes another entity of its type, in prompt and documents; only in the embedded world."""  # noqa: E501
     random_answer_share: float = 0.0
     """Share of the useful pairs of earlier hops whose prompt gives another entity of its type as the golden answer; only in the embedded world."""  # noqa: E501
+    variants: int = 1
+    """Pairs of each label that are made of one search to train on: they differ in swapped and random answers, and in which noisy documents they have; those that do not differ are left out."""  # noqa: E501
     held_out_share: float = 0.05
     """Share of the questions whose pairs are held out."""
     held_out_entities: float = 0.05
@@ -56,11 +58,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        for name in ("num_pairs", "num_held_out", "top_k", "document_words", "depth", "seed"):
+        for name in ("num_pairs", "num_held_out", "document_words", "depth", "variants", "seed"):
             as_integer(name, getattr(self, name), 0 if name in ("seed", "num_held_out") else 1)
-        if self.depth < self.top_k:
+        if not self.top_k:
+            raise ValueError("`top_k` must hold at least one number.")
+        for number in self.top_k:
+            as_integer("top_k", number, 1)
+        if self.depth < max(self.top_k):
             raise ValueError(
-                f"`depth` must be at least `top_k`, got {self.depth} and {self.top_k}: noisy "
+                f"`depth` must be at least `top_k`, got {self.depth} and {max(self.top_k)}: noisy "
                 "documents are taken from that many results."
             )
         shares = (

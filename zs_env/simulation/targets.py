@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from zs_env.documents import Document, clean_documents
 from zs_env.engines.document_forms import parse_documents
+from zs_env.keyed_random import Stream
 from zs_env.prompts import document_lines
 from zs_env.rewards import normalize_answer
 from zs_env.rules import DOCUMENT_SLACK
@@ -57,6 +59,30 @@ class Target:
     stated: tuple[str, ...] = ()
 
 
+class Noise(NamedTuple):
+    """Documents that are noise for a search.
+
+    Attributes:
+        documents: the documents, best results first.
+        hop: hop that the search is of.
+        shown: documents that the policy got.
+    """
+
+    documents: tuple[Document, ...]
+    hop: str
+    shown: tuple[Document, ...]
+
+    def target(self, top_k: int, draw: Stream | None = None) -> Target:
+        """Return the first ``top_k`` as a target, or, with ``draw``, random ones in their order."""
+        count = len(self.documents)
+        if count < top_k:
+            return Target((), reason=TOO_FEW)
+        places = range(count) if draw is None else draw.shuffled(range(count))
+        documents = tuple(self.documents[place] for place in sorted(places[:top_k]))
+        origin = ENGINE if documents == self.shown[:top_k] else DEEPER
+        return _readable(Target(documents, self.hop, origin))
+
+
 class Targets:
     """Finds the documents for one search after the other.
 
@@ -73,6 +99,7 @@ class Targets:
         deeper: Sequence[Document],
         entities: Entities | None,
         held_out: bool,
+        top_k: int,
         judged: int | None = None,
     ) -> Target:
         """Return the useful documents of a search that is judged useful.
@@ -82,14 +109,15 @@ class Targets:
             deeper: first results of its query, as many as there are.
             entities: what may be shown, for a search about the embedded world.
             held_out: whether the pair is held out.
+            top_k: number of documents.
             judged: number of first documents that the judge saw; None for all.
         """
         shown = self._clean(search.documents)
         if entities is None:
-            return self._useful_as_judged(search, shown, judged)
+            return self._useful_as_judged(search, shown, top_k, judged)
         pages = [d for d in _joined(shown, deeper) if entities.may_show(d.title, held_out)]
-        documents = tuple(pages[: self._recipe.top_k])
-        if len(documents) < self._recipe.top_k:
+        documents = tuple(pages[:top_k])
+        if len(documents) < top_k:
             return Target((), reason=TOO_FEW_USEFUL)
         asked = asked_facts(entities.world, search.query)
         stated = [f for d in documents for f in facts_in(entities.world, asked, d.text)]
@@ -102,7 +130,7 @@ class Targets:
             Target(documents, FINAL if final else EARLIER, origin, stated=tuple(names))
         )
 
-    def noisy(
+    def noise(
         self,
         search: CollectedSearch,
         deeper: Sequence[Document],
@@ -110,8 +138,8 @@ class Targets:
         held_out: bool,
         useful: bool,
         judged: int | None = None,
-    ) -> Target:
-        """Return noisy documents of a search.
+    ) -> Noise:
+        """Return all documents that are noise for a search.
 
         Args:
             search: search.
@@ -127,7 +155,7 @@ class Targets:
             hop = UNKNOWN
             if useful:
                 seen = shown[:judged]
-                spoken_of = {*seen, *shown[: self._recipe.top_k]}
+                spoken_of = {*seen, *shown[: max(self._recipe.top_k)]}
                 candidates = [each for each in candidates if each not in spoken_of]
                 hop = _hop_of_documents(seen, search)
         else:
@@ -145,17 +173,14 @@ class Targets:
             for document in candidates
             if not holds_golden_answer([document], search.golden_answers, search.query)
             and not own(document.title)
-        )[: self._recipe.top_k]
-        if len(documents) < self._recipe.top_k:
-            return Target((), reason=TOO_FEW)
-        origin = ENGINE if documents == shown[: len(documents)] else DEEPER
-        return _readable(Target(documents, hop, origin))
+        )
+        return Noise(documents, hop, shown)
 
     def _useful_as_judged(
-        self, search: CollectedSearch, shown: Sequence[Document], judged: int | None
+        self, search: CollectedSearch, shown: Sequence[Document], top_k: int, judged: int | None
     ) -> Target:
-        documents = tuple(shown[: self._recipe.top_k])
-        if len(documents) < self._recipe.top_k:
+        documents = tuple(shown[:top_k])
+        if len(documents) < top_k:
             return Target((), reason=TOO_FEW_USEFUL)
         hop = _hop_of_documents(documents, search)
         if len(shown[:judged]) > len(documents) and hop != FINAL:
