@@ -200,12 +200,14 @@ class Letters:
     is_fast, chat_template, eos_token_id, unk_token_id = True, "", 2, None
     all_special_ids, added_tokens_decoder = (2,), {}
 
-    def apply_chat_template(self, messages, **options):
-        return self("".join(message["content"] for message in messages))["input_ids"]
+    def apply_chat_template(self, chats, **options):
+        return self(["".join(each["content"] for each in chat) for chat in chats])["input_ids"]
 
-    def __call__(self, text, **options):
-        offsets = [(place, place + 1) for place in range(len(text))]
-        return {"input_ids": ["ab".index(letter) for letter in text], "offset_mapping": offsets}
+    def __call__(self, texts, **options):
+        return {
+            "input_ids": [["ab".index(letter) for letter in text] for text in texts],
+            "offset_mapping": [[(n, n + 1) for n in range(len(text))] for text in texts],
+        }
 
 
 def test_first_token_of_a_page_is_not_counted_in_its_loss(monkeypatch):

@@ -14,6 +14,9 @@ from zs_env.errors import TokenizerError
 
 T = TypeVar("T")
 
+BATCH = 1_000
+"""Pairs that are encoded at once."""
+
 
 @dataclass(frozen=True)
 class EncodedPair:
@@ -63,18 +66,44 @@ def encode_pair(
         tokenizer: tokenizer with a chat template.
         variables: variables of the chat template.
     """
-    prompt = list(
-        tokenizer.apply_chat_template(
-            list(pair.messages), add_generation_prompt=True, return_dict=False, **(variables or {})
-        )
+    [encoded] = _encode([pair], tokenizer, variables)
+    return encoded
+
+
+def _encode(
+    pairs: Sequence[Example], tokenizer: Any, variables: Mapping[str, Any] | None
+) -> list[EncodedPair]:
+    prompts = tokenizer.apply_chat_template(
+        [list(pair.messages) for pair in pairs],
+        add_generation_prompt=True,
+        return_dict=False,
+        **(variables or {}),
     )
     has_offsets = tokenizer.is_fast
     encoded = tokenizer(
-        pair.completion, add_special_tokens=False, return_offsets_mapping=has_offsets
+        [pair.completion for pair in pairs],
+        add_special_tokens=False,
+        return_offsets_mapping=has_offsets,
     )
-    completion = list(encoded["input_ids"])
-    offsets = encoded["offset_mapping"] if has_offsets else [(0, 0)] * len(completion)
+    completions = encoded["input_ids"]
+    none = [[(0, 0)] * len(completion) for completion in completions]
+    offsets = encoded["offset_mapping"] if has_offsets else none
+    end = end_id(tokenizer)
+    return [
+        _join(pair, list(prompt), list(completion), places, end)
+        for pair, prompt, completion, places in zip(
+            pairs, prompts, completions, offsets, strict=True
+        )
+    ]
 
+
+def _join(
+    pair: Example,
+    prompt: list[int],
+    completion: list[int],
+    offsets: Sequence[tuple[int, int]],
+    end: int,
+) -> EncodedPair:
     def marked(answers: Sequence[str]) -> list[bool]:
         spans = answer_spans(pair.completion, answers)
         tokens = [
@@ -83,7 +112,7 @@ def encode_pair(
         ]
         return without_first([False] * len(prompt) + tokens + [False], False)
 
-    learned = [*completion, end_id(tokenizer)]
+    learned = [*completion, end]
     return EncodedPair(
         prompt + learned,
         without_first([NO_LABEL] * len(prompt) + learned, NO_LABEL),
@@ -104,10 +133,13 @@ def answer_spans(text: str, answers: Sequence[str]) -> list[tuple[int, int]]:
     Case does not matter, nor how words are spaced.
     """
     spans = []
+    lower = text.lower()
     for answer in answers:
-        words = r"\s+".join(re.escape(word) for word in answer.split())
-        if words:
-            pattern = rf"(?<!\w){words}(?!\w)"
+        words = answer.split()
+        # Most texts hold no answer, and compiling a pattern takes longer than this look.
+        if words and all(word.lower() in lower for word in words):
+            joined = r"\s+".join(map(re.escape, words))
+            pattern = rf"(?<!\w){joined}(?!\w)"
             spans += [match.span() for match in re.finditer(pattern, text, re.IGNORECASE)]
     return spans
 
@@ -135,7 +167,11 @@ def encode_pairs(
         PairsError: all are too long.
         TokenizerError: the tokenizer does not know the texts.
     """
-    encoded = [encode_pair(pair, tokenizer, variables) for pair in pairs]
+    encoded = [
+        each
+        for first in range(0, len(pairs), BATCH)
+        for each in _encode(pairs[first : first + BATCH], tokenizer, variables)
+    ]
     _check_unknown(pairs, encoded, tokenizer, max_unknown)
     kept = [pair for pair in encoded if len(pair) <= max_length]
     if not kept:
