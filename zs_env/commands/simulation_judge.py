@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 
 from zs_env.commands.play_options import positive
@@ -84,11 +83,13 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _judge(spec: str, options: argparse.Namespace) -> None:
+    from zs_env.evaluation.progress import CountProgress
     from zs_env.simulation.judges import load_judge
     from zs_env.simulation.searches import listed
     from zs_env.simulation.verdicts import judge_source
 
     judge = load_judge(spec)
+    progress = None if options.quiet else CountProgress("searches judged")
     try:
         judged = judge_source(
             options.source,
@@ -96,9 +97,11 @@ def _judge(spec: str, options: argparse.Namespace) -> None:
             options.output,
             top_k=options.top_k,
             retry=options.retry,
-            watch=None if options.quiet else _Watch(),
+            watch=progress,
         )
     finally:
+        if progress is not None:
+            progress.close()
         judge.close()
     total = judged.useful + judged.noisy
     share = f" ({judged.noisy / total:.1%})" if total else ""
@@ -130,15 +133,3 @@ def _compare(folder: Path, first: str, second: str, options: argparse.Namespace)
     write_searches(path, found.differing)
     print(found)
     print(f"{len(found.differing)} searches on which they differ: {path}")
-
-
-class _Watch:
-    """Prints how many searches are judged, every ten seconds."""
-
-    def __init__(self) -> None:
-        self._next = time.monotonic() + 10.0
-
-    def __call__(self, judged: int, total: int) -> None:
-        if time.monotonic() >= self._next or (judged == total and sys.stderr.isatty()):
-            print(f"{judged} of {total} searches judged", file=sys.stderr, flush=True)
-            self._next = time.monotonic() + 10.0
