@@ -57,6 +57,14 @@ class Judged(NamedTuple):
             )
         return None
 
+    @property
+    def silence(self) -> str | None:
+        """What is wrong with a judge that is silent on most searches; None if it is not."""
+        silent, said = self.left_out[NO_VERDICT], self.useful + self.noisy
+        if silent <= said:
+            return None
+        return f"the judge gave no verdict on {silent} of {silent + said} searches"
+
 
 def judge_source(
     source: Path,
