@@ -44,7 +44,7 @@ def pairs(text, tmp_path_factory):
     asking += ["--engine", f"bm25,corpus={passages}", "--top-k", "12", FORM[2], FORM[3]]
     main(["simulation", "collect", *asking, "--folder", str(searches), "--quiet"])
     main(["simulation", "judge", str(searches), "--judge", "answer", *FORM[:2], "--quiet"])
-    making = ["--template", "fine-tuned", "--num-pairs", "8", "--num-held-out", "2"]
+    making = ["--template", "fine-tuned", "--num-pairs", "6", "--num-held-out", "2"]
     making += ["--held-out-share", "0.25", "--licence", "cc-by-sa-4.0", *FORM, "--quiet"]
     main(["simulation", "pairs", str(searches), *making, "--folder", str(folder)])
     found = read_searches(searches).searches
@@ -61,14 +61,14 @@ def tuned(pairs, tmp_path_factory):
     from agents.tuning.config import SFTConfig
 
     run = tmp_path_factory.mktemp("tuned") / "run"
-    options = {"steps": 3, "warmup_steps": 0, "learning_rate": 1e-3, "batch_tokens": 600}
+    options = {"steps": 3, "warmup_steps": 0, "learning_rate": 1e-3, "batch_tokens": 400}
     train(SFTConfig(pairs, None, run, model=str(FOLDER), lora_rank=8, device="cpu", **options))
     return run
 
 
 def test_pairs_of_real_text_have_both_labels_and_a_card(pairs):
     train, held_out = read_pairs(pairs, "fine-tuned"), read_pairs(pairs, split="held_out")
-    assert (len(train), len(held_out)) == (8, 2)
+    assert (len(train), len(held_out)) == (6, 2)
     assert not {pair.question_id for pair in train} & {pair.question_id for pair in held_out}
     card = read_card(pairs)
     assert card["licence"] == "cc-by-sa-4.0" and card["judge"]["name"] == "answer"
