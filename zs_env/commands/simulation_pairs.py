@@ -91,7 +91,11 @@ def run(options: argparse.Namespace) -> None:
     found = read_searches(options.source)
     judge = _judge_of(options.judge, {name for s in found.searches for name in s.verdicts})
     progress = None if options.quiet else CountProgress("queries asked again")
-    made = make_pairs(found.searches, judge, recipe, options.deeper, progress)
+    try:
+        made = make_pairs(found.searches, judge, recipe, options.deeper, progress)
+    finally:
+        if progress is not None:
+            progress.close()
     source = options.source if options.source.is_dir() else options.source.parent
     identity = identity_of_judge(source, judge)
     card = make_card(found, made, recipe, judge, options.licence, identity)

@@ -88,9 +88,12 @@ class CountProgress(ProgressBar):
         self._what = what
 
     def __call__(self, done: int, total: int) -> None:
-        """Take the numbers, and show them if it is time; what the first call tells took no time."""
+        """Take the numbers, and show them if it is time.
+
+        What was done before the first call took no time, but for one.
+        """
         if not self._total:
-            self._total, self._num_kept = total, done
+            self._total, self._num_kept = total, max(done - 1, 0)
         self._done = done
         self.show()
 

@@ -71,6 +71,8 @@ def find_deeper(
     asked = failed = 0
     numbers: set[int] = set()
     total = sum(map(len, missing.values()))
+    if watch is not None and total:
+        watch(0, total)
     for (label, world), queries in missing.items():
         spec = label if engine == AUTO else engine
         results_wanted = depth if world is None else HELD_BACK * depth
