@@ -216,3 +216,32 @@ class Guess(load_method("direct").__class__):
 
     async def play(self, play):
         play.finish(self.guess)
+
+
+@pytest.mark.parametrize(
+    ("question", "queries"),
+    [
+        (
+            "Who founded the Bank of England?",
+            ["Who founded the Bank of England?", "founded Bank England", "Bank of England"],
+        ),
+        (
+            "When was É. Durand's son born in Rio?",
+            [
+                "When was É. Durand's son born in Rio?",
+                "É. Durand's son born Rio",
+                "É. Durand",
+                "Rio",
+            ],
+        ),
+        ("rivers of peru", ["rivers of peru", "rivers peru"]),
+        ("Paris?", ["Paris?", "Paris"]),
+        ("東京は?", ["東京は?", "東京は"]),
+        ("?", ["?"]),
+    ],
+)
+def test_parts_of_a_question_are_searched_once_each(question, queries):
+    questions = [Question("q", question, ("x",))]
+    record = ask(Plan(method="parts", questions=[questions], engines=[FixedEngine(LIMA)]))
+    assert [search.query for search in record.searches] == queries
+    assert record.answer is None and not record.failed

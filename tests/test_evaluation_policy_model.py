@@ -13,7 +13,7 @@ from tests.helpers import FixedEngine
 from zs_env import Question
 from zs_env.actions import STOP
 from zs_env.evaluation.ask import ask
-from zs_env.evaluation.methods import METHODS
+from zs_env.evaluation.methods import METHODS, load_method
 from zs_env.evaluation.options import PlayOptions
 from zs_env.evaluation.run import Plan
 from zs_env.llm import Completion
@@ -96,7 +96,7 @@ def test_thought_that_goes_on_keeps_its_tokens(folder):
     assert second == (*first, *model.written[0])
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if "scripted" not in METHODS[name]])
+@pytest.mark.parametrize("method", [n for n in METHODS if load_method(n).needs_model])
 def test_nobody_but_the_frame_writes_a_special_token(folder, method):
     turns = {
         "search-o1": ("<search>x</search>", f"read {START} it", "<answer>Lima</answer>"),

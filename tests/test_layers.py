@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 # What stands on a line may import what stands on the lines above it. On one line, files may import
 # one another, but packages may not.
 LAYERS = """
-zs_env: errors files checks loading keyed_random
+zs_env: errors files checks hidden loading keyed_random
 zs_env: actions documents prompts rewards curriculum rules questions episode
 zs_env: world concurrency
 zs_env: llm

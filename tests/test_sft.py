@@ -27,6 +27,7 @@ from agents.training.metrics import read_metrics, without_clocks
 from agents.tuning.config import SFTConfig
 from agents.tuning.encoding import encode_pair
 from agents.tuning.pairs import PairsError, read_examples
+from agents.tuning.report import begin_of, write_report
 from agents.tuning.run import FineTuning
 from agents.tuning.tokenizer import writing_tokenizer
 from tests.helpers import tiny_model
@@ -112,6 +113,27 @@ def test_run_leaves_metrics_curves_report_and_a_model(options, tmp_path):
     assert loaded.dtype == torch.float32 and loaded.config.vocab_size == 1176
     with pytest.raises(CheckpointError, match="holds a run already"):
         train(SFTConfig(**options))
+
+
+def test_report_of_a_run_that_was_stopped_early_does_not_compare_a_figure_with_itself(tmp_path):
+    """It gave the loss before as that after 0 steps."""
+    (tmp_path / "config.json").write_text("{}")
+    lines = [{"step": 0, "pairs": 8, "pairs_tokens": 99, "pairs_left_out": 0, "held_out/loss": 4.0}]
+    lines += [{"step": 1, "loss": 3.0}, {"step": 2, "loss": 2.0}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    page = write_report(tmp_path).read_text()
+    assert "| before; not measured since |" in page and "after 0 steps" not in page
+    assert "| all tokens | 4.0000 |\n" in page
+
+
+def test_beginning_of_a_run_says_what_comes():
+    counts = {"pairs": 1500.0, "pairs_tokens": 2e6, "held_out": 10.0}
+    whole = "1,500 pairs of 2,000,000 tokens, 12 steps; 10 held-out pairs are measured first"
+    assert begin_of(counts, 12) == whole
+    assert (
+        begin_of({"pairs": 8.0, "pairs_tokens": 9.0}, 1)
+        == "8 pairs of 9 tokens, 1 steps; none held out"
+    )
 
 
 def test_folder_of_pairs_gives_both_files(options, tmp_path):

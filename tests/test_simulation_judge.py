@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.chat_server import MODEL, Reply
 from tests.full_disk import largest_file
 from tests.simulation_data import (
     ROOT,
@@ -487,3 +488,86 @@ def test_command_judges_compares_and_says_what_differs(source, tmp_path, capsys)
     ):
         with pytest.raises(SystemExit, match=f"error: .*{message}"):
             main(["simulation", "judge", *arguments])
+
+
+def judge_of(server):
+    return f"llm,llm=openai_api,base_url={server.url},model={MODEL},max_attempts=1,deadline_s=60"
+
+
+def judge(source, server, *options):
+    main(["simulation", "judge", str(source), "--judge", judge_of(server), "--quiet", *options])
+
+
+def query_in(body):
+    return body["messages"][0]["content"].partition("\nQuery: ")[2].partition("\n")[0]
+
+
+def test_server_that_talks_nonsense_is_an_error_that_quotes_it(server, source, tmp_path):
+    server.plan = lambda body, _: Reply("As an AI I find this interesting. " * 9)
+    with pytest.raises(SystemExit, match="^error: the judge 'llm' gave no verdict, but wrote 'As"):
+        judge(source, server)
+    assert server.num_requests < 2 * len(world_searches())
+    server.plan = lambda body, _: Reply("")
+    with pytest.raises(SystemExit, match="^error: the judge 'llm' "):
+        judge(source, server)
+    assert not list(tmp_path.glob("verdicts-*")) and not (tmp_path / JUDGED).exists()
+
+
+def test_server_that_mostly_talks_nonsense_is_counted_and_quoted(server, source, tmp_path, capsys):
+    """It had been a count among others, and no word of what the model had written."""
+    said = {search.query for search in world_searches()[::9]}
+    server.plan = lambda body, _: Reply("useful" if query_in(body) in said else "Hm, well.")
+    judge(source, server)
+    useful = sum(search.query in said for search in world_searches())
+    silent = len(world_searches()) - useful
+    output, errors = capsys.readouterr()
+    assert f"llm: {useful} useful, 0 noisy (0.0%); left out: {silent} the judge gave no" in output
+    assert f"warning: the judge gave no verdict on {silent} of {useful + silent} sea" in errors
+    assert "and wrote 'Hm, well.'" in errors and f"takes all {useful} searches for useful" in errors
+    asked = server.num_requests
+    judge(source, server)
+    assert server.num_requests - asked <= 1, "its models, but no search"
+    assert f"left out: {silent} the judge gave no verdict" in capsys.readouterr().out
+    server.plan = lambda body, _: Reply("noisy")
+    judge(source, server, "--retry")
+    output, errors = capsys.readouterr()
+    assert f"llm: {useful} useful, {silent} noisy" in output and not errors
+
+
+@pytest.mark.parametrize("said", ["useful", "noisy"])
+def test_server_that_always_says_the_same_is_warned_of_and_agrees_by_chance(
+    said, server, source, tmp_path, capsys
+):
+    server.plan = lambda body, _: Reply(said)
+    judge(source, server, "--compare", "llm", "world")
+    output, errors = capsys.readouterr()
+    assert f"takes all {len(world_searches())} searches for {said}" in errors
+    assert f" {said}" in output and "Cohen's kappa  0.000" in output
+    if said == "useful":  # what states no fact is noise all the same, in the embedded world
+        return
+    pairs = ["pairs", str(tmp_path), "--judge", "llm", "--deeper", "none", "--folder"]
+    with pytest.raises(SystemExit, match="error: there are no useful pairs.*Look at the verdicts"):
+        main(["simulation", *pairs, str(tmp_path / "pairs")])
+
+
+def test_server_that_dies_half_way_leaves_its_verdicts_and_exit_status_3(
+    server, source, tmp_path, capsys
+):
+    bad = {search.query for search in world_searches()[::7]}
+
+    def plan(body, _):
+        said = "useful" if "?" in query_in(body) else "noisy"
+        return Reply(said, status=500 if query_in(body) in bad else 200)
+
+    server.plan = plan
+    with pytest.raises(SystemExit) as exit_:
+        judge(source, server)
+    failed = sum(search.query in bad for search in world_searches())
+    output, errors = capsys.readouterr()
+    assert exit_.value.code == 3 and f"left out: {failed} the judge could not be asked" in output
+    assert f"{failed} searches could not be judged: the same command asks again: " in errors
+    assert "HTTP 500" in errors
+    bad.clear()
+    judge(source, server)
+    output, errors = capsys.readouterr()
+    assert "left out" not in output and not errors

@@ -36,7 +36,7 @@ from zs_env.evaluation.run import Plan, evaluate
 from zs_env.llm.scripted import ScriptedLanguageModel
 from zs_env.prompts import SIMULATION_TEMPLATES, document_lines
 from zs_env.rewards import normalize_answer
-from zs_env.simulation.card import as_markdown, make_card
+from zs_env.simulation.card import as_markdown, make_card, warnings_of
 from zs_env.simulation.deeper import HELD_BACK, find_deeper, place_of
 from zs_env.simulation.entities import Entities, swapped
 from zs_env.simulation.export import write_pairs
@@ -279,6 +279,11 @@ def test_shares_hold_whatever_is_asked_for(num_pairs, noisy_share, final_hop_sha
         template="world", num_pairs=num_pairs, noisy_share=noisy_share,
         final_hop_share=final_hop_share, num_held_out=5,
     )  # fmt: skip
+    if final_hop_share is not None and final_hop_share < 1.0:
+        # All of them are of final hops. It gave a folder without a pair, and no word.
+        with pytest.raises(SimulationDataError, match=r"(\d+) useful pairs, \1 of them of a final"):
+            make_pairs(plain_searches(), "answer", recipe, "none")
+        return
     pairs = make_pairs(plain_searches(), "answer", recipe, "none").pairs["train"]
     counts = Counter(pair.label for pair in pairs)
     assert len(pairs) <= num_pairs
@@ -311,6 +316,60 @@ def test_variants_of_a_search_have_other_answers_and_other_noise():
         elif pair.label == "noisy":
             noises[place].add(pair.completion)
     assert max(map(len, swaps.values())) == 4 and max(map(len, noises.values())) == 4
+
+
+def test_half_of_the_noise_is_of_useful_queries_where_most_searches_are_noisy():
+    """Of real questions and few passages 3 % were, so the query told the label."""
+    rare = [
+        replace(search, verdicts={"answer": n % 20 == 0}, judged_top_k={"answer": 2})
+        for n, search in enumerate(plain_searches(400))
+    ]
+    train = make_pairs(rare, "answer", replace(PLAIN, top_k=(2,)), "none").pairs["train"]
+    useful = {pair.query for pair in train if pair.label == "useful"}
+    noisy = [pair for pair in train if pair.label == "noisy"]
+    assert len(useful) == len(noisy) > 10
+    assert sum(pair.query in useful for pair in noisy) == len(noisy) // 2
+
+
+def test_held_out_pairs_have_both_labels_or_there_are_none():
+    """A single useful pair was held out, which tuning refused to measure with."""
+    searches = [replace(s, judged_top_k={"answer": 2}) for s in plain_searches()]
+    sizes = set()
+    for seed in range(12):
+        recipe = Recipe(top_k=(2,), noisy_share=0.3, held_out_share=0.1, seed=seed)
+        held_out = make_pairs(searches, "answer", recipe, "none").pairs["held_out"]
+        assert len({pair.label for pair in held_out}) in (0, 2)
+        sizes.add(len(held_out))
+    assert 0 in sizes and max(sizes) > 1
+
+
+def test_user_is_warned_of_long_documents_and_of_nothing_held_out():
+    def warnings(recipe, texts=("w " * 20,) * 7):
+        searches = [
+            make_search(n, [f"Lima {t} {n} {i}" if n % 2 else f"{t} {n} {i}" for i, t in
+                            enumerate(texts)], verdicts={"answer": bool(n % 2)})
+            for n in range(40)
+        ]  # fmt: skip
+        found = make_pairs(searches, "answer", recipe, Pages())
+        card = make_card(Searches(searches, Counter()), found, recipe, "answer")
+        assert f"median is {card['document_words']}." in as_markdown({**card, "files": {}})
+        return warnings_of(card)
+
+    recipe = Recipe(template="world", held_out_share=0.3, document_words=20)
+    assert warnings(recipe) == []
+    assert "`--document-words 22`" in warnings(replace(recipe, document_words=9))[0]
+    assert "`--document-words 22`" in warnings(replace(recipe, document_words=60))[0]
+    assert "no pairs are held out" in warnings(replace(recipe, held_out_share=0.0))[0]
+    assert warnings(replace(recipe, held_out_share=0.0, num_held_out=0)) == []
+
+
+def test_command_shows_how_far_engines_are_asked_again(monkeypatch, tmp_path, source, capsys):
+    monkeypatch.setattr("zs_env.evaluation.progress.LINE_S", 0.0)
+    write(source, tmp_path / "pairs")
+    asked = len({place_of(search) for search in world_searches()})
+    assert f"{asked:,}/{asked:,} queries asked again" in capsys.readouterr().err
+    write(source, tmp_path / "pairs", "--quiet")
+    assert capsys.readouterr().err == ""
 
 
 def test_elsewhere_documents_of_a_useful_search_are_noise_for_no_query():

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from zs_env.checks import suggestion
+from zs_env.hidden import HIDDEN, text_without_secrets
 
 T = TypeVar("T")
 
@@ -128,13 +129,23 @@ def _parse_text(kind: str, spec: str) -> Named:
         option, equals, value = part.partition("=")
         if not equals or not option.strip():
             raise ValueError(
-                f"`{kind}` must be written as name,option=value, got {part!r} in {spec!r}; a value "
-                "that holds a comma needs a mapping (JSON on a command line)."
+                f"`{kind}` must be written as name,option=value, got {_shown(part, spec)} in "
+                f"{text_without_secrets(spec)!r}; a value that holds a comma needs a mapping (JSON "
+                "on a command line)."
             )
         if option.strip() in options:
-            raise ValueError(f"`{kind}` has the option {option.strip()!r} twice, in {spec!r}.")
+            raise ValueError(
+                f"`{kind}` has the option {option.strip()!r} twice, in "
+                f"{text_without_secrets(spec)!r}."
+            )
         options[option.strip()] = _read_value(value.strip())
     return Named(name.strip(), options)
+
+
+def _shown(part: str, spec: str) -> str:
+    """Return a part of ``spec`` for a message, unless it may belong to a secret."""
+    shown = text_without_secrets(spec)
+    return repr(part) if part in shown else HIDDEN
 
 
 def _read_value(text: str) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agents.training.errors import CheckpointError
+from zs_env.hidden import without_secrets
 
 MAY_CHANGE = (
     "folder resume device save_every keep_checkpoints sampler_url sampler_folder sampler_memory "
@@ -47,9 +48,10 @@ def check_options(config: Options, saved: Mapping[str, Any]) -> list[str]:
     before = {**default_options(type(config)), **saved}
     changed = [n for n in now if n not in MAY_CHANGE and now[n] != before.get(n)]
     if changed:
+        was, given = without_secrets(before), without_secrets(now)
         differences = ", ".join(
-            f"{n} was {before.get(n)!r}{'' if n in saved else ' (the default; it is new)'}, "
-            f"is {now[n]!r}"
+            f"{n} was {was.get(n)!r}{'' if n in saved else ' (the default; it is new)'}, "
+            f"is {given[n]!r}"
             for n in changed
         )
         raise CheckpointError(

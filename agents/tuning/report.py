@@ -32,6 +32,14 @@ def line_of(metrics: Metrics) -> str:
     return f"step {metrics['step']:>5.0f}  " + "  ".join(cells)
 
 
+def begin_of(counts: Metrics, steps: int) -> str:
+    """Return what is said before the first evaluation, which may take minutes."""
+    held_out = counts.get("held_out", 0.0)
+    measured = f"{held_out:,.0f} held-out pairs are measured first" if held_out else "none held out"
+    pairs, tokens = counts["pairs"], counts["pairs_tokens"]
+    return f"{pairs:,.0f} pairs of {tokens:,.0f} tokens, {steps:,} steps; {measured}"
+
+
 def write_report(folder: Path) -> Path:
     """Write ``folder/report.md`` and its pictures from the run's metrics; return the page."""
     metrics = read_metrics(folder, "step")
@@ -63,6 +71,9 @@ def _table(metrics: Sequence[Metrics]) -> list[str]:
     if not tested:
         return ["No held-out pairs were given."]
     first, last = tested[0], tested[-1]
+    if first is last:
+        lines = ["| held-out loss, nats a token | before; not measured since |", "|---|---|"]
+        return lines + [f"| {LOSSES[n]} | {first[n]:.4f} |" for n in LOSSES if n in first]
     lines = [f"| held-out loss, nats a token | before | after {last['step']:.0f} steps |"]
     lines.append("|---|---|---|")
     for name, label in LOSSES.items():

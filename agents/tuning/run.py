@@ -24,7 +24,7 @@ from agents.tuning.encoding import EncodedPair, encode_pairs
 from agents.tuning.export import dtype_of, export
 from agents.tuning.pairs import PairsError, file_of, held_out_of, read_examples
 from agents.tuning.plan import Plan
-from agents.tuning.report import line_of, write_report
+from agents.tuning.report import begin_of, line_of, write_report
 from agents.tuning.rows import Row
 from agents.tuning.tokenizer import writing_tokenizer
 from agents.tuning.tuner import Tuner
@@ -105,6 +105,7 @@ class FineTuning(FolderRun[SFTConfig]):
         return config.folder / "model"
 
     def _before_first(self) -> None:
+        self._say(begin_of(self._counts, self.total))
         self.metrics = {"step": 0, **self._counts}
         self._evaluate()
         self._write_metrics()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 
+from zs_env.commands.evaluate import FAILED
 from zs_env.commands.play_options import positive
 
 NAME = "judge"
@@ -28,7 +28,8 @@ judges:
   module:function  a function of yours, from a CollectedSearch to true, false or None
 
 Each verdict is kept as it comes: the same command again asks only what is missing. Verdicts of all
-judges are in judged.jsonl: of each judge those of its last call.
+judges are in judged.jsonl: of each judge those of its last call. Exit status: 0; 1 for an error;
+3 if searches could not be judged; 130 after Ctrl-C.
 """
 
 
@@ -69,6 +70,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         ZeroSearchError: the source or a judge cannot be used.
         ValueError: there is nothing to do.
+        SystemExit: searches could not be judged.
     """
     sys.path.append("")  # module:function may be in the current folder
     if not options.judge and not options.compare:
@@ -76,19 +78,23 @@ def run(options: argparse.Namespace) -> None:
     folder = options.output or (
         options.source if options.source.is_dir() else options.source.parent
     )
-    for judge in options.judge:
-        _judge(judge, options)
+    failed = sum(_judge(judge, options) for judge in options.judge)
     if options.compare:
         first, second = options.compare
         _compare(folder, first, second, options)
+    if failed:
+        raise SystemExit(FAILED)
 
 
-def _judge(spec: str, options: argparse.Namespace) -> None:
+def _judge(spec: str, options: argparse.Namespace) -> int:
+    """Judge, print what came out, and return the number of searches that could not be judged."""
+    from zs_env.evaluation.progress import CountProgress
     from zs_env.simulation.judges import load_judge
     from zs_env.simulation.searches import listed
-    from zs_env.simulation.verdicts import judge_source
+    from zs_env.simulation.verdicts import NOT_ASKED, judge_source
 
     judge = load_judge(spec)
+    progress = None if options.quiet else CountProgress("searches judged")
     try:
         judged = judge_source(
             options.source,
@@ -96,17 +102,29 @@ def _judge(spec: str, options: argparse.Namespace) -> None:
             options.output,
             top_k=options.top_k,
             retry=options.retry,
-            watch=None if options.quiet else _Watch(),
+            watch=progress,
         )
     finally:
+        if progress is not None:
+            progress.close()
         judge.close()
     total = judged.useful + judged.noisy
     share = f" ({judged.noisy / total:.1%})" if total else ""
     print(f"{judge.name}: {judged.useful} useful, {judged.noisy} noisy{share}", end="")
     print(f"; left out: {listed(judged.left_out)}" if judged.left_out else "")
+    print(judged.path)
     if judged.warning:
         print(f"warning: {judged.warning}", file=sys.stderr)
-    print(judged.path)
+    if judged.silence:
+        wrote = f", and wrote {judge.unread!r}" if judge.unread else ""
+        print(f"warning: {judged.silence}{wrote}", file=sys.stderr)
+    if failed := judged.left_out[NOT_ASKED]:
+        reason = f": {judge.failure}" if judge.failure else ""
+        print(
+            f"{failed} searches could not be judged: the same command asks again{reason}",
+            file=sys.stderr,
+        )
+    return failed
 
 
 def _compare(folder: Path, first: str, second: str, options: argparse.Namespace) -> None:
@@ -130,15 +148,3 @@ def _compare(folder: Path, first: str, second: str, options: argparse.Namespace)
     write_searches(path, found.differing)
     print(found)
     print(f"{len(found.differing)} searches on which they differ: {path}")
-
-
-class _Watch:
-    """Prints how many searches are judged, every ten seconds."""
-
-    def __init__(self) -> None:
-        self._next = time.monotonic() + 10.0
-
-    def __call__(self, judged: int, total: int) -> None:
-        if time.monotonic() >= self._next or (judged == total and sys.stderr.isatty()):
-            print(f"{judged} of {total} searches judged", file=sys.stderr, flush=True)
-            self._next = time.monotonic() + 10.0

@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--licence", help="licence of the pairs, for the card; default: unknown, if not ours"
     )
+    parser.add_argument("--quiet", action="store_true", help="print no progress")
     group = parser.add_argument_group("recipe")
     documentation = describe(Recipe)
     for declared in fields(Recipe):
@@ -83,7 +84,8 @@ def run(options: argparse.Namespace) -> None:
         ZeroSearchError: the source cannot be read, or gives pairs of one label only.
         ValueError: an option is out of its range, or the judge is not known.
     """
-    from zs_env.simulation.card import make_card
+    from zs_env.evaluation.progress import CountProgress
+    from zs_env.simulation.card import make_card, warnings_of
     from zs_env.simulation.export import write_pairs
     from zs_env.simulation.make_pairs import make_pairs
     from zs_env.simulation.searches import listed, read_searches
@@ -94,7 +96,12 @@ def run(options: argparse.Namespace) -> None:
     recipe = Recipe(**{**given, "top_k": tuple(options.top_k)})
     found = read_searches(options.source)
     judge = _judge_of(options.judge, {name for s in found.searches for name in s.verdicts})
-    made = make_pairs(found.searches, judge, recipe, options.deeper)
+    progress = None if options.quiet else CountProgress("queries asked again")
+    try:
+        made = make_pairs(found.searches, judge, recipe, options.deeper, progress)
+    finally:
+        if progress is not None:
+            progress.close()
     source = options.source if options.source.is_dir() else options.source.parent
     identity = identity_of_judge(source, judge)
     card = make_card(found, made, recipe, judge, options.licence, identity)
@@ -105,6 +112,8 @@ def run(options: argparse.Namespace) -> None:
         print(f"{split:9} {'all':25} {told['total']:7}")
     print(f"searches left out: {listed(made.left_out) or 'none'}")
     print(f"pairs left out: {listed(made.pairs_left_out) or 'none'}")
+    for warning in warnings_of(card):
+        print(f"warning: {warning}", file=sys.stderr)
     print(options.folder)
 
 

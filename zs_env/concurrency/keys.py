@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
 from zs_env.errors import ServiceError
-
-HIDDEN = "[secret]"
+from zs_env.hidden import HIDDEN
 
 PLACEHOLDER = "none"
 """Value that users set where a client requires a key; it is an ordinary word, so not hidden."""

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from zs_env.hidden import without_named_secrets
 from zs_env.llm import LanguageModel
 from zs_env.llm.local import LocalLanguageModel
 from zs_env.questions import QuestionSource
@@ -18,9 +19,12 @@ HASHED_BYTES = 2**20
 
 
 def identity_of(thing: Any) -> Any:
-    """Return what decides the answers of a model or an engine, or the name of its class."""
+    """Return what decides the answers of a model or an engine, or the name of its class.
+
+    Values whose name says that they are secret are hidden (`zs_env.hidden`).
+    """
     try:
-        return thing.identity()
+        return without_named_secrets(thing.identity())
     except NotImplementedError:
         return type(thing).__name__
 

@@ -75,6 +75,33 @@ class ProgressBar:
             print(line, file=self._output, flush=True)
 
 
+class CountProgress(ProgressBar):
+    """Progress of things of one kind, as a function of how many are done and of how many.
+
+    Args:
+        what: what is counted, such as ``searches judged``.
+        output: where to print; by default the standard error.
+    """
+
+    def __init__(self, what: str, output: TextIO | None = None) -> None:
+        super().__init__(0, output=output)
+        self._what = what
+
+    def __call__(self, done: int, total: int) -> None:
+        """Take the numbers, and show them if it is time.
+
+        What was done before the first call took no time, but for one.
+        """
+        if not self._total:
+            self._total, self._num_kept = total, max(done - 1, 0)
+        self._done = done
+        self.show()
+
+    def line(self) -> str:
+        """Return the state as a line."""
+        return f"{self._bar()} {self._what}  {self._pace()}"
+
+
 class Progress(ProgressBar):
     """Progress of a run.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from zs_env.concurrency.attempts import AttemptError, Refused, no_answer
@@ -13,6 +12,7 @@ from zs_env.concurrency.event_loop import on_engine_loop, run_to_end
 from zs_env.concurrency.http import Access, JsonServers
 from zs_env.concurrency.servers import Patience
 from zs_env.errors import ContextExceeded, SearchFailure, ServiceError
+from zs_env.hidden import named_secrets
 from zs_env.llm.base import ChatRequest, Completion, LanguageModel, whole_message
 from zs_env.llm.chat_body import chat_body, refusal_hint
 
@@ -75,9 +75,7 @@ class OpenAILanguageModel(LanguageModel):
         self._api_key_env = api_key_env
         self._extra_body = dict(extra_body or {})
         patience = Patience(timeout_s, deadline_s, max_attempts, max_concurrency)
-        self._servers = JsonServers(
-            base_url, patience, partial(Access.bearer, api_key_env), use_proxy=True
-        )
+        self._servers = JsonServers(base_url, patience, self._access, use_proxy=True)
 
     async def acomplete(self, request: ChatRequest) -> Completion:
         """Continue one chat."""
@@ -98,6 +96,11 @@ class OpenAILanguageModel(LanguageModel):
     def close(self) -> None:
         """Close the connections."""
         self._servers.close()
+
+    def _access(self) -> Access:
+        """Return the credentials; messages must not show those among the fields of requests."""
+        access = Access.bearer(self._api_key_env)
+        return access._replace(secrets=(*access.secrets, *named_secrets(self._extra_body)))
 
     async def _ask(self, request: ChatRequest) -> Completion:
         body = {**chat_body(self.model, request), **self._extra_body}

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from zs_env.hidden import without_secrets
+
 
 def write_page(
     folder: Path,
@@ -20,7 +22,7 @@ def write_page(
         folder: folder of the run, whose name becomes the title.
         lines: lines of Markdown below the title.
         pictures: pictures in ``folder``; None is skipped.
-        options: options of the run, shown as JSON.
+        options: options of the run, shown as JSON without secrets.
     """
     page = folder / "report.md"
     page.write_text(
@@ -35,7 +37,7 @@ def write_page(
                 "## Options",
                 "",
                 "```json",
-                json.dumps(options, indent=1, default=str),
+                json.dumps(without_secrets(options), indent=1),
                 "```",
                 "",
             ]

@@ -6,19 +6,24 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from statistics import median
 from typing import Any
 
+from zs_env.engines.document_forms import parse_documents
 from zs_env.prompts import load_simulation_template
 from zs_env.simulation.agreement import compare_judges, same_documents
 from zs_env.simulation.deeper import engine_name
 from zs_env.simulation.make_pairs import Made
-from zs_env.simulation.pair import PAGE, count_pairs, template_id
+from zs_env.simulation.pair import HELD_OUT, PAGE, count_pairs, template_id
 from zs_env.simulation.recipe import Recipe
 from zs_env.simulation.searches import CollectedSearch, Searches
 
 UNKNOWN_LICENCE = "unknown"
 WORLD_LICENCE = "apache-2.0"
 """Licence of pairs about the embedded world, which is part of this package."""
+
+WORDS_APART = 1.5
+"""Factor by which documents may be longer or shorter than prompts ask for."""
 
 FORMS = (
     "`train.jsonl`, `held_out.jsonl` (configuration `default`): `prompt` and `completion` as "
@@ -87,6 +92,7 @@ def make_card(
             }
             for split, pairs in made.pairs.items()
         },
+        "document_words": _median_words(made),
         "plain_pages": sum(p.label == PAGE for pairs in made.pairs.values() for p in pairs),
         "deeper_results": {
             "queries": made.deeper,
@@ -97,6 +103,25 @@ def make_card(
         "pairs_left_out": dict(sorted(made.pairs_left_out.items())),
         "test_pages": _test_pages(about, recipe),
     }
+
+
+def warnings_of(card: Mapping[str, Any]) -> list[str]:
+    """Return what a user should look at before tuning on the pairs of ``card``."""
+    recipe, words = card["recipe"], card["document_words"]
+    warnings = []
+    asked = recipe["document_words"]
+    if words is not None and not asked / WORDS_APART <= words <= asked * WORDS_APART:
+        warnings.append(
+            f"the documents have a median of {words} words, and prompts ask for about {asked}: a "
+            f"model learns to write more or less than it is told. Give `--document-words {words}`, "
+            "and the same to environments."
+        )
+    if recipe["num_held_out"] and not card["pairs"][HELD_OUT]["total"]:
+        warnings.append(
+            "no pairs are held out, so neither tuning nor fidelity can be measured with them: "
+            f"raise `--held-out-share`, which is {recipe['held_out_share']}, or collect more."
+        )
+    return warnings
 
 
 def as_markdown(card: Mapping[str, Any]) -> str:
@@ -146,6 +171,12 @@ def as_markdown(card: Mapping[str, Any]) -> str:
                 f"{_estimate(agreement['agreement'])}, Cohen's kappa "
                 f"{'not defined' if kappa is None else _estimate(kappa)}."
             )
+    if card["document_words"] is not None:
+        lines += [
+            "",
+            f"Prompts ask for documents of about {recipe['document_words']} words; their median is "
+            f"{card['document_words']}.",
+        ]
     lines += ["", card["test_pages"], "", "## Left out", ""]
     lines += ["| reason | searches | of all searches |", "|---|---|---|"]
     everything = total + sum(sources["left_out_before"].values())
@@ -215,6 +246,18 @@ def _test_pages(about: bool, recipe: Recipe) -> str:
     if recipe.test_pages:
         return f"Pages that only test questions need ARE among the documents. {held_out}"
     return f"No document is of a page that only test questions need. {held_out}"
+
+
+def _median_words(made: Made) -> int | None:
+    """Return the median number of words of the documents of all pairs, without titles."""
+    texts = [
+        document.text
+        for pairs in made.pairs.values()
+        for pair in pairs
+        if pair.label != PAGE
+        for document in parse_documents(pair.completion, len(pair.completion))
+    ]
+    return round(median(len(text.split()) for text in texts)) if texts else None
 
 
 def _only(worlds: set[tuple[int, str] | None]) -> bool:

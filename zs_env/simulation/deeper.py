@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from zs_env.documents import Document, SearchRequest, clean_documents
@@ -49,6 +49,7 @@ def find_deeper(
     engine: Engine = AUTO,
     depth: int = 12,
     document_words: int = 30,
+    watch: Callable[[int, int], None] | None = None,
 ) -> Deeper:
     """Ask for the first ``depth`` results of each query that has fewer, once for each.
 
@@ -60,20 +61,18 @@ def find_deeper(
         depth: number of results; twice as many are asked for in the embedded world, where many
             are pages that must not be shown.
         document_words: words of a document, which is cut at four times as many.
+        watch: function that is shown the number of queries so far, and of all.
 
     Raises:
         SimulationDataError: the engine failed on all of its first queries.
     """
-    missing: dict[tuple[str, tuple[int, str] | None], list[str]] = {}
-    for search in {place_of(s): s for s in searches if len(s.documents) < depth}.values():
-        if engine == AUTO and not _is_free(search.engine):
-            continue
-        missing.setdefault((search.engine, search.world), []).append(search.query)
-    if engine == NONE:
-        return Deeper({})
+    missing = {} if engine == NONE else _missing(searches, engine, depth)
     results: dict[Place, tuple[Document, ...]] = {}
     asked = failed = 0
     numbers: set[int] = set()
+    total = sum(map(len, missing.values()))
+    if watch is not None and total:
+        watch(0, total)
     for (label, world), queries in missing.items():
         spec = label if engine == AUTO else engine
         results_wanted = depth if world is None else HELD_BACK * depth
@@ -90,10 +89,23 @@ def find_deeper(
                         "Without them (`none`), natural noise alone is used."
                     )
                 asked, failed = asked + len(batch), failed + len(batch) - len(found)
+                if watch is not None:
+                    watch(asked, total)
         finally:
             if loaded is not spec:
                 loaded.close()
     return Deeper(results, asked, failed, tuple(sorted(numbers)))
+
+
+def _missing(
+    searches: Sequence[CollectedSearch], engine: Engine, depth: int
+) -> dict[tuple[str, tuple[int, str] | None], list[str]]:
+    """Return the queries that have too few results, by engine and world."""
+    missing: dict[tuple[str, tuple[int, str] | None], list[str]] = {}
+    for search in {place_of(s): s for s in searches if len(s.documents) < depth}.values():
+        if engine != AUTO or _is_free(search.engine):
+            missing.setdefault((search.engine, search.world), []).append(search.query)
+    return missing
 
 
 def _ask(

@@ -23,9 +23,13 @@ class SearchJudge:
 
     Attributes:
         name: what its verdicts are called.
+        unread: last thing it said that was no verdict; "" if there was none.
+        failure: why it could not judge a search; "" if it could.
     """
 
     name: str = "judge"
+    unread: str = ""
+    failure: str = ""
 
     def judge(
         self, searches: Sequence[CollectedSearch], keep: Keep, *, has_spoken: bool = False

@@ -24,6 +24,12 @@ NUM_TRIES = 2
 PATIENCE = 32
 """Searches without any verdict after which a judge is given up that never gave one."""
 
+SHOWN_CHARS = 80
+"""Characters of a reply without a verdict that messages show."""
+
+NOTHING = "(nothing)"
+"""What messages show of an empty reply."""
+
 _VERDICT = re.compile(r"\W*(?:verdict\W+)?(useful|noisy)\W*", re.IGNORECASE)
 _FIELD = re.compile(r"{(\w+)}")
 
@@ -143,8 +149,6 @@ class _Asking:
         self._left = iter(enumerate(searches))
         self._keep = keep
         self._verdicts = self._silent = self._failed = 0
-        self._reply = ""
-        self._failure: SearchFailure | None = None
 
     async def run(self) -> None:
         await work_together(self._work, self._judge._max_concurrency)
@@ -156,11 +160,12 @@ class _Asking:
                 verdict, reply = await self._judge.ask(search)
             except SearchFailure as failure:
                 self._failed += 1
-                self._failure = failure
+                self._judge.failure = str(failure)
             else:
                 self._verdicts += verdict is not None
                 self._silent += verdict is None
-                self._reply = self._reply if verdict is not None else reply
+                if verdict is None:
+                    self._judge.unread = reply[:SHOWN_CHARS] or NOTHING
                 self._keep(number, verdict)
             self._check(PATIENCE)
 
@@ -173,10 +178,12 @@ class _Asking:
             return
         if self._silent + self._failed <= patience:
             return
-        if self._failure is not None and not self._silent:
-            raise ServiceError(f"the judge {self._judge.name!r} cannot be asked: {self._failure}")
+        if self._judge.failure and not self._silent:
+            raise ServiceError(
+                f"the judge {self._judge.name!r} cannot be asked: {self._judge.failure}"
+            )
         raise ServiceError(
-            f"the judge {self._judge.name!r} gave no verdict, but wrote {self._reply[:80]!r}: "
+            f"the judge {self._judge.name!r} gave no verdict, but wrote {self._judge.unread!r}: "
             "choose another model or template, or a larger `max_tokens` if it reasons."
         )
 

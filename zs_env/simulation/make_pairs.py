@@ -73,6 +73,7 @@ def make_pairs(
     judge: str,
     recipe: Recipe,
     engine: Engine = AUTO,
+    watch: Callable[[int, int], None] | None = None,
 ) -> Made:
     """Make pairs of searches that ``judge`` has judged.
 
@@ -81,6 +82,7 @@ def make_pairs(
         judge: name of the judge that says which are useful.
         recipe: options.
         engine: engine to ask for deeper results, see `zs_env.simulation.deeper.find_deeper`.
+        watch: function that is shown how many queries engines were asked again, and of how many.
 
     Raises:
         SimulationDataError: no pairs of one label can be made, or the engine cannot be asked.
@@ -91,7 +93,7 @@ def make_pairs(
     usable = list(_usable(searches, judge, searches_out))
     if not usable:
         raise SimulationDataError(f"no search can be used: {dict(searches_out)}.")
-    deeper = find_deeper(usable, engine, recipe.depth, recipe.document_words)
+    deeper = find_deeper(usable, engine, recipe.depth, recipe.document_words, watch)
     maker = _Maker(recipe, judge, deeper, left_out)
     drafts: list[_Draft] = [draft for search in usable for draft in maker.drafts(search)]
     drafts = _different(drafts, left_out)
@@ -262,10 +264,12 @@ def _balanced(
     """Choose at most ``count`` pairs with the shares of the recipe, in random order.
 
     Noisy pairs are first of searches that are under both labels, and of those that are judged
-    noisy, in the shares in which they come.
+    noisy, in the shares in which they come; but at least half of them are of the former, if there
+    are so many.
 
     Raises:
-        SimulationDataError: there is no pair of one label to train on.
+        SimulationDataError: there is no pair of one label to train on, or none of a hop that
+            the recipe wants a share of.
     """
     order = keyed_random.permutation(len(drafts), "pairs", recipe.seed, split).tolist()
     drafts = [drafts[number] for number in order]
@@ -276,14 +280,41 @@ def _balanced(
     share = recipe.noisy_share
     take, limit = _with_hops(useful, recipe.final_hop_share)
     total = min(count, math.floor(limit / (1 - share)), math.floor(len(noisy) / share))
+    if split == TRAIN and not total:
+        raise SimulationDataError(_no_shares(useful, recipe))
     num_noisy = round(total * share)
+    if split == HELD_OUT and not 0 < num_noisy < total:
+        num_noisy = total = 0  # one label alone cannot be measured with
     chosen = take(total - num_noisy)
     both = {draft.search for draft in chosen}
     # A stable sort: otherwise in random order.
     noisy.sort(key=lambda draft: draft.useful and draft.search not in both)
-    chosen += noisy[:num_noisy]
+    chosen += _with_both(noisy, both, num_noisy)
     left_out[FOR_BALANCE] += len(drafts) - len(chosen)
     return _shuffled([draft.pair for draft in chosen], recipe)
+
+
+def _with_both(noisy: Sequence[_Draft], both: set[str], count: int) -> Sequence[_Draft]:
+    """Return the first ``count`` of ``noisy``, at least half of them of the searches ``both``.
+
+    Where most searches are noisy by themselves, the query would tell the label otherwise.
+    """
+    twins = [draft for draft in noisy if draft.search in both][: count // 2]
+    first = noisy[:count]
+    if sum(draft.search in both for draft in first) >= len(twins):
+        return first
+    others = [draft for draft in noisy if draft.search not in both]
+    return [*twins, *others[: count - len(twins)]]
+
+
+def _no_shares(useful: Sequence[_Draft], recipe: Recipe) -> str:
+    final = sum(draft.pair.hop == FINAL for draft in useful)
+    return (
+        f"there are no pairs with the shares that are asked for: {len(useful)} useful pairs, "
+        f"{final} of them of a final hop, with `final_hop_share` {recipe.final_hop_share} and "
+        f"`noisy_share` {recipe.noisy_share}. Leave `final_hop_share` out to take hops as they "
+        "come; the judge `answer` knows no earlier ones."
+    )
 
 
 def _with_hops(

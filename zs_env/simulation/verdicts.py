@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from zs_env.errors import SimulationDataError
 from zs_env.evaluation.store import LOCK, differing, lock_folder
 from zs_env.files import filled_lines, parse_line, replace_file
+from zs_env.hidden import without_named_secrets
 from zs_env.simulation.judges import SearchJudge, Verdict
 from zs_env.simulation.searches import (
     JUDGED,
@@ -55,6 +56,14 @@ class Judged(NamedTuple):
                 "of them, and try another judge or template. Pairs need both."
             )
         return None
+
+    @property
+    def silence(self) -> str | None:
+        """What is wrong with a judge that is silent on most searches; None if it is not."""
+        silent, said = self.left_out[NO_VERDICT], self.useful + self.noisy
+        if silent <= said:
+            return None
+        return f"the judge gave no verdict on {silent} of {silent + said} searches"
 
 
 def judge_source(
@@ -138,7 +147,7 @@ class VerdictLog:
     ) -> None:
         self.path = folder / f"verdicts-{_file_name(name)}.jsonl"
         self.verdicts: dict[str, Verdict] = {}
-        self._header = json.loads(json.dumps({"name": name, **identity}, default=str))
+        self._header = json.loads(json.dumps(without_named_secrets({"name": name, **identity})))
         self._waiting: list[bytes] = []
         self._begun = False
         if self.path.is_file():

@@ -17,6 +17,7 @@ METHODS = {
     "ra-agent": f"{_HERE}.ra_agent:RetrievalAgent",
     "search-o1": f"{_HERE}.search_o1:SearchO1",
     "search": f"{_HERE}.search:Search",
+    "parts": f"{_HERE}.parts:Parts",
     "random": f"{_HERE}.scripted:RandomAnswer",
     "scripted-direct": f"{_HERE}.scripted:ScriptedDirect",
     "scripted-rag": f"{_HERE}.scripted:ScriptedRAG",
