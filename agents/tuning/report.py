@@ -21,15 +21,15 @@ LOSSES = {
 """Rows of the table, and curves, by figure."""
 
 
-def line_of(metrics: Metrics) -> str:
-    """Return the line that is shown of some steps."""
+def line_of(metrics: Metrics, steps: int) -> str:
+    """Return the line that is shown of some of ``steps`` steps."""
     cells = [f"loss {metrics['loss']:.4f}"] if "loss" in metrics else []
     cells += [f"held-out {LOSSES[n]} {metrics[n]:.4f}" for n in LOSSES if n in metrics]
     if "pairs" in metrics:
         cells.append(f"{metrics['pairs']:,.0f} pairs, {metrics['pairs_left_out']:,.0f} too long")
     if TIMING + "tokens_per_s" in metrics:
         cells.append(f"{metrics[TIMING + 'tokens_per_s']:,.0f} tokens/s")
-    return f"step {metrics['step']:>5.0f}  " + "  ".join(cells)
+    return f"step {metrics['step']:>5.0f} of {steps}  " + "  ".join(cells)
 
 
 def begin_of(counts: Metrics, steps: int) -> str:

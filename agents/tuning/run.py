@@ -142,7 +142,7 @@ class FineTuning(FolderRun[SFTConfig]):
         self.tuner.close()
 
     def _describe(self, metrics: Metrics) -> str:
-        return line_of(metrics)
+        return line_of(metrics, self.total)
 
     def _write_report(self) -> None:
         write_report(self.config.folder)

@@ -239,10 +239,12 @@ def _agreement(searches: Sequence[CollectedSearch], other: str, judge: str) -> d
 def _test_pages(about: bool, recipe: Recipe) -> str:
     if not about:
         return "Nothing is held out but questions: what test questions need may be among the pairs."
-    held_out = (
-        f"Pages of {recipe.held_out_entities:.0%} of the other entities are held out: `unseen` "
-        "tells the held-out pairs about them."
-    )
+    share = f"{recipe.held_out_entities:.0%} of the other entities"
+    if recipe.held_out_pages:
+        held_out = f"No query about {share} is trained on, but their pages are plain pages:"
+    else:
+        held_out = f"Pages of {share} are held out:"
+    held_out += " `unseen` tells the held-out pairs about them."
     if recipe.test_pages:
         return f"Pages that only test questions need ARE among the documents. {held_out}"
     return f"No document is of a page that only test questions need. {held_out}"

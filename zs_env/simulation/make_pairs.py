@@ -362,15 +362,22 @@ def _pages(searches: Iterable[CollectedSearch], recipe: Recipe, count: int) -> l
         world = load_world(*place)
         entities = Entities(world, recipe.held_out_entities, recipe.test_pages, recipe.seed)
         for section in corpus(world):
-            if entities.may_show(section.title, False):
+            if entities.may_show(section.title, recipe.held_out_pages):
                 pages[place, section.title].append(Document(section.text, section.title))
-    found = [
-        Pair("", document_lines(documents[:top_k]), PAGE, UNKNOWN, CORPUS, query=title)
-        for (_, title), documents in pages.items()
-        for top_k in [Stream("page", recipe.seed, title).choice(recipe.top_k)]
-    ]
+    found = []
+    for (_, title), documents in pages.items():
+        texts = dict.fromkeys(_page_texts(title, documents, recipe))
+        found += [Pair("", text, PAGE, UNKNOWN, CORPUS, query=title) for text in texts]
     order = keyed_random.permutation(len(found), "pages", recipe.seed).tolist()
     return [found[number] for number in order[:count]]
+
+
+def _page_texts(title: str, documents: Sequence[Document], recipe: Recipe) -> Iterator[str]:
+    """Yield the page as it stands, and then in other orders and cuts, once for each variant."""
+    for variant in range(recipe.variants):
+        draw = Stream("page", recipe.seed, title, variant)
+        top_k = draw.choice(recipe.top_k)
+        yield document_lines((draw.shuffled(documents) if variant else documents)[:top_k])
 
 
 def _fitting(pages: Sequence[Pair], others: int, share: float) -> Sequence[Pair]:

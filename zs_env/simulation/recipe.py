@@ -46,11 +46,13 @@ class Recipe:
     random_answer_share: float = 0.0
     """Share of the useful pairs of earlier hops whose prompt gives another entity of its type as the golden answer; only in the embedded world."""  # noqa: E501
     variants: int = 1
-    """Pairs of each label that are made of one search to train on: they differ in swapped and random answers, and in which noisy documents they have; those that do not differ are left out."""  # noqa: E501
+    """Pairs of each label that are made of one search to train on, and pairs of a plain page: they differ in swapped and random answers, in which noisy documents they have, and in the order of a page; those that do not differ are left out."""  # noqa: E501
     held_out_share: float = 0.05
     """Share of the questions whose pairs are held out."""
     held_out_entities: float = 0.05
     """Share of the entities of the embedded world whose pages and queries are held out."""
+    held_out_pages: bool = False
+    """Whether pages of held-out entities may be plain pages: no pair asks for what stands there, but a model may know it."""  # noqa: E501
     test_pages: bool = False
     """Whether pages of the embedded world that only test questions need may be targets."""
     seed: int = 0
