@@ -103,7 +103,7 @@ $(MODEL): tests/make_model.py .models/packages/installed
 	@touch $@
 
 .venvs/trl/installed: .venvs/trl/packages setup.cfg pyproject.toml
-	.venvs/trl/bin/python -m pip install --quiet --quiet --editable '.[bm25,lora,train]' \
+	.venvs/trl/bin/python -m pip install --quiet --quiet --editable '.[bm25,lora,train,trl]' \
 		pytest hypothesis -c constraints-trl.txt
 	@touch $@
 

@@ -224,11 +224,23 @@ class EpisodeSource:
                 f"{asked} is not about: choose another `engine`, such as 'bm25,corpus=FILE.jsonl'."
             )
 
-    def _check_longest(self) -> None:
-        """Check that the longest question fits: making its episode raises if it does not."""
+    def longest_prompt(self) -> int:
+        """Return the length of the prompt of the longest question, in the unit of the limits.
+
+        The longest is that of most bytes; of questions that are not in memory, the first
+        `SAMPLE_SIZE` are looked at.
+        """
+        longest = max(self._to_check(), key=lambda question: _num_bytes(question.text))
+        return self.limits.measure(render_prompt(self.rules.prompt_template, longest.text))
+
+    def _to_check(self) -> list[Question]:
         in_memory = isinstance(self.questions, QuestionSet)
         num_checked = len(self.questions) if in_memory else min(len(self.questions), SAMPLE_SIZE)
-        checked = [self.questions[index] for index in range(num_checked)]
+        return [self.questions[index] for index in range(num_checked)]
+
+    def _check_longest(self) -> None:
+        """Check that the longest question fits: making its episode raises if it does not."""
+        checked = self._to_check()
         longest = max(checked, key=lambda question: _num_bytes(question.text))
         prompt = render_prompt(self.rules.prompt_template, longest.text)
         # A token has at least one byte, so the number of bytes bounds that of tokens. Counting the
