@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import pickle
+import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.helpers import QUESTION, ByteTokenizer, FixedEngine
 from zs_env import Question, TextEncoder
+from zs_env.adapters import versions
 from zs_env.adapters.task import TrainingTask, metrics
 from zs_env.adapters.versions import ANY_VERSION, check_framework
 from zs_env.errors import DependencyVersionError, MissingDependencyError, TokenizerError
@@ -19,6 +23,8 @@ from zs_env.settings import TrainerSettings, make_settings
 from zs_env.testing import AdapterContract, Played
 from zs_env.tokens.play import play
 from zs_env.world.tokenizer import WorldTokenizer
+
+ROOT = Path(__file__).parent.parent
 
 
 def played(task, **changes):
@@ -259,6 +265,25 @@ def test_framework_of_another_version_or_missing_is_named(monkeypatch):
         check_framework("the tests", "numpy", "0.1.0", "trl")
     monkeypatch.setenv(ANY_VERSION, "1")
     check_framework("the tests", "numpy", "0.1.0", "trl")
+
+
+def test_missing_trl_names_its_extra(monkeypatch):
+    from zs_env.adapters.trl import SearchRollouts
+
+    def missing(package):
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(versions, "version", missing)
+    with pytest.raises(MissingDependencyError, match=r"`trl`: pip install 'zs-env\[trl\]'"):
+        SearchRollouts(None, WorldTokenizer())
+
+
+@pytest.mark.parametrize("page", ["trl"])
+def test_page_of_an_adapter_names_every_option(page):
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    options = text.split("## Options")[1].split("\n## ")[0]
+    named = set(re.findall(r"`(\w+)`", options))
+    assert {field.name for field in fields(TrainerSettings)} - named == set()
 
 
 def run(program):

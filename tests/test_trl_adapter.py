@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agents.tiny import MODEL
 from tests.trl_runs import EPISODES, load_model, make_config, make_trainer
 from zs_env.adapters import versions
 from zs_env.errors import DependencyVersionError, ServiceError, TokenizerError
@@ -122,9 +123,7 @@ def largest_gap(sampled, mask):
     attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
     width = batch["completion_ids"].shape[1]
     with torch.no_grad():
-        found, *_ = trainer._get_per_token_logps_and_entropies(
-            trainer.model, ids, attention, width
-        )
+        found, *_ = trainer._get_per_token_logps_and_entropies(trainer.model, ids, attention, width)
     return float((found - batch["sampling_per_token_logps"]).abs()[mask].max())
 
 
@@ -305,7 +304,10 @@ def test_option_of_the_trainer_that_does_not_fit_is_refused(tokenizer, tmp_path,
     ("rows", "message"),
     [
         ({"prompt": ["nobody"] * 10}, "got 'nobody': make it with the data set maker"),
-        ({"question": ["Who?"] * 10}, "got the columns question: make it with SearchRollouts.train"),
+        (
+            {"question": ["Who?"] * 10},
+            "got the columns question: make it with SearchRollouts.train",
+        ),
         ({"prompt": [[{"role": "user", "content": "Who?"}]] * 10}, "rows hold the id of one of"),
     ],
 )
@@ -372,7 +374,9 @@ def test_code_of_the_documentation_runs(tmp_path):
     code, *_ = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     code = re.sub(r"max_steps=\d+", "max_steps=2", code)
     code = re.sub(r"per_device_train_batch_size=\d+", "per_device_train_batch_size=10", code)
-    code = re.sub(r"select\(range\(\d+\)\)", "select(range(20))", code)
+    code = re.sub(r"select\(range\(\d+\)\)", "select(range(8))", code)
+    code = code.replace("Qwen/Qwen2.5-0.5B-Instruct", str(MODEL))
+    code = code.replace("logging_steps=1", "logging_steps=1, use_cpu=True, bf16=False")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
