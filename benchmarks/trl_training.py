@@ -5,9 +5,9 @@
     .venvs/trl/bin/python -m benchmarks.trl_training compare    # 10 updates, three seeds, both
 
 Both train the bundled policy on 100 episodes an update, five for each of 20 questions, and are
-asked the same held-out questions, greedily. `curve` prints F1 before and after, and fails below 0.8.
-`compare` prints mean F1 over seeds and seconds an update of both, and fails if their F1 is more
-than 0.05 apart. Times are on two cores.
+asked the same held-out questions, greedily. `curve` prints F1 before and after, and fails below
+0.8. `compare` prints mean F1 over seeds and seconds an update of both, and fails if their F1 is
+more than 0.05 apart. Times are on two cores.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ EPISODES = {
     "questions": "world,kinds=1-hop+2-hop,sample=60",
     "top_k": 2,
     "document_words": 12,
-    "max_turn_tokens": 48,
+    "max_turns": 3,
+    "max_turn_tokens": 32,
 }
 """Arguments of the adapter that suit the bundled policy."""
 
@@ -28,7 +29,8 @@ def make_config(folder: Path, **options: Any) -> Any:
             "max_steps": 2,
             "per_device_train_batch_size": 10,
             "num_generations": 5,
-            "max_completion_length": 320,
+            "max_completion_length": 200,
+            "gradient_checkpointing": False,
             "learning_rate": 1e-3,
             "logging_steps": 1,
             "save_strategy": "no",
