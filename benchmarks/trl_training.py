@@ -93,7 +93,7 @@ def train_with_trl(folder: Path, seed: int, updates: int, num_test: int) -> Outc
     after = trainer.evaluate()
     seconds = [line["step_time"] for line in trainer.state.log_history if "loss" in line]
     search.close()
-    name = "eval_zs_env/f1"
+    name = "eval_search/f1"
     return Outcome(before[name], after[name], float(np.mean(seconds)))
 
 

@@ -212,11 +212,11 @@ def test_metrics_are_means_without_the_failed():
             figures(search_failed=1.0, turns=9.0, searches=9.0, noisy=9.0),
         ]
     )
-    assert found["zs_env/f1"] == found["zs_env/reward"] == 0.75
-    assert found["zs_env/turns"] == found["zs_env/searches"] == 2.0
-    assert found["zs_env/noisy_share"] == 0.5 and found["zs_env/noise_probability"] == 0.5
-    assert found["zs_env/noisy_leak_share"] == 0.25 and found["zs_env/failed_searches"] == 1.0
-    assert metrics([figures(search_failed=1.0)]) == {"zs_env/failed_searches": 1.0}
+    assert found["search/f1"] == found["search/reward"] == 0.75
+    assert found["search/turns"] == found["search/searches"] == 2.0
+    assert found["search/noisy_share"] == 0.5 and found["search/noise_probability"] == 0.5
+    assert found["search/noisy_leak_share"] == 0.25 and found["search/failed_searches"] == 1.0
+    assert metrics([figures(search_failed=1.0)]) == {"search/failed_searches": 1.0}
 
 
 class WithoutEnd(ByteTokenizer):

@@ -163,19 +163,19 @@ def test_trainer_trains_evaluates_and_logs_what_was_played(tokenizer, tmp_path):
     trainer.train()
     search.close()
     log = [line for line in trainer.state.log_history if "loss" in line]
-    assert [line["zs_env/noise_probability"] for line in log] == [0.0, 0.25, 0.5, 0.75]
+    assert [line["search/noise_probability"] for line in log] == [0.0, 0.25, 0.5, 0.75]
     assert all(math.isfinite(line["loss"]) for line in log)
     # A group whose rewards are equal has no gradient.
     assert [line["grad_norm"] > 0 for line in log] == [line["reward_std"] > 0 for line in log]
     assert any(line["reward_std"] > 0 for line in log)
     for line in log:
-        assert line["reward"] == pytest.approx(line["zs_env/f1"], abs=1e-6)
-        assert line["completions/mean_length"] == pytest.approx(line["zs_env/response_length"])
+        assert line["reward"] == pytest.approx(line["search/f1"], abs=1e-6)
+        assert line["completions/mean_length"] == pytest.approx(line["search/response_length"])
     names = {"exact_match", "turns", "searches", "noisy_share", "failed_searches"}
-    assert {f"zs_env/{name}" for name in names} <= log[-1].keys()
+    assert {f"search/{name}" for name in names} <= log[-1].keys()
     [test] = [line for line in trainer.state.log_history if "eval_reward" in line]
-    assert test["eval_zs_env/noise_probability"] == test["eval_zs_env/noisy_share"] == 0.0
-    assert test["eval_reward"] == pytest.approx(test["eval_zs_env/f1"])
+    assert test["eval_search/noise_probability"] == test["eval_search/noisy_share"] == 0.0
+    assert test["eval_reward"] == pytest.approx(test["eval_search/f1"])
     changed = [
         not old.equal(new) for old, new in zip(before, trainer.model.parameters(), strict=True)
     ]
@@ -189,7 +189,7 @@ def test_evaluation_is_greedy_and_the_same_each_time(tokenizer, tmp_path):
     first = trainer.evaluate()
     trainer.state.global_step = 9
     second = trainer.evaluate()
-    names = [name for name in first if "zs_env/" in name]
+    names = [name for name in first if "search/" in name]
     assert names and [first[name] for name in names] == [second[name] for name in names]
 
 
@@ -229,14 +229,14 @@ def test_run_with_a_failing_engine_ends(tokenizer, tmp_path):
     trainer.train()
     log = [line for line in trainer.state.log_history if "loss" in line]
     assert len(log) == 20 and all(math.isfinite(line["loss"]) for line in log)
-    failed = [line["zs_env/failed_searches"] for line in log]
+    failed = [line["search/failed_searches"] for line in log]
     assert sum(failed) > 0 and 0 in failed
     # TRL counts a failed episode as one of length 0, and it counts in nothing of ours.
     for line, count in zip(log, failed, strict=True):
         assert 10 * line["completions/mean_length"] == pytest.approx(
-            (10 - count) * line.get("zs_env/response_length", 0.0)
+            (10 - count) * line.get("search/response_length", 0.0)
         )
-        assert line["reward"] == pytest.approx(line["zs_env/reward"], abs=1e-6)
+        assert line["reward"] == pytest.approx(line["search/reward"], abs=1e-6)
 
 
 PROCESSES = """
@@ -295,7 +295,7 @@ def test_two_processes_share_groups(tmp_path):
     places = [{(q, turn) for q, turn, _ in drawn} for drawn in draws]
     assert {(q, turn) for q, turn, _ in shared} == places[0] & places[1]
     assert ranks[0]["weight"] == ranks[1]["weight"]
-    assert ranks[0]["log"][0]["zs_env/f1"] == pytest.approx(ranks[0]["log"][0]["reward"], abs=1e-6)
+    assert ranks[0]["log"][0]["search/f1"] == pytest.approx(ranks[0]["log"][0]["reward"], abs=1e-6)
 
 
 BAD_OPTIONS = [
@@ -396,4 +396,4 @@ def test_code_of_the_documentation_runs(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    assert "eval_zs_env/f1" in result.stdout
+    assert "eval_search/f1" in result.stdout

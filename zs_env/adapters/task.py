@@ -21,7 +21,7 @@ from zs_env.tokens.encoder import TextEncoder
 from zs_env.tokens.tokenizers import check_tags
 from zs_env.tokens.trajectory import Trajectory
 
-PREFIX = "zs_env/"
+PREFIX = "search/"
 """What the names of figures begin with in the log of a trainer."""
 
 
@@ -190,7 +190,7 @@ class TrainingTask:
 def metrics(figures: Sequence[Figures]) -> dict[str, float]:
     """Return what a trainer logs of a batch: means over the episodes whose search did not fail.
 
-    ``zs_env/f1``, ``exact_match``, ``reward``, ``turns``, ``searches``, ``noise_probability``,
+    ``search/f1``, ``exact_match``, ``reward``, ``turns``, ``searches``, ``noise_probability``,
     ``noisy_share`` of the searches, ``noisy_leak_share``, and the others of
     `zs_env.evaluation.figures.mean_figures`; ``failed_searches`` counts the episodes left out.
 

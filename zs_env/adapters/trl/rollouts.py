@@ -30,7 +30,7 @@ class SearchRollouts:
     A row of the data set is the id of a question. `rollout` plays its episodes with the trainer's
     model; the members of a group share noise labels and documents, on whichever process they are.
     The noise of the curriculum follows from the trainer's step. An episode whose search failed has
-    no reward and no token in the loss. `reward` also logs what was played, as ``zs_env/f1`` and so
+    no reward and no token in the loss. `reward` also logs what was played, as ``search/f1`` and so
     on (`zs_env.adapters.task.metrics`), means over all processes.
 
     Args:
