@@ -148,6 +148,27 @@ def test_members_of_a_group_draw_other_tokens(sampled):
     assert all(len(set(rows[first : first + 5])) > 1 for first in range(0, 20, 5))
 
 
+def test_batches_of_a_step_draw_apart_and_evaluations_change_nothing(sampled):
+    trainer = sampled[0]
+    search, ids = trainer.rollout_func.__self__, trainer.train_dataset["prompt"][:2]
+    tests = search.test_dataset()["prompt"][:2]
+
+    def keys(question_ids, held_out=False):
+        prompts = [each for each in question_ids for _ in range(5)]
+        return [each.sampling_key for each in search._assign(prompts, trainer, held_out)]
+
+    trainer.state.global_step = 8
+    evaluated, first, again, second = keys(tests, True), keys(ids), keys(tests, True), keys(ids)
+    place = {"seed": 7, "step": 8, "total_steps": 10}
+    assert first == [
+        search.task.assign(each, **place, member=member).sampling_key
+        for each in ids
+        for member in range(5)
+    ]
+    assert evaluated == again and len({*evaluated, *first, *second}) == 30
+    assert trainer.state.global_step == 8
+
+
 def test_trainer_trains_evaluates_and_logs_what_was_played(tokenizer, tmp_path):
     args = make_config(
         tmp_path,

@@ -92,7 +92,7 @@ class SearchRollouts:
         self._checked = False
         self._metrics: dict[str, float] = {}
         self._last_step = -1
-        self._num_batches = 0  # begun in the present step
+        self._num_batches = 0  # of training that came before in the present step
 
     def train_dataset(self) -> Any:
         """Return the `datasets.Dataset` of the training questions, whose prompts are their ids."""
@@ -164,10 +164,7 @@ class SearchRollouts:
         # The processes hold slices of one list, in which each group stands together.
         first = trainer.accelerator.process_index * len(prompts)
         state = trainer.state
-        self._num_batches = self._num_batches + 1 if state.global_step == self._last_step else 0
-        self._last_step = state.global_step
-        # If a question comes twice in a step, it is not to be sampled the same way again.
-        others = 0 if held_out else size * self._num_batches
+        others = 0 if held_out else size * self._count_batch(state.global_step)
         return [
             self.task.assign(
                 question_id,
@@ -179,6 +176,15 @@ class SearchRollouts:
             )
             for number, question_id in enumerate(prompts)
         ]
+
+    def _count_batch(self, step: int) -> int:
+        """Return how many batches of training came before this one in ``step``.
+
+        If a question comes twice in a step, it is not to be sampled the same way again.
+        """
+        self._num_batches = self._num_batches + 1 if step == self._last_step else 0
+        self._last_step = step
+        return self._num_batches
 
     def _play(
         self, assignments: Sequence[Assignment], trainer: Any, held_out: bool
