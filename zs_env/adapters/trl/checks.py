@@ -9,7 +9,7 @@ from zs_env.adapters.task import TrainingTask
 PROMPT = "prompt"
 """Column of a data set of TRL; it holds the id of a question."""
 
-PLAIN = {
+PLAIN: dict[str, tuple[Any, ...]] = {
     "top_p": (1.0,),
     "top_k": (0, None),
     "min_p": (None, 0.0),

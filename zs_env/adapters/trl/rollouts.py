@@ -249,7 +249,7 @@ def _columns(trajectories: Sequence[Trajectory]) -> dict[str, list[Any]]:
 def _make_callback(task: TrainingTask) -> Any:
     from transformers import TrainerCallback
 
-    class CheckRows(TrainerCallback):  # type: ignore[misc]
+    class CheckRows(TrainerCallback):
         """Checks the rows of the data sets before the first step."""
 
         def on_train_begin(
