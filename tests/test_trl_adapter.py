@@ -269,6 +269,7 @@ import torch.distributed
 from tests.helpers import EchoEngine
 from tests.trl_runs import EPISODES, load_model, make_config, make_trainer
 from zs_env.adapters.trl import SearchRollouts
+from zs_env.testing import ScriptedPolicy
 
 class Keeper(EchoEngine):
     asked = []
@@ -278,10 +279,13 @@ class Keeper(EchoEngine):
         return super().search(requests)
 
 folder = Path(sys.argv[1])
-args = make_config(folder, max_steps=1, per_device_train_batch_size=6, num_generations=4)
+args = make_config(folder, max_steps=4, per_device_train_batch_size=6, num_generations=12)
 model, tokenizer = load_model()
 options = {**EPISODES, "noise_start": 0.5, "noise_end": 0.5}
-search = SearchRollouts(args, tokenizer, engine=Keeper(), **options)
+sampler = lambda trainer: policy.sample  # it searches more than the model
+search = SearchRollouts(args, tokenizer, engine=Keeper(), sampler=sampler, **options)
+ids = search.train_dataset()["prompt"]
+policy = ScriptedPolicy(search.task.source, ids, search.task.encoder)
 trainer = make_trainer(args, search, model)
 trainer.train()
 rank = trainer.accelerator.process_index
@@ -296,7 +300,7 @@ result = {
 
 
 def test_two_processes_share_groups(tmp_path):
-    """Twelve episodes in groups of four, six a process: the second group lies on both."""
+    """Groups of twelve, six of them a process: each group lies on both."""
     script = tmp_path / "processes.py"
     script.write_text(PROCESSES)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
