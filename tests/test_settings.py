@@ -21,6 +21,8 @@ from zs_env.settings import (
     TextSettings,
     TokenArguments,
     TokenSettings,
+    TrainerArguments,
+    TrainerSettings,
     describe,
     make_settings,
 )
@@ -29,6 +31,7 @@ DECLARATIONS = [
     (Settings, Arguments),
     (TextSettings, TextArguments),
     (TokenSettings, TokenArguments),
+    (TrainerSettings, TrainerArguments),
 ]
 DRIVERS = {
     ZeroSearchEnv: (TextArguments, {"render_mode"}),

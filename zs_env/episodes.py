@@ -20,6 +20,7 @@ from zs_env.rules import Limits, Rules
 from zs_env.settings import Settings
 from zs_env.tokens.chat import PolicyPrompt, policy_prompt
 from zs_env.tokens.encoder import TextEncoder
+from zs_env.tokens.trajectory import SearchRecord
 from zs_env.world.tokenizer import check_vocabulary
 
 SAMPLE_SIZE = 100
@@ -67,6 +68,7 @@ class EpisodeSource:
             turn_reserve=limits.turn_reserve,
             reward=settings.reward,
             prompt_template=self.prompt.template,
+            max_response=limits.max_response,
         )
         world = world_of(settings.questions, settings.world_seed, settings.world_size)
         if isinstance(limits.measure, TextEncoder) and are_about_the_world(settings.questions):
@@ -157,6 +159,31 @@ class EpisodeSource:
             noise_probability=noise,
         )
 
+    def assign_held_out(
+        self, question_id: str, *, noise_probability: float = 0.0, member: int = 0
+    ) -> Assignment:
+        """Return which episode an evaluation plays.
+
+        Noise labels, documents and sampled tokens follow from the question alone, whatever the run
+        and its step: evaluations draw the same, and are compared in pairs.
+
+        Args:
+            question_id: id of the question.
+            noise_probability: noise probability, in [0, 1]; 0.0 for an engine that ignores noise.
+            member: number of the episode among those of the question, from 0.
+
+        Raises:
+            ValueError: no question has that id, or a number is out of its range.
+        """
+        noise = as_share("noise_probability", noise_probability)
+        others = (as_integer("member", member, 0),) if member else ()
+        return Assignment(
+            self.find(question_id),
+            key=keyed_random.derive_key("test", question_id),
+            sampling_key=keyed_random.derive_key("test sample", question_id, *others),
+            noise_probability=noise if self.engine.honours_noise else 0.0,
+        )
+
     def find(self, question_id: str) -> Question:
         """Return the question called ``question_id``.
 
@@ -197,11 +224,23 @@ class EpisodeSource:
                 f"{asked} is not about: choose another `engine`, such as 'bm25,corpus=FILE.jsonl'."
             )
 
-    def _check_longest(self) -> None:
-        """Check that the longest question fits: making its episode raises if it does not."""
+    def longest_prompt(self) -> int:
+        """Return the length of the prompt of the longest question, in the unit of the limits.
+
+        The longest is that of most bytes; of questions that are not in memory, the first
+        `SAMPLE_SIZE` are looked at.
+        """
+        longest = max(self._to_check(), key=lambda question: _num_bytes(question.text))
+        return self.limits.measure(render_prompt(self.rules.prompt_template, longest.text))
+
+    def _to_check(self) -> list[Question]:
         in_memory = isinstance(self.questions, QuestionSet)
         num_checked = len(self.questions) if in_memory else min(len(self.questions), SAMPLE_SIZE)
-        checked = [self.questions[index] for index in range(num_checked)]
+        return [self.questions[index] for index in range(num_checked)]
+
+    def _check_longest(self) -> None:
+        """Check that the longest question fits: making its episode raises if it does not."""
+        checked = self._to_check()
         longest = max(checked, key=lambda question: _num_bytes(question.text))
         prompt = render_prompt(self.rules.prompt_template, longest.text)
         # A token has at least one byte, so the number of bytes bounds that of tokens. Counting the
@@ -292,7 +331,7 @@ def as_key(key: Any) -> int:
     return number
 
 
-def advance(episode: Episode, engine: SearchEngine, text: str) -> None:
+def advance(episode: Episode, engine: SearchEngine, text: str) -> SearchRecord | None:
     """Take one turn of ``episode``: act on ``text``, and have ``engine`` answer its search.
 
     For drivers and trainers that hold text; see `zs_env.tokens.rollout` for tokens.
@@ -302,13 +341,19 @@ def advance(episode: Episode, engine: SearchEngine, text: str) -> None:
         engine: search engine, called if the turn is a search.
         text: text that the policy wrote in this turn.
 
+    Returns:
+        The search of this turn; None if it was none.
+
     Raises:
         RuntimeError: the episode is finished.
         EngineContractError: the engine broke its contract.
     """
     request = episode.act(text)
-    if request is not None:
-        episode.observe(checked_search(engine, [request])[0])
+    if request is None:
+        return None
+    result = checked_search(engine, [request])[0]
+    episode.observe(result)
+    return SearchRecord(request.query, request.noisy, result.documents, request.turn)
 
 
 def _num_bytes(text: str) -> int:

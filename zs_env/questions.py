@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, overload, runtime_checkable
+from typing import Any, Protocol, TypedDict, overload, runtime_checkable
 
 from zs_env.errors import QuestionSourceError
 
@@ -70,6 +70,31 @@ class QuestionSource(Protocol):
 
     def get(self, question_id: str) -> Question:
         """Return the question with the id ``question_id``; KeyError if there is none."""
+
+
+class QuestionRow(TypedDict):
+    """A question as a trainer's data set holds it.
+
+    Attributes:
+        question_id: id of the question, by which its episodes are asked for.
+        question: text.
+        golden_answers: accepted answers.
+    """
+
+    question_id: str
+    question: str
+    golden_answers: list[str]
+
+
+def question_rows(source: QuestionSource) -> Iterator[QuestionRow]:
+    """Yield the rows of a trainer's data set, in the order of ``source``."""
+    for index in range(len(source)):
+        question = source[index]
+        yield QuestionRow(
+            question_id=question.id,
+            question=question.text,
+            golden_answers=list(question.golden_answers),
+        )
 
 
 class QuestionSet(Sequence[Question]):

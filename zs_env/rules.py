@@ -24,12 +24,15 @@ class Limits:
         max_action_chars: characters of one turn that are read.
         measure: function from a text to its length, such as its characters (the default) or a
             `zs_env.tokens.encoder.TextEncoder`, which counts tokens.
+        max_response: largest length of all behind the prompt, documents included; None leaves it
+            to ``max_context``.
     """
 
     max_context: int
     turn_reserve: int
     max_action_chars: int = sys.maxsize
     measure: Callable[[str], int] = len
+    max_response: int | None = None
 
 
 @dataclass(frozen=True)

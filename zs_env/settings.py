@@ -15,7 +15,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
 
-from zs_env.checks import as_integer, check_choice, suggestion
+from zs_env.checks import as_integer, as_share, check_choice, suggestion
 from zs_env.engines import SearchEngine
 from zs_env.prompts import PROMPT
 from zs_env.questions import Question, QuestionSource
@@ -159,6 +159,39 @@ class ChatArguments(Arguments, total=False):
 
 
 @dataclass(frozen=True)
+class TrainerSettings(ChatSettings):
+    """Arguments of the adapters for trainers of language models, see `zs_env.adapters`.
+
+    Raises:
+        ValueError: a value is out of its range.
+        TypeError: a value has the wrong type.
+    """
+
+    test_questions: Questions | None = None
+    """Held-out questions, written as `questions`; `None` takes the split `"test"` of the embedded world, if `questions` are about it."""  # noqa: E501
+    test_engine: Engine | None = None
+    """Search engine of the held-out episodes, written as `engine`; `None` takes the same one."""
+    test_noise: float = 0.0
+    """Noise probability of the held-out episodes; engines without noise ignore it."""
+    max_turn_tokens: int = 256
+    """Largest length of a turn, in tokens."""
+
+    def __post_init__(self) -> None:
+        """Check the values that no other class checks."""
+        as_share("test_noise", self.test_noise)
+        as_integer("max_turn_tokens", self.max_turn_tokens, 1)
+
+
+class TrainerArguments(ChatArguments, total=False):
+    """`TrainerSettings` as keyword arguments."""
+
+    test_questions: Questions | None
+    test_engine: Engine | None
+    test_noise: float
+    max_turn_tokens: int
+
+
+@dataclass(frozen=True)
 class TokenSettings(ChatSettings):
     """Arguments of the drivers whose actions are tokens.
 
@@ -205,6 +238,7 @@ class TokenArguments(ChatArguments, total=False):
 
 # Fields that all drivers share are in here too, but are never unknown to a driver.
 _ELSEWHERE = {
+    **{f.name: "the adapters for trainers (zs_env.adapters)" for f in fields(TrainerSettings)},
     **{f.name: "the token environments (ZeroSearchToken-v1)" for f in fields(TokenSettings)},
     **{f.name: "the text environments (ZeroSearch-v0, EpisodePool)" for f in fields(TextSettings)},
     "num_envs": "the vector environments (gym.make_vec)",

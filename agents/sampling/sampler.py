@@ -2,115 +2,29 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from functools import partial
-
 from agents.sampling.policy import Policy
-from zs_env.errors import RolloutError
-from zs_env.llm.sampling.draft import Draft
 from zs_env.llm.sampling.generator import Generator
-from zs_env.tokens.token_episode import SampleRequest
+from zs_env.tokens.sampler import GeneratorSampler
 
 
-class Sampler:
+class Sampler(GeneratorSampler):
     """Sampler from ``policy`` for up to ``num_slots`` episodes at a time.
-
-    It is a `zs_env.tokens.play.Sample`: a call returns as soon as a turn has ended, and the next
-    call goes on with the others. `TextEncoder.turn_is_over` decides where a turn ends. The slot of
-    an episode is its place in the batch. Its context stays in the cache from turn to turn; another
-    episode at the same place starts with an empty slot.
 
     Args:
         policy: policy to sample from. Call `clear` before its weights change.
         num_slots: largest number of episodes at a time.
-        greedy: whether to take the most likely token; log-probabilities are the same as in
-            sampling.
+        greedy: whether to take the most likely token.
 
     Attributes:
-        encoder: encoder with the policy's tokenizer.
-        seconds: time spent in the model and in drawing tokens, in seconds.
-        num_sampled: number of tokens sampled.
-        values: value of the state before each sampled token, by the number of the episode; empty
-            without a value head.
+        policy: policy that is sampled from.
     """
 
     def __init__(self, policy: Policy, num_slots: int, *, greedy: bool = False) -> None:
         self.policy = policy
-        self.greedy = greedy
-        self.encoder = policy.encoder
-        self.seconds = 0.0
-        self.num_sampled = 0
-        self.values: dict[int, list[float]] = {}
-        self._num_slots = num_slots
-        self._generator = Generator(policy.causal_model, policy.value_head)
-        self._drafts: dict[int, Draft] = {}
-        self._requests: dict[int, SampleRequest] = {}
-
-    def __call__(
-        self, requests: Sequence[SampleRequest]
-    ) -> list[tuple[list[int], list[float]] | None]:
-        """Sample until at least one turn has ended.
-
-        Args:
-            requests: turns to sample; a turn that has not ended comes as the same object again.
-
-        Returns:
-            Token ids and log-probabilities of each turn that has ended, None for the others.
-
-        Raises:
-            RolloutError: a place is not in [0, ``num_slots``), or a context did not grow.
-        """
-        start = time.perf_counter()
-        drafts = [self._find(request) for request in requests]
-        while drafts and not any(draft.finished for draft in drafts):
-            self.num_sampled += self._generator.step()
-        self.seconds += time.perf_counter() - start
-        return [
-            self._take(request, draft) if draft.finished else None
-            for request, draft in zip(requests, drafts, strict=True)
-        ]
-
-    def clear(self) -> None:
-        """Forget all episodes."""
-        self._drafts.clear()
-        self._requests.clear()
-        self.values = {}
-        self._generator.clear()
-
-    def _find(self, request: SampleRequest) -> Draft:
-        """Return the draft of the turn, and begin the turn if it is a new one."""
-        place = request.place
-        if not 0 <= place < self._num_slots:
-            raise RolloutError(
-                f"the sampler has {self._num_slots} slots, and an episode is at place {place}: "
-                f"play with `max_episodes` of at most {self._num_slots}."
-            )
-        known = self._requests.get(place)
-        # A turn still being sampled is asked for with the same object.
-        if known is request:
-            return self._drafts[place]
-        if known is None or known.episode != request.episode:
-            self._drafts[place] = Draft(
-                place, request.key, temperature=self.policy.temperature, greedy=self.greedy
-            )
-        draft = self._drafts[place]
-        self._requests[place] = request
-        draft.begin(request.token_ids, partial(self._is_over, request.max_tokens))
-        if not draft.unread:
-            raise RolloutError(
-                f"a context must grow from turn to turn, and this one still has "
-                f"{len(request.token_ids)} tokens: add the last turn and what the environment "
-                "wrote after it."
-            )
-        self._generator.add(draft)
-        return draft
-
-    def _is_over(self, max_tokens: int, written: Sequence[int]) -> bool:
-        known = len(written) - 1  # the turn had not ended before this token
-        return self.encoder.turn_is_over(written, max_tokens, known)
-
-    def _take(self, request: SampleRequest, draft: Draft) -> tuple[list[int], list[float]]:
-        if self.policy.value_head is not None:
-            self.values.setdefault(request.episode, []).extend(draft.values)
-        return draft.written, draft.log_probs
+        super().__init__(
+            Generator(policy.causal_model, policy.value_head),
+            policy.encoder,
+            num_slots,
+            temperature=policy.temperature,
+            greedy=greedy,
+        )

@@ -15,7 +15,6 @@ from agents.training.distributed import Processes
 from agents.training.learner import Learner
 from agents.training.memory import explain_memory
 from agents.training.metrics import TIMING, Metrics, evaluation_prefix
-from zs_env.episode import Assignment
 from zs_env.episodes import EpisodeSource
 from zs_env.evaluation.behaviour import behaviour_of, behaviour_shares
 from zs_env.evaluation.identity import fingerprint, identity_of
@@ -24,7 +23,6 @@ from zs_env.evaluation.record import Record, RecordKey
 from zs_env.evaluation.store import write_run
 from zs_env.evaluation.summary import summarise
 from zs_env.evaluation.trajectories import record_trajectory
-from zs_env.keyed_random import derive_key
 
 FIGURES = {"searches": "searches", "turns": "turns", "completion_tokens": "response_length"}
 """Names in the metrics of a run of figures of an evaluation."""
@@ -103,7 +101,7 @@ def evaluate(
         source: source of the held-out questions, with the engine and the rules.
         config: options of the run.
         processes: processes that share the questions.
-        noise: noise probability; 0.0 for an engine that ignores noise.
+        noise: noise probability; an engine without noise ignores it.
         greedy: whether to take the most likely token instead of sampling.
         samplers: sampler of the tokens; by default ``policy`` itself.
 
@@ -111,7 +109,6 @@ def evaluate(
         The record of each question; the same on every process.
     """
     policy.eval()
-    noise = noise if source.engine.honours_noise else 0.0
     count = min(config.num_test_questions, len(source.questions))
     questions = processes.share([source.questions[number] for number in range(count)])
     player = Player(
@@ -123,10 +120,7 @@ def evaluate(
         samplers=samplers,
     )
     trajectories = player.play(
-        [
-            Assignment(q, derive_key("test", q.id), derive_key("test sample", q.id), noise)
-            for q in questions
-        ]
+        [source.assign_held_out(question.id, noise_probability=noise) for question in questions]
     )
     dataset = label_of("questions", questions_tested_on(config.to_json()))
     cut = source.rules.max_document_words

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from zs_env.documents import clean_documents
 from zs_env.episode import Role
 from zs_env.evaluation.record import Record, RecordKey, RecordSearch, RecordSegment
 from zs_env.evaluation.scores import scores_of
 from zs_env.questions import Question
 from zs_env.tokens.encoder import TextEncoder
-from zs_env.tokens.trajectory import Trajectory
+from zs_env.tokens.trajectory import SearchRecord, Trajectory
 
 
 def record_trajectory(
@@ -46,7 +48,7 @@ def record_trajectory(
             )
             for segment in trajectory.segments
         ),
-        searches=record_searches(trajectory, max_document_words),
+        searches=record_searches(trajectory.searches, failure, max_document_words),
         turns=trajectory.num_turns,
         invalid_turns=info["num_invalid"],
         prompt_tokens=sum(turn.start for turn in turns),
@@ -56,15 +58,17 @@ def record_trajectory(
     )
 
 
-def record_searches(trajectory: Trajectory, max_document_words: int) -> tuple[RecordSearch, ...]:
-    """Return the searches of a trajectory with their documents as the policy read them.
+def record_searches(
+    searches: Sequence[SearchRecord], failure: str | None, max_document_words: int
+) -> tuple[RecordSearch, ...]:
+    """Return the searches of an episode with their documents as the policy read them.
 
     Args:
-        trajectory: episode.
+        searches: all searches of the episode, in order.
+        failure: why the last of them failed, which ended the episode; None if it did not.
         max_document_words: words at which documents were cut for the policy.
     """
-    failure = trajectory.info["failure"]
-    last = len(trajectory.searches) - 1
+    last = len(searches) - 1
     return tuple(
         RecordSearch(
             search.turn,
@@ -73,5 +77,5 @@ def record_searches(trajectory: Trajectory, max_document_words: int) -> tuple[Re
             search.noisy,
             failure if number == last else None,  # a failure ends the episode
         )
-        for number, search in enumerate(trajectory.searches)
+        for number, search in enumerate(searches)
     )

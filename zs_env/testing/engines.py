@@ -1,18 +1,16 @@
-"""Contract tests to inherit for a search engine of your own.
-
-    class TestMyEngine(SearchEngineContract):
-        def make_engine(self):
-            return MyEngine()
-
-pytest runs every test below against it. The tests themselves do not import pytest.
-"""
+"""The contract of search engines, and an engine that fails now and then."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
+from zs_env import keyed_random
+from zs_env.checks import as_share
 from zs_env.documents import SearchRequest, SearchResult
-from zs_env.engines import SearchEngine, checked_asearch, checked_search
+from zs_env.engines import SearchEngine, checked_asearch, checked_search, load_engine
+from zs_env.errors import SearchFailure
 
 
 class SearchEngineContract:
@@ -77,3 +75,34 @@ class SearchEngineContract:
         engine = self.make_engine()
         engine.close()
         engine.close()
+
+
+class FailingEngine(SearchEngine):
+    """Engine whose searches fail now and then, each always or never: it depends on its key.
+
+    Args:
+        engine: engine that answers the others, as drivers take it.
+        share: share of the searches that fail, in [0, 1].
+    """
+
+    def __init__(self, engine: Any = "world", share: float = 0.1) -> None:
+        self._engine = load_engine(engine)
+        self._share = as_share("share", share)
+        self.honours_noise = self._engine.honours_noise
+
+    def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
+        """Answer a batch."""
+        results = checked_search(self._engine, requests)
+        failed = SearchResult(failure=SearchFailure("this search fails, for a test"))
+        return [
+            failed if self.fails(request) else result
+            for request, result in zip(requests, results, strict=True)
+        ]
+
+    def fails(self, request: SearchRequest) -> bool:
+        """Return whether the search of ``request`` fails."""
+        return keyed_random.uniform("failing engine", request.key) < self._share
+
+    def close(self) -> None:
+        """Close the engine inside."""
+        self._engine.close()
