@@ -22,9 +22,9 @@ import pytest
 from aiohttp import web
 
 from zs_env import Document, SearchRequest
-from zs_env.engines import checked_search, load_engine, retrieval_server
+from zs_env.engines import checked_search, load_engine, retrieval_answers, retrieval_server
 from zs_env.engines.bm25 import BM25Engine, load
-from zs_env.engines.retrieval_request import MAX_QUERIES, MAX_QUERY_CHARS
+from zs_env.engines.retrieval_request import MAX_QUERIES, MAX_QUERY_CHARS, Defaults
 from zs_env.engines.retrieval_server import MAX_BODY_BYTES, make_app, make_runner
 
 ROOT = Path(__file__).parent.parent
@@ -243,7 +243,7 @@ def test_server_refuses_an_answer_that_is_too_large_and_stops_searching():
         assert error.startswith("an answer must have at most 16777216 bytes: ask for fewer")
 
     run_in_process(engine, use)
-    assert len(asked) == retrieval_server.CHUNK
+    assert len(asked) == retrieval_answers.CHUNK
 
 
 def test_server_defect_is_an_answer_and_is_logged(caplog):
@@ -402,4 +402,4 @@ def test_server_port_in_use_is_one_line():
 
 def test_server_default_of_documents_is_checked():
     with pytest.raises(ValueError, match="`topk` must be an integer from 1 to 1000"):
-        make_app(BM25Engine([Document("Lima")]), top_k=0)
+        make_app(BM25Engine([Document("Lima")]), Defaults(top_k=0))
