@@ -56,6 +56,10 @@ class MissingDependencyError(ZeroSearchError, ImportError):
         return cls(f"{what} needs `{package}`: pip install 'zs-env[{extra}]'.")
 
 
+class DependencyVersionError(ZeroSearchError, ImportError):
+    """A framework is installed in a version that its adapter was not tested with."""
+
+
 class RolloutError(ZeroSearchError):
     """A sampler breaks the contract of `zs_env.tokens.rollout` or `zs_env.tokens.play`."""
 

@@ -1,0 +1,1 @@
+"""Adapters to trainers of language models: one module each, which imports its trainer lazily."""
