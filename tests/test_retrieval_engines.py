@@ -106,6 +106,14 @@ def test_plain_request_can_bring_its_own_noise_probability(world_url):
     assert answer["failures"] == [None] * 3 and answer["honours_noise"] is True
 
 
+def test_one_query_may_stand_alone(world_url):
+    """As SkyRL asks, whose documents of the only query are read as those of a list."""
+    body = {"topk": 2, "return_scores": True}
+    found = post(world_url, {"query": QUERY, **body})
+    assert found == post(world_url, {"queries": [QUERY], **body}) and len(found["result"]) == 1
+    assert post_refused(world_url, {"query": [QUERY], **body})[0] == 400
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -78,7 +78,7 @@ class RetrievalRequest(NamedTuple):
             ValueError: the body is malformed or asks for too much; the message is for the client.
         """
         fields = _parse_object(body)
-        queries = _check_queries(fields.get("queries"))
+        queries = _check_queries(fields)
         top_k = check_top_k(_given(fields, "topk", defaults.top_k))
         num_documents = len(queries) * top_k
         if num_documents > MAX_DOCUMENTS:
@@ -131,7 +131,10 @@ def _given(fields: Mapping[str, Any], name: str, default: Any) -> Any:
     return default if value is None else value
 
 
-def _check_queries(queries: object) -> list[str]:
+def _check_queries(fields: Mapping[str, Any]) -> list[str]:
+    queries, query = fields.get("queries"), fields.get("query")
+    if queries is None and isinstance(query, str):
+        queries = [query]
     if not (isinstance(queries, list) and all(isinstance(query, str) for query in queries)):
         _refuse("`queries`", "a list of strings", queries)
     if len(queries) > MAX_QUERIES:

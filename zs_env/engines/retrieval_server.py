@@ -5,9 +5,10 @@ r"""HTTP server of any engine, in the wire format of Search-R1's retrieval serve
 
     {"result": [[{"document": {"id": "7", "contents": "\"Lima\"\nLima is the …"}, "score": 2.5}]]}
 
-``topk`` and ``return_scores`` are optional; without scores, an entry is the document itself. The
-answer has one list for each query, best document first, with fewer than ``topk`` documents if fewer
-were found. Where the engine has no scores, a score is the reciprocal of the rank.
+``topk`` and ``return_scores`` are optional; without scores, an entry is the document itself. A text
+as ``query`` stands for a list with that query alone, as SkyRL asks. The answer has one list for
+each query, best document first, with fewer than ``topk`` documents if fewer were found. Where the
+engine has no scores, a score is the reciprocal of the rank.
 
 What a simulated engine should know besides the query is optional, and null means that it is not
 given. `Defaults` holds what takes its place.

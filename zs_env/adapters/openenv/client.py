@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from openenv.core.client_types import StepResult
+from openenv.core.env_client import EnvClient
+
+from zs_env.adapters.openenv import check_version
 from zs_env.adapters.openenv.models import (
     ZeroSearchAction,
     ZeroSearchObservation,
     ZeroSearchState,
 )
 
-from openenv.core.client_types import StepResult  # isort: skip  (models checks it first)
-from openenv.core.env_client import EnvClient  # isort: skip
-
 MESSAGE_TIMEOUT_S = 300.0
 """Time limit of an answer: more than an engine takes before it gives up."""
+
+CONNECT_TIMEOUT_S = 60.0
+"""Time limit of a connection, which waits while hundreds of others are made."""
+
+PING_TIMEOUT_S = 300.0
+"""Time limit of the answer to a ping: a busy server, or machine, is no dead one."""
 
 
 class ZeroSearchClient(EnvClient):  # type: ignore[misc]  # untyped where it is not installed
@@ -33,7 +40,11 @@ class ZeroSearchClient(EnvClient):  # type: ignore[misc]  # untyped where it is 
     Args:
         base_url: URL of the server.
         message_timeout_s: time limit of an answer, in seconds.
+        connect_timeout_s: time limit of the connection, in seconds.
         options: more arguments of OpenEnv's client.
+
+    Raises:
+        DependencyVersionError: OpenEnv has another version than the tested one.
     """
 
     def __init__(
@@ -41,9 +52,16 @@ class ZeroSearchClient(EnvClient):  # type: ignore[misc]  # untyped where it is 
         base_url: str | None = None,
         *,
         message_timeout_s: float = MESSAGE_TIMEOUT_S,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
         **options: Any,
     ) -> None:
-        super().__init__(base_url, message_timeout_s=message_timeout_s, **options)
+        check_version()
+        super().__init__(
+            base_url,
+            message_timeout_s=message_timeout_s,
+            connect_timeout_s=connect_timeout_s,
+            **{"websocket_ping_timeout_s": PING_TIMEOUT_S, **options},
+        )
 
     def _step_payload(self, action: str | ZeroSearchAction) -> dict[str, Any]:
         text = action if isinstance(action, str) else getattr(action, "text", None)

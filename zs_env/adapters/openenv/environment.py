@@ -8,6 +8,8 @@ from uuid import uuid4
 
 import numpy as np
 from gymnasium.error import ResetNeeded
+from openenv.core.env_server.interfaces import Environment
+from openenv.core.env_server.types import EnvironmentMetadata
 
 from zs_env.adapters.openenv.models import (
     ZeroSearchAction,
@@ -21,9 +23,6 @@ from zs_env.envs.gym_interface import observation_of
 from zs_env.envs.streams import EpisodeStreams
 from zs_env.episode import Episode
 from zs_env.episodes import EpisodeSource
-
-from openenv.core.env_server.interfaces import Environment  # isort: skip  (models checks it first)
-from openenv.core.env_server.types import EnvironmentMetadata  # isort: skip
 
 DESCRIPTION = "Question answering with a search engine, real or simulated, as in ZeroSearch."
 
@@ -152,12 +151,8 @@ class ZeroSearchEnvironment(Environment):  # type: ignore[misc]  # untyped where
         return state
 
     def get_metadata(self) -> EnvironmentMetadata:
-        """Return name, description and version."""
-        from zs_env import __version__
-
-        return EnvironmentMetadata(
-            name="ZeroSearch-v0", description=DESCRIPTION, version=__version__
-        )
+        """Return name and description."""
+        return EnvironmentMetadata(name="ZeroSearch-v0", description=DESCRIPTION)
 
     def _observe(
         self, episode: Episode, info: dict[str, Any], reward: float | None

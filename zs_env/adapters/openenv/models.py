@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zs_env.adapters.versions import check_framework
-
-TESTED = "0.10.0"
-"""Version of OpenEnv that the tests run with."""
-
-check_framework("The adapter to OpenEnv", "openenv", TESTED, "openenv")
-
-from openenv.core.env_server.types import Action, Observation, State  # noqa: E402  (checked first)
+from openenv.core.env_server.types import Action, Observation, State
 
 
 class ZeroSearchAction(Action):  # type: ignore[misc]  # untyped where it is not installed

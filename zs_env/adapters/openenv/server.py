@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
 
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from gymnasium.error import ResetNeeded
+from openenv.core.env_server import create_fastapi_app
 from typing_extensions import Unpack
 
+from zs_env.adapters.openenv import check_version
 from zs_env.adapters.openenv.environment import ServedEpisodes, ZeroSearchEnvironment
 from zs_env.adapters.openenv.models import (
     ZeroSearchAction,
@@ -17,17 +22,14 @@ from zs_env.checks import as_integer
 from zs_env.episodes import EpisodeSource
 from zs_env.settings import TextArguments, TextSettings, make_settings
 
-import uvicorn  # isort: skip  (comes with OpenEnv, which `models` checks first)
-from fastapi import FastAPI, Request  # isort: skip
-from fastapi.responses import JSONResponse  # isort: skip
-from gymnasium.error import ResetNeeded  # isort: skip
-from openenv.core.env_server import create_fastapi_app  # isort: skip
-
 MAX_SESSIONS = 1024
 """Most sessions at the same time, by default; each has a thread of OpenEnv's, which sleeps."""
 
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
+
+PING_TIMEOUT_S = 300.0
+"""Time limit of a client's answer to a ping: a trainer that computes does not answer."""
 
 STOP_S = 1
 """Time that sessions under way get to finish when the server stops, in seconds."""
@@ -51,8 +53,9 @@ def make_app(
     Raises:
         ValueError: an argument is out of its range.
         TypeError: an argument is unknown or has the wrong type.
-        ZeroSearchError: questions or engine cannot be used.
+        ZeroSearchError: questions or engine cannot be used, or OpenEnv has another version.
     """
+    check_version()
     sessions = as_integer("max_sessions", max_sessions, 1)
     settings = make_settings(TextSettings, {"observation": "delta", **arguments})
     source = EpisodeSource(settings, settings.limits)
@@ -81,6 +84,18 @@ async def _refuse(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": f"{error}{hint}"}, status_code=400)
 
 
+def make_server(app: FastAPI) -> uvicorn.Server:
+    """Make a server of ``app`` that logs warnings alone, and is patient with its clients."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            ws_ping_timeout=PING_TIMEOUT_S,
+            timeout_graceful_shutdown=STOP_S,
+        )
+    )
+
+
 def serve(app: FastAPI, host: str = "127.0.0.1", port: int = 8000) -> None:
     """Serve until Ctrl-C or SIGTERM; print the URL once the server listens.
 
@@ -96,5 +111,4 @@ def serve(app: FastAPI, host: str = "127.0.0.1", port: int = 8000) -> None:
     with socket.create_server((host, port), family=family, backlog=BACKLOG) as listening:
         place = f"[{host}]" if ":" in host else host
         print(f"serving at http://{place}:{listening.getsockname()[1]}", flush=True)
-        options: dict[str, Any] = {"log_level": "warning", "timeout_graceful_shutdown": STOP_S}
-        uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[listening])
+        make_server(app).run(sockets=[listening])
