@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -439,3 +440,11 @@ def test_trainer_of_tokens_gets_the_ids_masks_rewards_and_labels_of_rollout(url)
         assert len(ends) == 3, "answered, out of turns, and a search failed"
 
     asyncio.run(play())
+
+
+def test_code_of_the_page_runs(url, capsys):
+    page = (ROOT / "docs" / "openenv.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(code.replace("http://127.0.0.1:8000", url), "openenv.md", "exec"), {})
+    shown = capsys.readouterr().out
+    assert "<information>" in shown and shown.splitlines()[-1].startswith("True 0.0 False")

@@ -15,7 +15,7 @@ from benchmarks.chat_server import MODEL, ChatServer, Reply, good, running
 from tests.helpers import EchoEngine, FixedEngine, mixed_policy
 from tests.retrieval_servers import health_of, post, post_refused, run_in_process, serving
 from zs_env import Document, SearchEngine, SearchFailure, SearchRequest, SearchResult
-from zs_env.engines import checked_search, load_engine
+from zs_env.engines import checked_asearch, checked_search, load_engine
 from zs_env.engines.retrieval_request import Defaults
 from zs_env.engines.retrieval_server import make_app, make_runner
 from zs_env.errors import ServiceError
@@ -177,9 +177,11 @@ def serving_here(engine, *arguments, **options):
         yield f"{url}/retrieve"
 
 
-def test_served_engine_gives_what_the_engine_in_the_process_gives(world_url):
+@pytest.mark.parametrize("max_batch_size", [None, 16])
+def test_served_engine_gives_what_the_engine_in_the_process_gives(world_url, max_batch_size):
     requests = many_requests()
-    served = load_engine({"name": "retrieval", "url": world_url, "send_request": True})
+    spec = {"name": "retrieval", "url": world_url, "send_request": True}
+    served = load_engine({**spec, "max_batch_size": max_batch_size})
     expected = checked_search(load_engine("world"), requests)
     assert checked_search(served, requests) == expected
     assert served.usage.searches == 60 and served.usage.failed_searches == 0
@@ -383,6 +385,22 @@ class Slow(SearchEngine):
         finally:
             self.under_way -= 1
         return SearchResult((Document(request.query),))
+
+
+def test_quick_search_does_not_wait_for_a_slow_one():
+    """A simulation LLM may take a minute for one query, and a second for the next."""
+    with serving_here(Slow()) as url:
+        engine = load_engine({"name": "retrieval", "url": url, "send_request": True})
+
+        async def main():
+            slow, quick = (SearchRequest(query, "?", ()) for query in ("for ever", "quick"))
+            waiting = asyncio.create_task(checked_asearch(engine, slow))
+            found = await checked_asearch(engine, quick)
+            assert found.documents == (Document("quick"),) and not waiting.done()
+            waiting.cancel()
+
+        asyncio.run(main())
+        engine.close()
 
 
 def test_searches_at_the_same_time_are_limited_across_clients():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from zs_env.checks import as_integer
 from zs_env.concurrency.batcher import Batcher
 from zs_env.concurrency.event_loop import PerLoop, run_to_end
 from zs_env.concurrency.http import JsonServers
@@ -17,6 +18,23 @@ from zs_env.engines.base import SearchEngine
 from zs_env.engines.retrieval_wires import WHOLE, WIRES
 from zs_env.engines.usage import Usage
 from zs_env.errors import SearchFailure, ServiceError
+
+
+class Limits(NamedTuple):
+    """Limits where none are given: times in seconds, and numbers of requests and of queries."""
+
+    timeout_s: float
+    deadline_s: float
+    max_concurrency: int
+    max_batch_size: int
+
+
+PLAIN_LIMITS = Limits(30.0, 60.0, 64, 64)
+"""Limits of queries to a corpus, which are answered quickly and together."""
+
+WHOLE_LIMITS = Limits(150.0, 300.0, 1024, 1)
+"""Limits of whole requests to a simulated engine. Its own deadline is 120 s by default, and a quick
+answer does not wait for a slow one in the same batch."""
 
 
 class RetrievalEngine(SearchEngine):
@@ -34,11 +52,13 @@ class RetrievalEngine(SearchEngine):
     Args:
         url: URL that queries are posted to, such as ``http://127.0.0.1:8000/retrieve``; or several.
         wire: format of the server: ``search-r1``, or ``wiki`` as in ZeroSearch's code.
-        timeout_s: time limit of one attempt, in seconds.
-        deadline_s: time limit of a request, in seconds, waiting and retries included.
+        timeout_s: time limit of one attempt, in seconds; by default 30, with ``send_request`` 150.
+        deadline_s: time limit of a request, in seconds, waiting and retries included; by default
+            60, with ``send_request`` 300.
         max_attempts: most attempts of one request.
-        max_concurrency: most requests under way at the same time.
-        max_batch_size: most queries of a request.
+        max_concurrency: most requests under way at the same time; by default 64, with
+            ``send_request`` 1,024.
+        max_batch_size: most queries of a request; by default 64, with ``send_request`` 1.
         send_request: whether question, golden answers, noise label and key are sent too, to a
             server of a simulated engine; without it, no search is labelled noisy.
 
@@ -56,11 +76,11 @@ class RetrievalEngine(SearchEngine):
         self,
         url: str | Sequence[str],
         wire: str = "search-r1",
-        timeout_s: float = 30.0,
-        deadline_s: float = 60.0,
+        timeout_s: float | None = None,
+        deadline_s: float | None = None,
         max_attempts: int = 6,
-        max_concurrency: int = 64,
-        max_batch_size: int = 64,
+        max_concurrency: int | None = None,
+        max_batch_size: int | None = None,
         send_request: bool = False,
     ) -> None:
         if wire not in WIRES:
@@ -69,19 +89,25 @@ class RetrievalEngine(SearchEngine):
             raise TypeError(f"`send_request` must be true or false, got {send_request!r}.")
         if send_request and wire != "search-r1":
             raise ValueError(f"`send_request` needs `wire` search-r1, got {wire!r}.")
-        if not isinstance(max_batch_size, int) or max_batch_size < 1:
-            raise ValueError(f"`max_batch_size` must be at least 1, got {max_batch_size!r}.")
-        self._urls = check_urls(url)
+        given: dict[str, Any] = {
+            "timeout_s": timeout_s,
+            "deadline_s": deadline_s,
+            "max_concurrency": max_concurrency,
+            "max_batch_size": max_batch_size,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        limits = (WHOLE_LIMITS if send_request else PLAIN_LIMITS)._replace(**given)
+        as_integer("max_batch_size", limits.max_batch_size, 1)
         self.honours_noise = send_request
+        self.usage: Usage = Usage()
+        self._urls = check_urls(url)
         self._wire_name = wire
         self._wire = WHOLE if send_request else WIRES[wire]
-        self._deadline_s = deadline_s
-        self.usage: Usage = Usage()
-        self._servers = JsonServers(
-            self._urls, Patience(timeout_s, deadline_s, max_attempts, max_concurrency)
+        self._limits = limits
+        patience = Patience(
+            limits.timeout_s, limits.deadline_s, max_attempts, limits.max_concurrency
         )
-        self._batch_size = max_batch_size if self._wire.takes_batches else 1
-        self._max_concurrency = max_concurrency
+        self._servers = JsonServers(self._urls, patience)
         self._asked = PerLoop(self._connect)
 
     async def asearch(self, request: SearchRequest) -> SearchResult:
@@ -115,11 +141,11 @@ class RetrievalEngine(SearchEngine):
         batcher, flights = self._asked.get()
         found = flights.run(request, lambda: batcher(request))
         try:
-            result = await asyncio.wait_for(found, self._deadline_s)
+            result = await asyncio.wait_for(found, self._limits.deadline_s)
         except asyncio.TimeoutError:
             names = ", ".join(map(public_url, self._urls))
             raise SearchFailure(
-                f"no answer from {names}; the deadline of {self._deadline_s:g} s has passed."
+                f"no answer from {names}; the deadline of {self._limits.deadline_s:g} s has passed."
             ) from None
         if result.failure is not None:
             raise result.failure
@@ -128,7 +154,11 @@ class RetrievalEngine(SearchEngine):
     def _connect(
         self,
     ) -> tuple[Batcher[SearchRequest, SearchResult], SingleFlight[SearchResult]]:
-        batcher = Batcher(self._ask, max_size=self._batch_size, max_in_flight=self._max_concurrency)
+        batcher = Batcher(
+            self._ask,
+            max_size=self._limits.max_batch_size if self._wire.takes_batches else 1,
+            max_in_flight=self._limits.max_concurrency,
+        )
         return batcher, SingleFlight()
 
     async def _ask(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
