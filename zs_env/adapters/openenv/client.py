@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from openenv.core.client_types import StepResult
-from openenv.core.env_client import EnvClient
-
-from zs_env.adapters.openenv import check_version
+from zs_env.adapters.openenv.framework import EnvClient, StepResult, check_version
 from zs_env.adapters.openenv.models import (
     ZeroSearchAction,
     ZeroSearchObservation,

@@ -8,9 +8,8 @@ from uuid import uuid4
 
 import numpy as np
 from gymnasium.error import ResetNeeded
-from openenv.core.env_server.interfaces import Environment
-from openenv.core.env_server.types import EnvironmentMetadata
 
+from zs_env.adapters.openenv.framework import Environment, EnvironmentMetadata
 from zs_env.adapters.openenv.models import (
     ZeroSearchAction,
     ZeroSearchObservation,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from openenv.core.env_server.types import Action, Observation, State
+from zs_env.adapters.openenv.framework import Action, Observation, State
 
 
 class ZeroSearchAction(Action):  # type: ignore[misc]  # untyped where it is not installed

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import socket
 
-import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 from gymnasium.error import ResetNeeded
-from openenv.core.env_server import create_fastapi_app
 from typing_extensions import Unpack
 
-from zs_env.adapters.openenv import check_version
 from zs_env.adapters.openenv.environment import ServedEpisodes, ZeroSearchEnvironment
+from zs_env.adapters.openenv.framework import (
+    FastAPI,
+    JSONResponse,
+    Request,
+    check_version,
+    create_fastapi_app,
+    uvicorn,
+)
 from zs_env.adapters.openenv.models import (
     ZeroSearchAction,
     ZeroSearchObservation,
