@@ -3,18 +3,19 @@
     python -m benchmarks.openenv_sessions --sessions 400 --episodes 2
 
 Needs the extra ``openenv``. Each session plays its episodes one after the other, of four turns:
-three searches in the embedded world, and an answer. Prints a row for the documentation; CPU times
-are those of the server and of all clients together, which share one process.
+three searches in the embedded world, and an answer. Prints a row for the documentation. All clients
+share one process. CPU times are read from ``/proc``, so this needs Linux.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import resource
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from zs_env.adapters.openenv.client import ZeroSearchClient
 
@@ -40,10 +41,10 @@ async def play_all(url: str, sessions: int, episodes: int) -> int:
     return sum(await asyncio.gather(*(play(url, i, episodes) for i in range(sessions))))
 
 
-def cpu_s(who: int) -> float:
-    """Return the CPU time that has been used, in seconds."""
-    usage = resource.getrusage(who)
-    return usage.ru_utime + usage.ru_stime
+def cpu_s(pid: int) -> float:
+    """Return the CPU time that a process has used, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # user and system
 
 
 def main() -> None:
@@ -58,15 +59,16 @@ def main() -> None:
         assert server.stdout is not None
         url = server.stdout.readline().removeprefix("serving at ").strip()
         asyncio.run(play_all(url, 1, 1))  # the server prints its address before it is ready
-        start, here = time.perf_counter(), cpu_s(resource.RUSAGE_SELF)
+        pids = server.pid, os.getpid()
+        start, before = time.perf_counter(), [cpu_s(pid) for pid in pids]
         steps = asyncio.run(play_all(url, options.sessions, options.episodes))
-        wall, here = time.perf_counter() - start, cpu_s(resource.RUSAGE_SELF) - here
+        wall = time.perf_counter() - start
+        used = [1000 * (cpu_s(pid) - then) / steps for pid, then in zip(pids, before, strict=True)]
         server.terminate()
-    there = cpu_s(resource.RUSAGE_CHILDREN)
     print(
         f"| {options.sessions} sessions, {options.sessions * options.episodes} episodes | "
-        f"{steps / wall:.0f} steps a second; {1000 * here / steps:.2f} ms of CPU a step in the "
-        f"clients, {there:.1f} s of the server with its start |"
+        f"{steps / wall:.0f} steps a second; CPU time of a step {used[0]:.2f} ms in the server, "
+        f"{used[1]:.2f} ms in the clients |"
     )
 
 

@@ -15,7 +15,7 @@ from zs_env.adapters.openenv.models import (
 MESSAGE_TIMEOUT_S = 300.0
 """Time limit of an answer: more than an engine takes before it gives up."""
 
-CONNECT_TIMEOUT_S = 60.0
+CONNECT_TIMEOUT_S = 120.0
 """Time limit of a connection, which waits while hundreds of others are made."""
 
 PING_TIMEOUT_S = 300.0
