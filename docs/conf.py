@@ -44,7 +44,8 @@ autodoc_default_options = {
     "member-order": "bysource",
     "ignore-module-all": True,  # what a package only passes on has its entry where it is made
 }
-autodoc_mock_imports = ["vllm"]  # lives in an environment of its own
+# They live in environments of their own.
+autodoc_mock_imports = ["fastapi", "openenv", "uvicorn", "vllm"]
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 default_role = "py:obj"

@@ -22,7 +22,7 @@ from zs_env import (
     SearchRequest,
     SearchResult,
 )
-from zs_env.engines import checked_search
+from zs_env.engines import checked_search, load_engine
 from zs_env.keyed_random import Stream
 from zs_env.world import Fact, World
 
@@ -137,6 +137,19 @@ class FixedEngine(SearchEngine):
         self.requests += requests
         self.batch_sizes.append(len(requests))
         return [self.result] * len(requests)
+
+
+class MoodyEngine(SearchEngine):
+    """The engine of the world, of which one search in eight fails, always the same ones."""
+
+    def __init__(self) -> None:
+        self._engine = load_engine("world")
+
+    def search(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
+        return [
+            SearchResult(failure=SearchFailure("no luck")) if request.key % 8 == 0 else result
+            for request, result in zip(requests, self._engine.search(requests), strict=True)
+        ]
 
 
 class EchoEngine(SearchEngine):

@@ -63,6 +63,9 @@ def test_cli_index_builds_what_the_engine_opens(tmp_path, capsys):
     [
         (["index", "--corpus", "no.jsonl", "--index", "i"], "error: no.jsonl: there is no such"),
         (["serve-retrieval", "--index", "i"], "error: `index` is of a `corpus`, got 'i' and no"),
+        (["serve-retrieval", "--engine", "world", "--corpus", "c"], "error: --corpus and --engine"),
+        (["serve-retrieval", "--engine", "worlds"], "error: `engine` must be one of world, bm25"),
+        (["serve-retrieval", "--noise", "2"], "error: `noise_probability` must be a number in [0"),
         (["serve-retrieval", "--top-k", "0"], "error: `topk` must be an integer from 1"),
         (["serve-retrieval", "--host", ""], "error: `host` must be an address or a name"),
         (["serve-retrieval", "--port", "99999"], "error: `port` must be from 0 to 65535"),

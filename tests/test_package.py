@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,8 @@ def test_import_needs_numpy_and_gymnasium_only():
         ("aiohttp", "import zs_env.engines.google", "http"),
         ("aiohttp", "import zs_env.llm.openai_api", "http"),
         ("pyarrow", "zs_env.question_sources.load_questions(PATH)", "data"),
+        ("openenv", "import zs_env.adapters.openenv.server", "openenv"),
+        ("openenv", "import zs_env.adapters.openenv.client", "openenv"),
     ],
 )
 def test_missing_extra_is_named(package, use, extra, tmp_path):
@@ -52,6 +55,39 @@ def test_missing_extra_is_named(package, use, extra, tmp_path):
     result = run("-c", code)
     assert "MissingDependencyError" in result.stderr
     assert f"pip install 'zs-env[{extra}]'" in result.stderr
+
+
+def test_command_without_its_extra_is_one_line():
+    block = "import sys; sys.modules['openenv'] = None"
+    result = run("-c", f"{block}; from zs_env.commands.main import main; main(['serve'])")
+    assert result.returncode == 1 and result.stderr.startswith(
+        "error: The adapter to OpenEnv needs"
+    )
+    assert result.stderr.count("\n") == 1 and "zs-env[openenv]" in result.stderr
+
+
+def test_adapters_are_imported_by_nothing_and_can_be_removed(tmp_path):
+    unwanted = shutil.ignore_patterns("adapters", "__pycache__")
+    shutil.copytree(ROOT / "zs_env", tmp_path / "zs_env", ignore=unwanted)
+    code = """
+import gymnasium, sys, zs_env
+from zs_env.commands.main import main
+assert zs_env.__file__.startswith(sys.argv[1])
+gymnasium.make("ZeroSearch-v0").reset(seed=0)
+main(["search", "birthplace of Ada Blake"])
+try:
+    main(["serve", "--help"])
+except SystemExit as end:
+    assert not end.code
+"""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, str(tmp_path)],
+        capture_output=True, text=True, cwd=tmp_path, timeout=600,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "Doc 1: " in result.stdout and "--max-sessions" in result.stdout
+    code = "import sys, zs_env; print([name for name in sys.modules if 'adapters' in name])"
+    assert run("-c", code).stdout == "[]\n"
 
 
 def test_public_names_exist_and_version_agrees():

@@ -259,6 +259,7 @@ def test_wrong_path_is_one_clear_error_at_the_start():
     [
         ({"wire": "soap"}, ValueError, "`wire` must be one of search-r1, wiki, got 'soap'"),
         ({"max_batch_size": 0}, ValueError, "`max_batch_size` must be at least 1, got 0"),
+        ({"max_batch_size": 2.5}, TypeError, "`max_batch_size` must be an integer, got 2.5"),
         ({"max_concurrency": 1.5}, TypeError, "`max_concurrency` must be an integer"),
         ({"url": []}, ServiceError, "expected a URL, or a list of one or more"),
     ],

@@ -11,23 +11,18 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from urllib.error import HTTPError
+from contextlib import suppress
 
-import aiohttp
 import pytest
-from aiohttp import web
 
+from tests.retrieval_servers import ROOT, health_of, post, post_refused, run_in_process, serving
 from zs_env import Document, SearchRequest
-from zs_env.engines import checked_search, load_engine, retrieval_server
+from zs_env.engines import checked_search, load_engine, retrieval_answers, retrieval_server
 from zs_env.engines.bm25 import BM25Engine, load
-from zs_env.engines.retrieval_request import MAX_QUERIES, MAX_QUERY_CHARS
-from zs_env.engines.retrieval_server import MAX_BODY_BYTES, make_app, make_runner
+from zs_env.engines.retrieval_request import MAX_QUERIES, MAX_QUERY_CHARS, Defaults
+from zs_env.engines.retrieval_server import MAX_BODY_BYTES, make_app
 
-ROOT = Path(__file__).parent.parent
 ROWS = [
     {"id": "p-1", "title": "Lima", "text": "Lima is the capital of Peru."},
     {"text": "Cusco is old."},
@@ -40,48 +35,12 @@ CUSCO = {"id": "1", "contents": '""\nCusco is old.'}
 PERU = {"id": "9", "contents": '"Peru"\nPeru exports copper.'}
 
 
-COMMAND = [sys.executable, "-W", "error", "-m", "zs_env", "serve-retrieval", "--port", "0"]
-
-
-@contextmanager
-def serving(*options, command=COMMAND):
-    """A server in a process of its own, and the address it prints."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [*command, *map(str, options)], cwd=ROOT, stdout=pipe, stderr=pipe, text=True
-    ) as process:
-        try:
-            line = process.stdout.readline()
-            assert line.startswith("serving at http://127.0.0.1:"), line or process.stderr.read()
-            yield process, line.removeprefix("serving at ").strip()
-        finally:
-            process.kill()
-
-
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
     (folder / "c.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
     with serving("--corpus", folder / "c.jsonl", "--index", folder / "index") as (_, url):
         yield url
-
-
-def post(url, body):
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    with urllib.request.urlopen(url, content, timeout=60) as response:
-        return json.load(response)
-
-
-def post_refused(url, body):
-    with pytest.raises(HTTPError) as error:
-        post(url, body)
-    with error.value as response:
-        return response.status, json.load(response)["error"]
-
-
-def health_of(url):
-    with urllib.request.urlopen(url.replace("/retrieve", "/health"), timeout=60) as response:
-        return json.load(response)
 
 
 def test_server_answers_in_the_format_of_search_r1(url):
@@ -172,22 +131,6 @@ def test_server_tells_many_clients_apart(url):
             assert found == [f'""\nNumber word{(number + i) % 100}.' for i in range(40)]
 
 
-def run_in_process(engine, use):
-    """Serve ``engine`` in this process, and await ``use(session, url)``."""
-
-    async def main():
-        runner = make_runner(make_app(engine))
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            async with aiohttp.ClientSession() as session:
-                await use(session, f"http://127.0.0.1:{runner.addresses[0][1]}")
-        finally:
-            await runner.cleanup()
-
-    asyncio.run(main())
-
-
 def test_server_answers_others_while_it_searches():
     engine = BM25Engine([Document("Lima")])
     searching, go_on, rank = threading.Event(), threading.Event(), engine.rank
@@ -243,7 +186,7 @@ def test_server_refuses_an_answer_that_is_too_large_and_stops_searching():
         assert error.startswith("an answer must have at most 16777216 bytes: ask for fewer")
 
     run_in_process(engine, use)
-    assert len(asked) == retrieval_server.CHUNK
+    assert len(asked) == retrieval_answers.CHUNK
 
 
 def test_server_defect_is_an_answer_and_is_logged(caplog):
@@ -402,4 +345,4 @@ def test_server_port_in_use_is_one_line():
 
 def test_server_default_of_documents_is_checked():
     with pytest.raises(ValueError, match="`topk` must be an integer from 1 to 1000"):
-        make_app(BM25Engine([Document("Lima")]), top_k=0)
+        make_app(BM25Engine([Document("Lima")]), Defaults(top_k=0))

@@ -19,6 +19,7 @@ from zs_env.commands import (
     rescore,
     results,
     search,
+    serve,
     serve_retrieval,
     simulation,
 )
@@ -26,8 +27,8 @@ from zs_env.errors import ZeroSearchError
 from zs_env.evaluation.tables import printable
 
 COMMANDS = (
-    search, ask, evaluate, results, compare, rescore, audit, datasets, index, serve_retrieval,
-    simulation,
+    search, ask, evaluate, results, compare, rescore, audit, datasets, index, serve,
+    serve_retrieval, simulation,
 )  # fmt: skip
 
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from zs_env.documents import Document, SearchRequest, SearchResult
 from zs_env.engines.base import SearchEngine
 from zs_env.engines.bm25_index import BM25S_VERSION, find_best, index_texts, score_texts
-from zs_env.engines.corpus import Passage, PassageList, Passages, read_corpus
+from zs_env.engines.corpus import Passage, PassageList, Passages, Ranked, read_corpus
 from zs_env.engines.saved_index import open_or_build
 from zs_env.errors import CorpusError
 from zs_env.files import check_file
@@ -20,13 +20,6 @@ from zs_env.world.text import corpus as world_corpus
 
 if TYPE_CHECKING:
     import bm25s
-
-
-class Ranked(NamedTuple):
-    """Passage that was found, and its BM25 score, which is positive."""
-
-    passage: Passage
-    score: float
 
 
 class BM25Engine(SearchEngine):
@@ -76,6 +69,8 @@ class BM25Engine(SearchEngine):
 
     def rank(self, query: str, top_k: int) -> list[Ranked]:
         """Return the passages with the highest scores, best first; ties in the corpus's order.
+
+        A passage with a positive BM25 score shares a word with the query; no other is returned.
 
         Args:
             query: any text; a word that occurs twice counts twice.

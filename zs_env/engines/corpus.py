@@ -32,6 +32,13 @@ class Passage(NamedTuple):
         return f"{self.document.title} {self.document.text}"
 
 
+class Ranked(NamedTuple):
+    """Passage that was found, and its score: the higher, the better."""
+
+    passage: Passage
+    score: float
+
+
 class Passages(ABC):
     """Corpus whose passages can be read by number, counted from 0."""
 
@@ -162,7 +169,8 @@ def split_contents(contents: str, title: str = "") -> tuple[str, str]:
 
 def join_contents(document: Document) -> str:
     """Join title and text to one string, which Search-R1 calls ``contents``."""
-    return f'"{document.title}"\n{document.text}'
+    title = " ".join(document.title.splitlines())  # a line break would end it
+    return f'"{title}"\n{document.text}'
 
 
 def _text_field(place: str, fields: dict[str, Any], name: str) -> str:

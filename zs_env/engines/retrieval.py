@@ -1,36 +1,44 @@
-"""Real search engine behind HTTP: your own retrieval server."""
+"""Search engine behind HTTP: your own retrieval server, or a simulated engine that is served."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
-from zs_env.concurrency.attempts import Retry, no_answer
+from zs_env.checks import as_integer
 from zs_env.concurrency.batcher import Batcher
 from zs_env.concurrency.event_loop import PerLoop, run_to_end
 from zs_env.concurrency.http import JsonServers
 from zs_env.concurrency.servers import Patience
 from zs_env.concurrency.single_flight import SingleFlight
 from zs_env.concurrency.urls import check_urls, public_url
-from zs_env.documents import Document, SearchRequest, SearchResult
+from zs_env.documents import SearchRequest, SearchResult
 from zs_env.engines.base import SearchEngine
-from zs_env.engines.corpus import split_contents
+from zs_env.engines.retrieval_wires import WHOLE, WIRES
 from zs_env.engines.usage import Usage
 from zs_env.errors import SearchFailure, ServiceError
 
-WIRES = ("search-r1", "wiki")
+
+class Limits(NamedTuple):
+    """Limits where none are given: times in seconds, and numbers of requests and of queries."""
+
+    timeout_s: float
+    deadline_s: float
+    max_concurrency: int
+    max_batch_size: int
 
 
-class Lookup(NamedTuple):
-    """Search that a retrieval server is asked for."""
+PLAIN_LIMITS = Limits(30.0, 60.0, 64, 64)
+"""Limits of queries to a corpus, which are answered quickly and together."""
 
-    query: str
-    top_k: int
+WHOLE_LIMITS = Limits(150.0, 300.0, 1024, 1)
+"""Limits of whole requests to a simulated engine. Its own deadline is 120 s by default, and a quick
+answer does not wait for a slow one in the same batch."""
 
 
 class RetrievalEngine(SearchEngine):
-    """Engine that asks one or more retrieval servers of the same corpus; it ignores ``noisy``.
+    """Engine that asks one or more retrieval servers of the same corpus, by the query alone.
 
     | wire        | request                                                   | answer |
     |-------------|-----------------------------------------------------------|--------|
@@ -38,69 +46,90 @@ class RetrievalEngine(SearchEngine):
     | `wiki`      | `{"query": "...", "top_k": 5}`                             | `[{"text": "..."}]` |
 
     With the wire ``search-r1``, queries that arrive at about the same time share a request. Equal
-    queries that are under way at the same time are sent once.
+    queries that are under way at the same time are sent once. With ``send_request``, a simulated
+    engine behind `zs_env.engines.retrieval_server` answers as it does in this process.
 
     Args:
         url: URL that queries are posted to, such as ``http://127.0.0.1:8000/retrieve``; or several.
         wire: format of the server: ``search-r1``, or ``wiki`` as in ZeroSearch's code.
-        timeout_s: time limit of one attempt, in seconds.
-        deadline_s: time limit of a request, in seconds, waiting and retries included.
+        timeout_s: time limit of one attempt, in seconds; by default 30, with ``send_request`` 150.
+        deadline_s: time limit of a request, in seconds, waiting and retries included; by default
+            60, with ``send_request`` 300.
         max_attempts: most attempts of one request.
-        max_concurrency: most requests under way at the same time.
-        max_batch_size: most queries of a request.
+        max_concurrency: most requests under way at the same time; by default 64, with
+            ``send_request`` 1,024.
+        max_batch_size: most queries of a request; by default 64, with ``send_request`` 1.
+        send_request: whether question, golden answers, noise label and key are sent too, to a
+            server of a simulated engine; without it, no search is labelled noisy.
 
     Raises:
         ServiceError: ``url`` is not a URL or a list of URLs.
-        ValueError: the wire is unknown, or a limit is not positive.
+        ValueError: the wire is unknown or has no place for whole requests, or a limit is not
+            positive.
+        TypeError: ``send_request`` is neither true nor false.
 
     Attributes:
         usage: counts of what searches have used, `Usage`.
     """  # noqa: E501  (the rows of a table cannot be broken)
 
-    honours_noise = False
-
     def __init__(
         self,
         url: str | Sequence[str],
         wire: str = "search-r1",
-        timeout_s: float = 30.0,
-        deadline_s: float = 60.0,
+        timeout_s: float | None = None,
+        deadline_s: float | None = None,
         max_attempts: int = 6,
-        max_concurrency: int = 64,
-        max_batch_size: int = 64,
+        max_concurrency: int | None = None,
+        max_batch_size: int | None = None,
+        send_request: bool = False,
     ) -> None:
         if wire not in WIRES:
             raise ValueError(f"`wire` must be one of {', '.join(WIRES)}, got {wire!r}.")
-        if not isinstance(max_batch_size, int) or max_batch_size < 1:
-            raise ValueError(f"`max_batch_size` must be at least 1, got {max_batch_size!r}.")
-        self._urls = check_urls(url)
-        self._wire = wire
-        self._deadline_s = deadline_s
+        if not isinstance(send_request, bool):
+            raise TypeError(f"`send_request` must be true or false, got {send_request!r}.")
+        if send_request and wire != "search-r1":
+            raise ValueError(f"`send_request` needs `wire` search-r1, got {wire!r}.")
+        given: dict[str, Any] = {
+            "timeout_s": timeout_s,
+            "deadline_s": deadline_s,
+            "max_concurrency": max_concurrency,
+            "max_batch_size": max_batch_size,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        limits = (WHOLE_LIMITS if send_request else PLAIN_LIMITS)._replace(**given)
+        as_integer("max_batch_size", limits.max_batch_size, 1)
+        self.honours_noise = send_request
         self.usage: Usage = Usage()
-        self._servers = JsonServers(
-            self._urls, Patience(timeout_s, deadline_s, max_attempts, max_concurrency)
+        self._urls = check_urls(url)
+        self._wire_name = wire
+        self._wire = WHOLE if send_request else WIRES[wire]
+        self._limits = limits
+        patience = Patience(
+            limits.timeout_s, limits.deadline_s, max_attempts, limits.max_concurrency
         )
-        self._batch_size = max_batch_size if wire == "search-r1" else 1
-        self._max_concurrency = max_concurrency
+        self._servers = JsonServers(self._urls, patience)
         self._asked = PerLoop(self._connect)
 
     async def asearch(self, request: SearchRequest) -> SearchResult:
         """Find the documents of one request."""
         with self.usage.counting():
-            return await self._find(Lookup(request.query, request.top_k))
+            return await self._find(request if self.honours_noise else _plain(request))
 
     def identity(self) -> dict[str, Any]:
         """Return the URLs and the wire: servers elsewhere may serve another corpus."""
-        return {"urls": [public_url(url) for url in self._urls], "wire": self._wire}
+        about = {"urls": [public_url(url) for url in self._urls], "wire": self._wire_name}
+        return {**about, "send_request": True} if self.honours_noise else about
 
     def check(self) -> None:
-        """Check the server by asking for one document.
+        """Check the server by asking for one document, or by a whole request without a query.
 
         Raises:
-            ServiceError: the server cannot be reached, or does not speak ``wire``.
+            ServiceError: the server cannot be reached, does not speak ``wire``, or has no simulated
+                engine to send whole requests to.
         """
+        requests = [] if self.honours_noise else [SearchRequest("test", "", (), top_k=1)]
         try:
-            run_to_end(self._find(Lookup("test", 1)))
+            run_to_end(self._ask_together(requests))
         except SearchFailure as failure:
             raise ServiceError(f"no retrieval server: {failure} Is `url` right?") from None
 
@@ -108,83 +137,63 @@ class RetrievalEngine(SearchEngine):
         """Close the connections."""
         self._servers.close()
 
-    async def _find(self, lookup: Lookup) -> SearchResult:
+    async def _find(self, request: SearchRequest) -> SearchResult:
         batcher, flights = self._asked.get()
-        found = flights.run(lookup, lambda: batcher(lookup))
+        found = flights.run(request, lambda: batcher(request))
         try:
-            result = await asyncio.wait_for(found, self._deadline_s)
+            result = await asyncio.wait_for(found, self._limits.deadline_s)
         except asyncio.TimeoutError:
             names = ", ".join(map(public_url, self._urls))
             raise SearchFailure(
-                f"no answer from {names}; the deadline of {self._deadline_s:g} s has passed."
+                f"no answer from {names}; the deadline of {self._limits.deadline_s:g} s has passed."
             ) from None
         if result.failure is not None:
             raise result.failure
         return result
 
-    def _connect(self) -> tuple[Batcher[Lookup, SearchResult], SingleFlight[SearchResult]]:
-        batcher = Batcher(self._ask, max_size=self._batch_size, max_in_flight=self._max_concurrency)
+    def _connect(
+        self,
+    ) -> tuple[Batcher[SearchRequest, SearchResult], SingleFlight[SearchResult]]:
+        batcher = Batcher(
+            self._ask,
+            max_size=self._limits.max_batch_size if self._wire.takes_batches else 1,
+            max_in_flight=self._limits.max_concurrency,
+        )
         return batcher, SingleFlight()
 
-    async def _ask(self, lookups: Sequence[Lookup]) -> list[SearchResult]:
-        """Return the result of each lookup; if the batch fails, ask for each one alone."""
+    async def _ask(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
+        """Return the result of each request of a batch; some may have to be sent apart."""
+        groups: dict[Hashable, list[int]] = {}
+        for number, request in enumerate(requests):
+            groups.setdefault(self._wire.shared(request), []).append(number)
+        answers = await asyncio.gather(
+            *(self._ask_group([requests[number] for number in group]) for group in groups.values())
+        )
+        results: dict[int, SearchResult] = {}
+        for group, found in zip(groups.values(), answers, strict=True):
+            results |= zip(group, found, strict=True)
+        return [results[number] for number in range(len(requests))]
+
+    async def _ask_group(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
+        """Return the result of each request; if they fail together, ask for each one alone."""
         try:
-            return await self._ask_batch(lookups)
+            return await self._ask_together(requests)
         except SearchFailure as failure:
-            if len(lookups) == 1:
+            if len(requests) == 1:
                 return [SearchResult(failure=failure)]
-        # One lookup may have made the whole batch fail.
-        alone = await asyncio.gather(*(self._ask([lookup]) for lookup in lookups))
+        # One request may have made all of them fail.
+        alone = await asyncio.gather(*(self._ask_group([request]) for request in requests))
         return [result for [result] in alone]
 
-    async def _ask_batch(self, lookups: Sequence[Lookup]) -> list[SearchResult]:
-        """Return the results of a batch, each with as many documents as its lookup wants."""
-        top_k = max(lookup.top_k for lookup in lookups)
-        if self._wire == "wiki":
-            payload: Any = {"query": lookups[0].query, "top_k": top_k}
-            read: Callable[[Any, int], list[tuple[Document, ...]]] = read_wiki
-        else:
-            queries = [lookup.query for lookup in lookups]
-            payload = {"queries": queries, "topk": top_k, "return_scores": True}
-            read = read_search_r1
-        found = await self._servers.ask(lambda answer: read(answer, len(lookups)), payload=payload)
-        return [
-            SearchResult(documents[: lookup.top_k])
-            for documents, lookup in zip(found, lookups, strict=True)
-        ]
+    async def _ask_together(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
+        return await self._servers.ask(
+            lambda answer: self._wire.read(answer, requests), payload=self._wire.payload(requests)
+        )
 
 
-def read_search_r1(answer: Any, num_queries: int) -> list[tuple[Document, ...]]:
-    """Return each query's documents from an answer of Search-R1's server.
-
-    Raises:
-        Retry: the answer is malformed, or has not one list for each query.
-    """
-    try:
-        found = [tuple(_read_contents(hit) for hit in hits) for hits in answer["result"]]
-    except (LookupError, TypeError, AttributeError):
-        raise no_answer("an answer of Search-R1's format", answer) from None
-    if len(found) != num_queries:
-        raise Retry(f"{num_queries} queries got {len(found)} results")
-    return found
-
-
-def read_wiki(answer: Any, num_queries: int) -> list[tuple[Document, ...]]:
-    """Return the documents from an answer of ZeroSearch's wiki server, which takes one query.
-
-    Raises:
-        Retry: the answer is malformed.
-    """
-    try:
-        return [tuple(Document(hit["text"], hit.get("title") or "") for hit in answer)]
-    except (LookupError, TypeError, AttributeError):
-        raise no_answer("an answer of the wiki format", answer) from None
-
-
-def _read_contents(hit: Any) -> Document:
-    """Return the document of a hit, with or without a score around it."""
-    title, text = split_contents(hit.get("document", hit)["contents"])
-    return Document(text, title)
+def _plain(request: SearchRequest) -> SearchRequest:
+    """Return ``request`` with nothing but what a server without noise is told."""
+    return SearchRequest(request.query, "", (), top_k=request.top_k)
 
 
 load = RetrievalEngine

@@ -1,33 +1,54 @@
-r"""HTTP server of BM25, in the wire format of Search-R1's retrieval server.
+r"""HTTP server of any engine, in the wire format of Search-R1's retrieval server.
 
     POST /retrieve
     {"queries": ["capital of Peru"], "topk": 1, "return_scores": true}
 
     {"result": [[{"document": {"id": "7", "contents": "\"Lima\"\nLima is the …"}, "score": 2.5}]]}
 
-``topk`` and ``return_scores`` are optional; without scores, an entry is the document itself. The
-answer has one list for each query, best document first, with fewer than ``topk`` documents if fewer
-share a word with the query. A malformed request gets status 400 and ``{"error": "…"}``; so does a
-request for more than 30,000 documents (queries times ``topk``) or an answer of more than 16 MiB.
-GET /health answers ``{"status": "ok", "searches": 12, "failed_searches": 0, "seconds": 0.25}``:
-the queries asked for, those that failed, and the time of all requests, summed.
-"""
+``topk`` and ``return_scores`` are optional; without scores, an entry is the document itself. A text
+as ``query`` stands for a list with that query alone, as SkyRL asks. The answer has one list for
+each query, best document first, with fewer than ``topk`` documents if fewer were found. Where the
+engine has no scores, a score is the reciprocal of the rank.
+
+What a simulated engine should know besides the query is optional, and null means that it is not
+given. `Defaults` holds what takes its place.
+
+| field               | value                                   | without it                        |
+|---------------------|-----------------------------------------|-----------------------------------|
+| `questions`         | list of strings, one for each query     | the query itself                  |
+| `golden_answers`    | list of lists of strings                | none                              |
+| `noisy`             | list of true or false                   | drawn from `noise_probability`    |
+| `noise_probability` | number in [0, 1], not beside `noisy`    | that of the server                |
+| `keys`              | list of integers in [0, 2**64)          | from seed, question and query     |
+| `turns`             | list of integers, from 0                | 0                                 |
+| `document_words`    | integer from 1 to 1000                  | that of the server                |
+| `return_details`    | true: the answer has the fields below   | false                             |
+
+Details are ``noisy``, a list of the labels; ``failures``, a list with null or the reason why the
+search of that query failed; and ``honours_noise``, false for a real engine, which has no noisy
+documents. Without details, a request of which a search failed gets status 502, unless the server
+was told to give such searches no documents. A query without a word finds nothing.
+
+A malformed request gets status 400 and ``{"error": "…"}``; so does a request for more than 30,000
+documents (queries times ``topk``) or an answer of more than 16 MiB. GET /health answers
+``{"status": "ok", "searches": 12, "failed_searches": 0, "seconds": 0.25}``: the queries asked for,
+those that failed, and the time of all requests, summed.
+"""  # noqa: E501  (the rows of a table cannot be broken)
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
-import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from zs_env.concurrency.event_loop import in_thread
-from zs_env.engines.bm25 import BM25Engine, Ranked
-from zs_env.engines.corpus import join_contents
-from zs_env.engines.retrieval_request import RetrievalRequest, check_top_k
+from zs_env.checks import as_integer, check_choice
+from zs_env.engines.base import SearchEngine
+from zs_env.engines.retrieval_answers import Answer, Answerer, AnswerTooLarge
+from zs_env.engines.retrieval_request import Defaults, RetrievalRequest
 from zs_env.engines.usage import Usage
 from zs_env.errors import MissingDependencyError, ZeroSearchError
 
@@ -40,11 +61,8 @@ except ImportError as error:
 
 MAX_BODY_BYTES = 8 << 20
 
-CHUNK = 16
-"""Queries that a thread answers at once; between chunks, the server may stop or serve others."""
-
-NUM_THREADS = min(32, (os.cpu_count() or 1) + 4)
-"""Most chunks that are answered at the same time; others wait."""
+FAILURES = ("error", "empty")
+"""Treatments of failed searches, for clients that do not ask for details."""
 
 READ_TIMEOUT_S = 30.0
 """Time limit for a request to arrive, and for a connection without a request, in seconds."""
@@ -62,30 +80,46 @@ _SILENT = logging.Logger("silent", logging.CRITICAL + 1)
 _logger = logging.getLogger(__name__)
 
 
-def make_app(engine: BM25Engine, top_k: int = 3) -> web.Application:
+def make_app(
+    engine: SearchEngine,
+    defaults: Defaults | None = None,
+    *,
+    failures: str = "error",
+    max_concurrency: int = 256,
+) -> web.Application:
     """Make the server's application.
 
     Args:
         engine: engine that answers.
-        top_k: documents for each query if a request has no ``topk``.
+        defaults: values of what a request leaves open.
+        failures: treatment of failed searches of requests that do not ask for details: ``error``,
+            status 502, or ``empty``, no documents, which trainers cannot tell from a search that
+            found nothing.
+        max_concurrency: most searches under way at the same time.
 
     Raises:
-        ValueError: ``top_k`` is out of range.
+        ValueError: an argument is out of range.
     """
-    check_top_k(top_k)
+    check_choice("failures", failures, FAILURES)
+    defaults = defaults or Defaults()
+    answerer = Answerer(engine, as_integer("max_concurrency", max_concurrency, 1), MAX_ANSWER_BYTES)
     usage = Usage()
-    slots = asyncio.Semaphore(NUM_THREADS)
 
     async def retrieve(http_request: web.Request) -> web.Response:
+        body = await _read(http_request)
         try:
-            request = RetrievalRequest.parse(await _read(http_request), top_k)
+            request = RetrievalRequest.parse(body, defaults, honours_noise=engine.honours_noise)
         except ValueError as error:
             raise web.HTTPBadRequest(text=str(error)) from None
-        with usage.counting(len(request.queries)):
-            answers = await _answer(engine, request, slots, http_request)
-        return web.Response(
-            text=f'{{"result": [{", ".join(answers)}]}}', content_type="application/json"
-        )
+        with usage.counting(len(request.searches)):
+            answers = await answerer.answer(request)
+        failed = [answer for answer in answers if answer.failure is not None]
+        usage.failed_searches += len(failed)
+        if failed and failures == "error" and not request.return_details:
+            text = f"{len(failed)} of {len(answers)} searches failed: {failed[0].failure}"
+            raise web.HTTPBadGateway(text=text)
+        text = _write(request, answers, engine.honours_noise)
+        return web.Response(text=text, content_type="application/json")
 
     async def health(_: web.Request) -> web.Response:
         counts = {name: getattr(usage, name) for name in ("searches", "failed_searches", "seconds")}
@@ -97,9 +131,13 @@ def make_app(engine: BM25Engine, top_k: int = 3) -> web.Application:
 
 
 def make_runner(app: web.Application) -> web.AppRunner:
-    """Make a runner of ``app`` that logs no requests and limits the wait for every client."""
+    """Make a runner of ``app`` that logs no requests and limits the wait for every client.
+
+    It ends the searches of a client that leaves.
+    """
     return web.AppRunner(
         app,
+        handler_cancellation=True,
         access_log=None,
         logger=_SILENT,
         keepalive_timeout=READ_TIMEOUT_S,
@@ -116,6 +154,8 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return web.json_response({"error": error.text}, status=error.status)
     except ConnectionError:  # the client has gone
         raise
+    except AnswerTooLarge as error:
+        return web.json_response({"error": str(error)}, status=400)
     except ZeroSearchError as error:  # such as a corpus that has changed
         return web.json_response({"error": str(error)}, status=500)
     except Exception as error:
@@ -135,42 +175,17 @@ async def _read(request: web.Request) -> bytes:
         raise web.HTTPBadRequest(text=text) from None
 
 
-async def _answer(
-    engine: BM25Engine,
-    request: RetrievalRequest,
-    slots: asyncio.Semaphore,
-    http_request: web.Request,
-) -> list[str]:
-    """Return each query's documents as JSON; raise an HTTP error if they are too long to send."""
-
-    def answer_chunk(queries: list[str]) -> list[str]:
-        return [
-            json.dumps([_encode(found, request.return_scores) for found in ranked])
-            for ranked in (engine.rank(query, request.top_k) for query in queries)
-        ]
-
-    answers: list[str] = []
-    size = 0
-    for start in range(0, len(request.queries), CHUNK):
-        if http_request.transport is None:  # do not search for a client that has disconnected
-            raise ConnectionResetError("the client has gone")
-        async with slots:
-            chunk = await in_thread(answer_chunk, request.queries[start : start + CHUNK])
-        answers += chunk
-        size += sum(map(len, chunk))
-        if size > MAX_ANSWER_BYTES:
-            text = (
-                f"an answer must have at most {MAX_ANSWER_BYTES} bytes: ask for fewer `queries`, "
-                "or for a smaller `topk`."
-            )
-            raise web.HTTPBadRequest(text=text)
-    return answers
-
-
-def _encode(found: Ranked, with_score: bool) -> dict[str, Any]:
-    passage_id, document = found.passage
-    encoded = {"id": passage_id, "contents": join_contents(document)}
-    return {"document": encoded, "score": found.score} if with_score else encoded
+def _write(request: RetrievalRequest, answers: Sequence[Answer], honours_noise: bool) -> str:
+    """Return the body of the response to ``request``."""
+    result = f'"result": [{", ".join(answer.documents for answer in answers)}]'
+    if not request.return_details:
+        return f"{{{result}}}"
+    details: dict[str, Any] = {
+        "noisy": [search.noisy for search in request.searches],
+        "failures": [answer.failure and str(answer.failure) for answer in answers],
+        "honours_noise": honours_noise,
+    }
+    return f"{{{result}, {json.dumps(details)[1:]}"
 
 
 def check_address(host: str, port: int) -> None:
