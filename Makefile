@@ -107,7 +107,7 @@ $(MODEL): tests/make_model.py .models/packages/installed
 	@touch $@
 
 .venvs/trl/installed: .venvs/trl/packages setup.cfg pyproject.toml
-	.venvs/trl/bin/python -m pip install --quiet --quiet --editable '.[bm25,lora,train,trl]' \
+	.venvs/trl/bin/python -m pip install --quiet --quiet --editable '.[bm25,http,lora,train,trl]' \
 		pytest hypothesis -c constraints-trl.txt
 	@touch $@
 
@@ -146,6 +146,8 @@ benchmark: setup  ## measure environment, engines and training, and audit the wo
 	$(BIN)/python -m benchmarks.bm25_million
 	$(BIN)/python -m benchmarks.world_audit
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.sb3_learning
+	$(BIN)/python -m benchmarks.simulated_update
 	$(BIN)/python -m benchmarks.rollout_latency
 	$(BIN)/python -m benchmarks.fault_soak
 

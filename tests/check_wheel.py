@@ -55,6 +55,7 @@ def check_content(wheel: Path) -> None:
     files = set(zipfile.ZipFile(wheel).namelist())
     found = {name for name in files if not re.match(r"zs_env-[^/]*\.dist-info/", name)}
     paths = [*(ROOT / "zs_env").rglob("*.py"), ROOT / "zs_env" / "py.typed"]
+    paths += (ROOT / "zs_env" / "llm" / "world").iterdir()
     expected = {str(path.relative_to(ROOT)) for path in paths}
     if found != expected:
         sys.exit(

@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 
 from studies.method.chain import MethodConfig, stages_of
 from studies.method.report import write_report
-from studies.method.stage import Stage, StageError, run_stages
+from studies.stage import Stage, StageError, run_stages
 from zs_env.simulation.fidelity.definitions import FIGURES
 
 MODULE = """
@@ -115,7 +115,7 @@ def test_an_interrupt_has_the_stages_save_and_counts_their_time(tmp_path, calls,
             raise KeyboardInterrupt
 
     (tmp_path / "calls").touch()
-    monkeypatch.setattr("studies.method.stage.time.sleep", interrupted)
+    monkeypatch.setattr("studies.stage.time.sleep", interrupted)
     slow = stage("second", 60)
     with pytest.raises(KeyboardInterrupt):
         run_stages([[slow]], tmp_path)
@@ -131,6 +131,9 @@ def test_an_interrupt_has_the_stages_save_and_counts_their_time(tmp_path, calls,
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         MethodConfig(**options)
+
+
+STAGES = ("collect", "judge", "pairs", "tune", "train-simulated", "train-bm25")
 
 
 def test_report_shows_scores_fidelity_and_searches(tmp_path):
@@ -153,12 +156,15 @@ def test_report_shows_scores_fidelity_and_searches(tmp_path):
             "simulated": {"real": 45_000, "simulated": 300, "real_usd": 412.5},
             "bm25": {"real": 300, "simulated": 0, "real_usd": 2.75},
         },
-        "costs": {"collect": {"seconds": 61.0, "cpu_seconds": 25.0}},
+        "costs": {name: {"seconds": 61.0, "cpu_seconds": 3600.0} for name in STAGES},
     }
     page = write_report(MethodConfig(tmp_path, seed=3), json.loads(json.dumps(results))).read_text()
     assert "python -m studies.method --seed 3\n" in page
     assert "| the simulation LLM | 0.750 (0.500 – 1.000) | 0.750 (0.500 – 1.000) |" in page
     assert "| noisy searches that give it away |  | 0.500 (0.400 – 0.600) |" in page
     assert "| the simulation LLM | 45,000 | 412.50 | 300 |" in page
+    assert "| the simulation LLM | 412.50 | 18,000 | 0.212 | 412.71 |" in page
+    assert "| BM25 itself | 2.75 | 3,600 | 0.043 | 2.79 |" in page
+    assert "takes 147.79 times what" in page
     assert "25.0% were ordered to be noisy, and 4.0% of these held a golden answer" in page
     assert "![reward](reward.png)" in page and (tmp_path / "sampled_f1.png").is_file()

@@ -21,13 +21,11 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.torch_layers import CombinedExtractor
 
 from agents.sb3 import EvaluationCallback, ProgressCallback, TokenPolicy, TokenVecEnv
-from agents.sb3.__main__ import TASK, Options, train
+from agents.sb3.__main__ import TASK
 from agents.sb3.cloning import clone, demonstrate, without_thought
 from agents.sb3.evaluation import evaluate, make_test_env
 from zs_env.envs.token_vector_env import ZeroSearchTokenVectorEnv
 from zs_env.rewards import f1_score
-from zs_env.world import load_world
-from zs_env.world.blind import blind_scores, mean_score
 from zs_env.world.tokenizer import WorldTokenizer
 
 TINY = {
@@ -215,14 +213,6 @@ def test_cloning_the_solver_solves_questions_about_facts_it_has_not_seen():
     after = evaluate(model, test)
     assert losses[-1] < 0.1 * losses[0]
     assert before.f1 < 0.1 and after.f1 >= 0.9 and after.searches == pytest.approx(1.0, abs=0.1)
-
-
-@pytest.mark.slow
-def test_ppo_learns_without_demonstrations_to_search_and_to_read(tmp_path):
-    f1, searches = train(Options(folder=tmp_path, steps=150_000, seed=2))
-    assert "| before training | 0.000 | 0.00 |" in (tmp_path / "report.md").read_text()
-    blind_f1, _ = mean_score(blind_scores(load_world(0, "tiny"), "test").values())
-    assert f1 >= 2 * blind_f1 and searches > 0.9
 
 
 @pytest.mark.parametrize(

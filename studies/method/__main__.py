@@ -20,7 +20,7 @@ import tyro
 from studies.method.chain import MethodConfig, stages_of
 from studies.method.report import write_report
 from studies.method.results import results_of, write_results
-from studies.method.stage import run_stages
+from studies.stage import run_stages
 from zs_env.errors import ZeroSearchError
 
 

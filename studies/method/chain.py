@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from agents.ppo import PPOConfig
-from agents.training.config_file import find_config, read_config
-from studies.method.stage import Stage
+from studies.simulator import (
+    INSTRUMENT,
+    REAL,
+    Pass,
+    documents,
+    pairs_stage,
+    search_stages,
+    tune_stage,
+    turns,
+)
+from studies.stage import Stage
 from zs_env.checks import as_integer, as_share
 from zs_env.commands.evaluate import FAILED
 
-INSTRUMENT = "instrument"
-"""Setting that the policies are trained in (`agents/configs`)."""
-
-SIMULATED, REAL = "simulated", "bm25"
-"""The two policies, by what they are trained on."""
+SIMULATED = "simulated"
+"""Name of the policy that is trained on the simulation LLM; the other is called `REAL`."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,12 @@ class MethodConfig:
     """Seed of collecting, of tuning and of both policies."""
     num_questions: int = 10_000
     """Train questions that are played to collect searches of the real engine."""
-    num_pairs: int = 20_000
-    """Pairs to tune the simulation LLM on."""
-    epochs: int = 4
-    """Passes over the pairs."""
+    num_pairs: int = 80_000
+    """Pairs to tune the simulation LLM on, each of them read once."""
+    variants: int = 4
+    """Variants of each search among the pairs."""
+    processes: int = 2
+    """Processes that tune side by side."""
     num_queries: int = 500
     """Held-out queries to measure fidelity on."""
     contrast: float = 0.5
@@ -46,7 +52,14 @@ class MethodConfig:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        for name in ("num_questions", "num_pairs", "epochs", "num_queries", "updates"):
+        for name in (
+            "num_questions",
+            "num_pairs",
+            "variants",
+            "processes",
+            "num_queries",
+            "updates",
+        ):
             as_integer(name, getattr(self, name), 1)
         as_share("noise_end", self.noise_end)
 
@@ -73,49 +86,20 @@ class MethodConfig:
 
 def stages_of(config: MethodConfig) -> list[list[Stage]]:
     """Return the stages in order; those of one list run side by side."""
-    collect, judge, pairs = _data(config)
+    folder, seed = config.folder, config.seed
+    collect, judge = search_stages(folder, config.num_questions, seed)
+    planned = Pass(config.variants, 2048, 3e-3, 5e-3)
+    pairs = pairs_stage("pairs", folder, config.num_pairs, seed, planned)
+    tune = tune_stage("tune", folder / "pairs", folder / "tuned", seed, planned, config.processes)
     evaluations = [_evaluate(config, name) for name in (SIMULATED, REAL)]
     return [
         [collect],
         [judge],
         [pairs],
-        [_tune(config), _train(config, REAL, "--engine", REAL)],
-        [_fidelity(config), _train_on_simulated(config)],
-        evaluations,
+        [tune],
+        [_train(config, REAL, "--engine", REAL), _train_on_simulated(config)],
+        [_fidelity(config), *evaluations],
     ]
-
-
-def _data(config: MethodConfig) -> tuple[Stage, Stage, Stage]:
-    searches = f"{config.folder / 'searches'}"
-    collect = (
-        "zs_env", "simulation", "collect", "--method", "explorer", "--engine", REAL,
-        "--num-questions", f"{config.num_questions}", "--seed", f"{config.seed}",
-        *_turns(), *_documents(), "--folder", searches,
-    )  # fmt: skip
-    judge = ("zs_env", "simulation", "judge", searches, "--judge", "world")
-    pairs = (
-        "zs_env", "simulation", "pairs", searches, "--judge", "world", "--template", "world",
-        "--hide-answer-from-noisy", "--swap-share", "0.4", "--random-answer-share", "1",
-        "--page-share", "0.12", "--noisy-share", "0.4", "--final-hop-share", "0.45",
-        "--num-pairs", f"{config.num_pairs}", "--num-held-out", "2000", "--held-out-share", "0.1",
-        *_documents(), "--seed", f"{config.seed}", "--folder", f"{config.folder / 'pairs'}",
-    )  # fmt: skip
-    return (
-        Stage("collect", "collecting searches of the real engine", collect, 60),
-        Stage("judge", "judging them", judge, 12),
-        Stage("pairs", "making pairs", pairs, 45),
-    )
-
-
-def _tune(config: MethodConfig) -> Stage:
-    pairs = config.folder / "pairs"
-    command = (
-        "agents.sft", "--data", f"{pairs}",
-        "--folder", f"{config.folder / 'tuned'}",
-        "--epochs", f"{config.epochs}", "--batch-tokens", "2048", "--answer-weight", "5",
-        "--output-dtype", "bfloat16", "--seed", f"{config.seed}", "--resume",
-    )  # fmt: skip
-    return Stage("tune", "tuning the simulation LLM", command, 900)
 
 
 def _fidelity(config: MethodConfig) -> Stage:
@@ -125,7 +109,7 @@ def _fidelity(config: MethodConfig) -> Stage:
         "zs_env", "simulation", "fidelity", "--real", REAL,
         "--simulated", *(config.engine(weights[name]) for name in names), "--names", *names,
         "--queries", f"{config.folder / 'pairs'}", "--num-queries", f"{config.num_queries}",
-        *_documents(), "--seed", f"{config.seed}", "--quiet",
+        *documents(), "--seed", f"{config.seed}", "--quiet",
         "--folder", f"{config.folder / 'fidelity'}",
     )  # fmt: skip
     # Searches that failed are counted in the report.
@@ -150,21 +134,7 @@ def _evaluate(config: MethodConfig, name: str) -> Stage:
     checkpoint = config.policy(name) / "checkpoints" / f"{config.updates:06d}"
     command = (
         "zs_env", "evaluate", "--model", f"{checkpoint}", "--engine", REAL,
-        "--num-questions", f"{config.num_test_questions}", *_turns(), "--quiet",
+        "--num-questions", f"{config.num_test_questions}", *turns(), "--quiet",
         "--folder", f"{config.evaluated(name)}",
     )  # fmt: skip
     return Stage(f"evaluate-{name}", f"evaluating the policy trained on {name}", command, 60)
-
-
-@cache
-def _instrument() -> PPOConfig:
-    return read_config(find_config(INSTRUMENT), PPOConfig)
-
-
-def _turns() -> tuple[str, ...]:
-    return "--max-turns", f"{_instrument().max_turns}"
-
-
-def _documents() -> tuple[str, ...]:
-    trained = _instrument()
-    return "--top-k", f"{trained.top_k}", "--document-words", f"{trained.document_words}"

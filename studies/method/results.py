@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from agents.training.metrics import evaluation_prefix, read_metrics
-from studies.method.chain import REAL, SIMULATED, MethodConfig, stages_of
+from studies.method.chain import SIMULATED, MethodConfig, stages_of
+from studies.simulator import REAL
 from zs_env.engines.usage import SEARCH_API_PRICE
 from zs_env.evaluation.record import Record
 from zs_env.evaluation.statistics import Estimate, mean_of

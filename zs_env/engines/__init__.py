@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from zs_env.engines.base import SearchEngine, checked_asearch, checked_search
+from zs_env.llm.bundled import is_bundled
 from zs_env.loading import Spec, make_by_name, parse_spec
 
 __all__ = [
@@ -76,4 +77,6 @@ def knows_only_the_world(engine: Spec | SearchEngine) -> bool:
     if not isinstance(engine, str | Path | Mapping):
         return False
     name, options = parse_spec("engine", engine)
+    if name == "simulated":
+        return is_bundled(options.get("llm"), options.get("model"))
     return name == "world" or (name == "bm25" and not options.get("corpus"))

@@ -22,7 +22,16 @@ from zs_env.engines.document_forms import (
 from zs_env.engines.usage import Usage
 from zs_env.errors import SearchFailure, ServiceError
 from zs_env.keyed_random import derive_key
-from zs_env.llm import ChatRequest, Completion, Contrast, Grammar, LanguageModel, Message, load_llm
+from zs_env.llm import (
+    ChatRequest,
+    Completion,
+    Contrast,
+    Grammar,
+    LanguageModel,
+    Message,
+    bundled,
+    load_llm,
+)
 from zs_env.llm.base import check_number
 from zs_env.prompts import (
     JSON_FORM,
@@ -276,23 +285,28 @@ class SimulatedEngine(SearchEngine):
 
 
 def load(
-    llm: str | LanguageModel = "openai_api",
-    template: str = "prompt-based",
+    llm: str | LanguageModel | None = None,
+    template: str | None = None,
     search_engine: str = "Google",
     temperature: float = 0.8,
     top_p: float = 1.0,
     max_tokens: int | None = None,
     prefill: str | bool = "",
     grammar: str | None = None,
-    contrast: float = 0.0,
-    hide_answer_from_noisy: bool = False,
+    contrast: float | None = None,
+    hide_answer_from_noisy: bool | None = None,
     retry_leaks: int = 0,
     **llm_options: Any,
 ) -> SimulatedEngine:
     """Make the engine that a language model plays.
 
+    With the model ``world`` it is the bundled one, in this process, and asked as it was tuned
+    (`zs_env.llm.bundled`): other values of ``template``, ``contrast`` and
+    ``hide_answer_from_noisy`` must then be given.
+
     Args:
-        llm: simulation LLM: a name of `zs_env.llm.LLMS`, ``"module:Class"``, or an object.
+        llm: simulation LLM: a name of `zs_env.llm.LLMS`, ``"module:Class"``, or an object; by
+            default ``openai_api``.
         template: see `SimulatedEngine`.
         search_engine: see `SimulatedEngine`.
         temperature: see `SimulatedEngine`.
@@ -308,9 +322,18 @@ def load(
     Raises:
         TypeError: neither engine nor language model has an option; the message names the nearest.
     """
+    form: dict[str, Any] = {}
+    if bundled.is_bundled(llm, llm_options.get("model")):
+        llm, form = bundled.LLM, bundled.ASKED
+    given = {
+        "template": template,
+        "contrast": contrast,
+        "hide_answer_from_noisy": hide_answer_from_noisy,
+    }
+    form = {**form, **{name: value for name, value in given.items() if value is not None}}
     made = not isinstance(llm, LanguageModel)
     try:
-        model = load_llm(llm, llm_options)
+        model = load_llm("openai_api" if llm is None else llm, llm_options)
     except TypeError as error:
         for option in llm_options:
             if near := suggestion(option, OPTIONS):
@@ -318,15 +341,13 @@ def load(
         raise
     return SimulatedEngine(
         model,
-        template,
-        search_engine,
-        temperature,
-        top_p,
-        max_tokens,
-        prefill,
-        grammar,
-        contrast,
-        hide_answer_from_noisy=hide_answer_from_noisy,
+        search_engine=search_engine,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        prefill=prefill,
+        grammar=grammar,
         retry_leaks=retry_leaks,
         owns_llm=made,
+        **form,
     )

@@ -13,6 +13,7 @@ from zs_env.concurrency.event_loop import PerLoop, in_thread
 from zs_env.concurrency.mailbox import wait_for_thread
 from zs_env.errors import MissingDependencyError, SearchFailure
 from zs_env.llm.base import ChatRequest, Completion, first_stop
+from zs_env.llm.bundled import find_model, model_identity
 from zs_env.llm.local import LocalLanguageModel, Prompt, whole
 
 try:
@@ -49,7 +50,7 @@ class TransformersLanguageModel(LocalLanguageModel["_Model"]):
     ``generation_config.json`` are ignored.
 
     Args:
-        model: folder or hub name of the model.
+        model: folder or hub name of the model, or ``world``, the bundled simulation LLM.
         device: device, such as ``cpu`` or ``cuda:1``; by default the first GPU if there is one.
         dtype: dtype of the weights, such as ``bfloat16``; ``auto`` keeps the saved one.
         max_length: length of the context, in tokens; by default the model's.
@@ -103,7 +104,7 @@ class TransformersLanguageModel(LocalLanguageModel["_Model"]):
     def identity(self) -> dict[str, Any]:
         """Return the model, and how it is loaded and asked."""
         return {
-            "model": self.model,
+            "model": model_identity(self.model),
             "dtype": self.dtype,
             "max_length": self.max_length,
             "chat_template_kwargs": self.chat_template_kwargs,
@@ -111,8 +112,9 @@ class TransformersLanguageModel(LocalLanguageModel["_Model"]):
         }
 
     def _load(self) -> _Model:
-        model = _load_weights(self.model, self.base, self.dtype).to(self.device).eval()
-        tokenizer = AutoTokenizer.from_pretrained(self.model)
+        place = find_model(self.model)
+        model = _load_weights(place, self.base, self.dtype).to(self.device).eval()
+        tokenizer = AutoTokenizer.from_pretrained(place)
         return _Model(model, tokenizer, self.max_length, self.max_batch_size)
 
     def _load_once(self) -> _Model:
