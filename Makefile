@@ -147,9 +147,9 @@ benchmark: setup  ## measure environment, engines and training, and audit the wo
 	$(BIN)/python -m benchmarks.world_audit
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.sb3_learning
-	$(BIN)/python -m benchmarks.simulated_update
 	$(BIN)/python -m benchmarks.rollout_latency
 	$(BIN)/python -m benchmarks.fault_soak
+	$(BIN)/python -m benchmarks.simulated_update
 
 # GPU_PYTHON must have torch for CUDA and vllm: pip install '.[train,vllm,lora,llm]' beside a GPU.
 benchmark-gpu:  ## measure training on a GPU; GPU_PYTHON=… MODEL_TO_TRAIN=… choose both

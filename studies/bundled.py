@@ -2,9 +2,9 @@
 
     python -m studies.bundled [--folder runs/bundled] [--install]
 
-An hour and a half on two cores. Stages that have ended are skipped, and one that was stopped goes
-on. The second pass has other variants of the searches, and pages of the entities that no pair asks
-about. `--install` puts the model in the place of the bundled one.
+Each pass of tuning took about an hour of one busy core. Stages that have ended are skipped, and one
+that was stopped goes on. The second pass has other variants of the searches, and pages of the
+entities that no pair asks about. `--install` puts the model in the place of the bundled one.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from pathlib import Path
 import tyro
 
 from studies.simulator import Pass, pairs_stage, search_stages, tune_stage
-from studies.stage import Stage, run_stages
-from zs_env.errors import ZeroSearchError
+from studies.stage import Stage, ending_as_program, run_stages
 from zs_env.llm.bundled import FOLDER
 
 
@@ -64,10 +63,8 @@ def stages_of(options: Options) -> list[list[Stage]]:
 
 def main(options: Options) -> None:
     """Run all stages that have not ended, and install the model if that is asked for."""
-    try:
+    with ending_as_program():
         run_stages(stages_of(options), options.folder)
-    except ZeroSearchError as error:
-        raise SystemExit(f"error: {error}") from error
     model = options.folder / "tuned-2" / "model"
     print(f"model: {model}")
     if options.install:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from zs_env.errors import ZeroSearchError
@@ -204,6 +205,26 @@ def _run_together(group: Sequence[Stage], folder: Path, lock: int) -> None:
     finally:
         for running in under_way:
             running.stop()
+
+
+@contextmanager
+def ending_as_program() -> Iterator[None]:
+    """End as a program does what runs stages: SIGTERM is as Ctrl-C, and an error is one line.
+
+    Raises:
+        SystemExit: it was interrupted, or failed.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)  # stages then save and end, as after Ctrl-C
+    try:
+        yield
+    except ZeroSearchError as error:
+        raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 @contextmanager

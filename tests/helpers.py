@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -220,3 +221,18 @@ def tiny_model(folder: Path, tokenizer: Any, **changes: Any) -> Path:
     LlamaForCausalLM(LlamaConfig(**{**options, **changes})).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@contextmanager
+def program_that_serves(*command):
+    """The process of a server that ``command`` starts, and the address that it prints."""
+    root, pipe = Path(__file__).parent.parent, subprocess.PIPE
+    with subprocess.Popen(
+        list(map(str, command)), cwd=root, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("serving at http://127.0.0.1:"), line or process.stderr.read()
+            yield process, line.removeprefix("serving at ").strip()
+        finally:
+            process.kill()

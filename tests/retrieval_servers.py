@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
 import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -15,6 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.helpers import program_that_serves
 from zs_env.engines.retrieval_server import make_app, make_runner
 
 ROOT = Path(__file__).parent.parent
@@ -22,19 +21,9 @@ ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-W", "error", "-m", "zs_env", "serve-retrieval", "--port", "0"]
 
 
-@contextmanager
 def serving(*options, command=COMMAND):
     """A server in a process of its own, and the address it prints."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [*command, *map(str, options)], cwd=ROOT, stdout=pipe, stderr=pipe, text=True
-    ) as process:
-        try:
-            line = process.stdout.readline()
-            assert line.startswith("serving at http://127.0.0.1:"), line or process.stderr.read()
-            yield process, line.removeprefix("serving at ").strip()
-        finally:
-            process.kill()
+    return program_that_serves(*command, *options)
 
 
 def post(url, body):

@@ -7,7 +7,6 @@ import json
 import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import urllib.request
@@ -19,7 +18,7 @@ from urllib.error import HTTPError
 import gymnasium as gym
 import pytest
 
-from tests.helpers import ByteTokenizer, answer, free_port, mixed_policy
+from tests.helpers import ByteTokenizer, answer, free_port, mixed_policy, program_that_serves
 from zs_env.commands.main import main
 from zs_env.envs.text_env import ZeroSearchEnv
 from zs_env.episodes import EpisodeSource
@@ -53,18 +52,9 @@ NUM_EPISODES = 400
 client_of = partial(ZeroSearchClient, connect_timeout_s=900.0, message_timeout_s=900.0)
 
 
-@contextmanager
 def serving(*options):
     """The process of a server and the address that it prints."""
-    command = [sys.executable, "-m", "zs_env", "serve", "--port", "0", *map(str, options)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
-        try:
-            line = process.stdout.readline()
-            assert line.startswith("serving at http://127.0.0.1:"), line or process.stderr.read()
-            yield process, line.removeprefix("serving at ").strip()
-        finally:
-            process.kill()
+    return program_that_serves(sys.executable, "-m", "zs_env", "serve", "--port", "0", *options)
 
 
 @contextmanager

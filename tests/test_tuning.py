@@ -447,3 +447,11 @@ def test_longest_pair_follows_from_context_and_rows():
     with pytest.raises(ValueError, match="at most the context of the model, 64 tokens, got 100"):
         SFTConfig(max_length=100).longest(64)
     assert json.dumps(SFTConfig().to_json())
+
+
+def test_folder_that_is_not_whole_is_told_of_before_its_lines(tmp_path):
+    (tmp_path / "train.jsonl").write_text("broken")
+    with pytest.raises(
+        SimulationDataError, match=r"no whole folder of pairs: it has no card\.json"
+    ):
+        read_examples(tmp_path)

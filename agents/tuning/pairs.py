@@ -62,11 +62,14 @@ def read_examples(path: Path, split: str = TRAIN) -> list[Example]:
         SimulationDataError: a folder is not whole or its file was changed, a line is broken or of
             another template, or there are not both useful and noisy pairs.
     """
+    # A folder first: whether it is whole comes before what its lines hold.
+    pairs = simulation.read_pairs(path, split=split) if path.is_dir() else None
     file = file_of(path, split)
     check_file(file, PairsError)
     lines = list(read_jsonl(file, PairsError))
-    if path.is_dir() or any("template" in fields for _, fields in lines):
-        pairs = simulation.read_pairs(path, split=split)  # a folder for its hash, too
+    if pairs is None and any("template" in fields for _, fields in lines):
+        pairs = simulation.read_pairs(file)
+    if pairs is not None:
         return [_example(place, pair) for (place, _), pair in zip(lines, pairs, strict=True)]
     if not lines:
         raise PairsError(f"{path} holds no pairs: expected lines with `prompt` and `completion`.")

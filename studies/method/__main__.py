@@ -11,35 +11,23 @@ can be called until it is done.
 
 from __future__ import annotations
 
-import signal
 import sys
-from types import FrameType
 
 import tyro
 
 from studies.method.chain import MethodConfig, stages_of
 from studies.method.report import write_report
 from studies.method.results import results_of, write_results
-from studies.stage import run_stages
-from zs_env.errors import ZeroSearchError
+from studies.stage import ending_as_program, run_stages
 
 
 def main(config: MethodConfig) -> None:
     """Run all stages that have not ended, and write the report."""
-    signal.signal(signal.SIGTERM, _interrupt)  # stages then save and end, as after Ctrl-C
-    try:
+    with ending_as_program():
         run_stages(stages_of(config), config.folder)
         results = results_of(config)
-    except ZeroSearchError as error:
-        raise SystemExit(f"error: {error}") from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
     write_results(config.folder, results)
     print(f"report: {write_report(config, results)}")
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
