@@ -116,7 +116,7 @@ def test_no_other_object_is_taken_for_the_right_one(fact, other, phrasing):
 
 @given(text=st.text(alphabet=st.sampled_from("aA .,?-\n'"), max_size=60))
 def test_sentences_are_clean_whatever_the_text(text):
-    for sentence in sentences_of(text):
+    for sentence, _ in sentences_of(text):
         assert sentence == sentence.strip().lower() and "." not in sentence
         assert not re.search(r"\s\s|\n", sentence)
 

@@ -80,7 +80,7 @@ class MethodConfig:
         """Return the simulated engine as it is written."""
         return (
             f"simulated,llm=transformers_local,model={self.model},template=world,"
-            f"hide_answer_from_noisy=true,contrast={contrast:g}"
+            f"hide_answer_from_noisy=true,contrast={contrast:g},max_batch_size=256"
         )
 
 

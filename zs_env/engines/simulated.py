@@ -301,8 +301,8 @@ def load(
     """Make the engine that a language model plays.
 
     With the model ``world`` it is the bundled one, in this process, and asked as it was tuned
-    (`zs_env.llm.bundled`): other values of ``template``, ``contrast`` and
-    ``hide_answer_from_noisy`` must then be given.
+    (`zs_env.llm.bundled`): other values of ``template``, ``contrast``, ``hide_answer_from_noisy``
+    and ``max_batch_size`` must then be given.
 
     Args:
         llm: simulation LLM: a name of `zs_env.llm.LLMS`, ``"module:Class"``, or an object; by
@@ -325,6 +325,7 @@ def load(
     form: dict[str, Any] = {}
     if bundled.is_bundled(llm, llm_options.get("model")):
         llm, form = bundled.LLM, bundled.ASKED
+        llm_options = {**bundled.MADE, **llm_options}
     given = {
         "template": template,
         "contrast": contrast,

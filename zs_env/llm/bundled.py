@@ -18,6 +18,9 @@ FOLDER = Path(__file__).parent / "world"
 ASKED: dict[str, Any] = {"template": "world", "hide_answer_from_noisy": True, "contrast": 0.5}
 """Options of `zs_env.engines.simulated` that it was tuned for."""
 
+MADE: dict[str, Any] = {"max_batch_size": 256}
+"""Options of the language model: a model this small writes many texts as fast as few."""
+
 
 def is_bundled(llm: object, model: object) -> bool:
     """Return whether the options ``llm`` and ``model`` of the engine `simulated` name it."""

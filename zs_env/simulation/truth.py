@@ -7,8 +7,7 @@ sentence, or, of a fact that changed, given with another year or none, states no
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,14 +15,8 @@ from zs_env.documents import Document
 from zs_env.rewards import golden_answer_in, normalize_answer
 from zs_env.world.graph import Fact, FactGraph
 from zs_env.world.linker import read_query
-from zs_env.world.marks import CORRECTED, dated
+from zs_env.world.marks import dated, is_correction
 from zs_env.world.text import statements, tokenize
-
-_CORRECTION = re.compile(
-    " ".join(tokenize(CORRECTED.removeprefix("{s} ").rstrip(".").format(year="YEAR"))).replace(
-        "year denies", r"\d+ denies"
-    )
-)
 
 
 class Stated(NamedTuple):
@@ -54,22 +47,19 @@ def stated_facts(world: FactGraph, query: str, documents: Iterable[Document]) ->
 
 def facts_in(world: FactGraph, facts: Sequence[Fact], text: str) -> list[Fact]:
     """Return those of ``facts`` that ``text`` states."""
-    sentences = set(sentences_of(text))
+    sentences = {sentence for sentence, denied in sentences_of(text) if not denied}
     return [fact for fact in facts if not sentences.isdisjoint(_forms(world, fact))]
 
 
-def sentences_of(text: str) -> list[str]:
-    """Return the sentences of ``text`` that the next one does not deny.
+def sentences_of(text: str) -> Iterator[tuple[str, bool]]:
+    """Yield the sentences of ``text``, and whether the next one denies it.
 
     They are in lower case, with a space between words and marks, and without full stops.
     """
     sentences = [sentence.strip() for sentence in " ".join(tokenize(text)).split(".")]
-    following = [*sentences[1:], ""]
-    return [
-        sentence
-        for sentence, after in zip(sentences, following, strict=True)
-        if sentence and not _CORRECTION.fullmatch(after)
-    ]
+    for sentence, following in zip(sentences, [*sentences[1:], ""], strict=True):
+        if sentence:
+            yield sentence, is_correction(following)
 
 
 def holds_golden_answer(

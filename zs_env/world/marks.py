@@ -25,7 +25,9 @@ CORRECTED = "{s} But a newer page of {year} denies this."
 """Statement that a newer page contradicts, as that sentence says."""
 
 _DATE = re.compile(r"As of (\d+), (.+)", re.DOTALL)
-_CORRECTION = re.compile(CORRECTED.removeprefix("{s} ").rstrip(".").format(year=r"\d+"))
+_CORRECTION = re.compile(
+    CORRECTED.removeprefix("{s} ").rstrip(".").format(year=r"\d+"), re.IGNORECASE
+)
 _HEDGE = re.compile("|".join(hedge.format(s="") for hedge in HEDGES))
 
 
@@ -64,7 +66,7 @@ def without_hedge(sentence: str) -> str:
 
 
 def is_correction(sentence: str) -> bool:
-    """Return whether ``sentence`` denies the one before."""
+    """Return whether ``sentence``, without its full stop, denies the one before."""
     return _CORRECTION.fullmatch(sentence) is not None
 
 

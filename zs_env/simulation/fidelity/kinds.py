@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from zs_env.simulation.truth import facts_in, reading_of
+from zs_env.simulation.truth import facts_in, reading_of, sentences_of
 from zs_env.world.graph import Fact, FactGraph
-from zs_env.world.marks import CORRECTED, DATED, EITHER, HEDGES
+from zs_env.world.marks import DATED, EITHER, HEDGES
 from zs_env.world.noise import BESIDE, CONTRADICTED, FALSE, HEDGED, NAMESAKE, NOISE_KINDS
 from zs_env.world.noise import DATED as DATED_KIND
 from zs_env.world.schema import Relation
@@ -74,10 +74,9 @@ def kind_of(world: FactGraph, query: str, text: str) -> str:
 
 def claims_of(world: FactGraph, text: str) -> Iterator[Claim]:
     """Yield what the sentences of ``text`` say that are sentences of the world."""
-    sentences = [sentence.strip() for sentence in " ".join(tokenize(text)).split(".")]
-    for sentence, after in zip(sentences, [*sentences[1:], ""], strict=True):
+    for sentence, denied in sentences_of(text):
         for claim in _claims(world, sentence):
-            yield claim._replace(denied=_CORRECTION.fullmatch(after) is not None)
+            yield claim._replace(denied=denied)
 
 
 class _Asked(NamedTuple):
@@ -205,7 +204,4 @@ _OR = EITHER.format(a="", b="")
 _HEDGE = re.compile("|".join(re.escape(_plain(hedge.format(s=""))) + r"\s+" for hedge in HEDGES))
 _DATE = re.compile(
     re.escape(_plain(DATED.format(year="YEAR", s=""))).replace("year", _YEAR) + r"\s*(.+)"
-)
-_CORRECTION = re.compile(
-    re.escape(_plain(CORRECTED.format(s="", year="YEAR")).rstrip(" .")).replace("year", _YEAR)
 )
