@@ -65,11 +65,11 @@ def main(sizes: tuple[int, ...] = (64, 1024, 16384)) -> None:
             searches = counts["num_requests"]
             lost += load.lost
             print(
-                f"{size:6,} episodes, {name:<24} {load.wall_s:6.1f} s  {searches:6,} searches, "
-                f"{searches / load.wall_s:5.0f} a second  "
-                f"{1e3 * load.cpu_s / searches:.2f} ms CPU a search  {1e3 * load.cpu_s / size:.2f} ms an episode  "
-                f"{load.bytes_used / 2**20:6.1f} MB, {load.bytes_used / size / 1024:.1f} kB an "
-                f"episode  lost {load.lost}",
+                f"{size:6,} episodes, {name:<24} {load.wall_s:6.1f} s, "
+                f"{searches / load.wall_s:5.0f} searches a second\n"
+                f"    CPU {1e3 * load.cpu_s / searches:.2f} ms a search; memory "
+                f"{load.bytes_used / 2**20:.1f} MB, {load.bytes_used / size / 1024:.1f} kB an "
+                f"episode; lost {load.lost}",
                 flush=True,
             )
     if lost:
