@@ -38,7 +38,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 ROWS = DOCS / "world-v1.json"
 PAGE = DOCS / "world-v1.md"
 README = DOCS.parent / "README.md"
-SHOWN = ("scripted-rag", "base policy", "PPO", "careful")
+SHOWN = ("base policy", "PPO", "GRPO", "REINFORCE", "careful")
 """Agents of the table in the README."""
 
 COMMAND = f"zs-env evaluate --benchmark {WORLD_V1.name}"
