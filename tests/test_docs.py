@@ -156,7 +156,8 @@ def check_module(module, words):
     known = "".join(source.read_text() for source in sources if source.exists())
     for option in (word for word in words if word.startswith("--") and word != "--help"):
         field = option[2:].replace("-", "_")
-        is_known = re.search(rf'^    {field}: |"{option}"', known, re.MULTILINE)
+        switch = field.removeprefix("no_")
+        is_known = re.search(rf'^    ({field}: |{switch}: bool )|"{option}"', known, re.MULTILINE)
         assert is_known, f"{module} has no option {option}"
 
 
