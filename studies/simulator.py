@@ -51,7 +51,7 @@ class Pass:
     learning_rate: float
     muon_learning_rate: float
     model: Path | None = None
-    seconds: float = 1_200
+    seconds: float = 1_100
 
 
 def search_stages(folder: Path, num_questions: int, seed: int) -> tuple[Stage, Stage]:
@@ -77,7 +77,7 @@ def pairs_stage(name: str, folder: Path, num_pairs: int, seed: int, planned: Pas
         "--top-k", *TOP_K.split(), "--document-words", f"{instrument().document_words}",
         "--seed", f"{seed}", "--quiet", "--folder", f"{folder / name}",
     )  # fmt: skip
-    return Stage(name, "making pairs", command, 90)
+    return Stage(name, "making pairs", command, 60)
 
 
 def tune_stage(

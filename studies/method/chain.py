@@ -33,12 +33,12 @@ class MethodConfig:
     """Seed of collecting, of tuning and of both policies."""
     num_questions: int = 10_000
     """Train questions that are played to collect searches of the real engine."""
-    num_pairs: int = 80_000
+    num_pairs: int = 40_000
     """Pairs to tune the simulation LLM on, each of them read once."""
-    variants: int = 4
+    variants: int = 2
     """Variants of each search among the pairs."""
-    processes: int = 2
-    """Processes that tune side by side."""
+    processes: int = 1
+    """Processes that tune side by side, beside the policy that trains on the real engine."""
     num_queries: int = 500
     """Held-out queries to measure fidelity on."""
     contrast: float = 0.5
@@ -96,8 +96,8 @@ def stages_of(config: MethodConfig) -> list[list[Stage]]:
         [collect],
         [judge],
         [pairs],
-        [tune],
-        [_train(config, REAL, "--engine", REAL), _train_on_simulated(config)],
+        [tune, _train(config, REAL, "--engine", REAL)],
+        [_train_on_simulated(config)],
         [_fidelity(config), *evaluations],
     ]
 
