@@ -74,13 +74,14 @@ def run_folder(folder: Path, variant: str, seed: int) -> Path:
     return folder / f"{variant}-{seed}"
 
 
-def run(folder: Path, variants: tuple[str, ...], seeds: tuple[int, ...]) -> None:
+def run(folder: Path, variants: tuple[str, ...], seeds: tuple[int, ...], updates: int) -> None:
     """Train with every variant and seed that has not ended yet."""
     for seed in seeds:
         for variant in variants:
             target = run_folder(folder, variant, seed)
             command = [sys.executable, "-m", "agents.ppo", "--config", "instrument"]
-            command += ["--folder", str(target), "--seed", str(seed), "--resume"]
+            command += ["--folder", str(target), "--seed", str(seed), "--resume",
+                        "--updates", str(updates)]  # fmt: skip
             command += VARIANTS[variant]
             print(" ".join(command[1:]), flush=True)
             subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -187,6 +188,7 @@ def main(
     folder: Path = Path("runs/instrument"),
     variants: tuple[str, ...] = PROPERTIES,
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
+    updates: int = 50,
 ) -> None:
     """Train, or report.
 
@@ -195,8 +197,12 @@ def main(
         folder: folder of the runs.
         variants: variants of the setting: masked, documents, noise, high, bm25, simulated.
         seeds: seeds of the runs.
+        updates: updates of a run.
     """
-    (run if command == "run" else report)(folder, variants, seeds)
+    if command == "run":
+        run(folder, variants, seeds, updates)
+    else:
+        report(folder, variants, seeds)
 
 
 if __name__ == "__main__":
