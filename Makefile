@@ -55,9 +55,9 @@ test-rllib:  ## test the example of RLlib, where that can be installed
 	$(call test-with,RLlib,.venvs/rllib/packages,$(MAKE) --silent .venvs/rllib/installed && \
 		.venvs/rllib/bin/python -m pytest -m rllib tests/test_rllib.py)
 
-test-trl:  ## test tuning and the adapter against TRL, where that can be installed
-	$(call test-with,TRL,.venvs/trl/packages,$(MAKE) --silent .venvs/trl/installed && \
-		OMP_NUM_THREADS=1 .venvs/trl/bin/python -m pytest -m trl tests/test_trl*.py)
+test-trl: setup  ## test tuning and the adapter against TRL, where that can be installed
+	$(call test-with,TRL,$(VENV)/installed-trl,\
+		OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m trl tests/test_trl*.py)
 
 test-openenv:  ## test the adapter to OpenEnv, where that can be installed
 	$(call test-with,OpenEnv,.venvs/openenv/packages,$(MAKE) --silent .venvs/openenv/installed && \
@@ -100,18 +100,6 @@ $(MODEL): tests/make_model.py .models/packages/installed
 	.venvs/rllib/bin/python $(INSTALL) --editable . pytest hypothesis -c constraints.txt
 	@touch $@
 
-.venvs/trl/packages: constraints-trl.txt
-	$(PYTHON) -m venv .venvs/trl
-	# Alone at first, as vLLM above.
-	.venvs/trl/bin/python $(INSTALL) --no-deps "$$(grep '^trl==' $<)"
-	.venvs/trl/bin/python $(INSTALL) trl -c $<
-	@touch $@
-
-.venvs/trl/installed: .venvs/trl/packages setup.cfg pyproject.toml
-	.venvs/trl/bin/python $(INSTALL) --editable '.[bm25,http,lora,train,trl]' \
-		pytest hypothesis -c constraints-trl.txt
-	@touch $@
-
 .venvs/openenv/packages: constraints-openenv.txt
 	$(PYTHON) -m venv .venvs/openenv
 	# Alone at first, as vLLM above. Nothing here needs torch.
@@ -139,6 +127,12 @@ docs: $(VENV)/installed-docs  ## build the documentation; warnings are errors (n
 
 $(VENV)/installed-docs: $(INSTALLED)
 	$(BIN)/python $(INSTALL) --editable '.[docs]' -c constraints.txt
+	@touch $@
+
+$(VENV)/installed-trl: $(INSTALLED)
+	# Alone at first, as vLLM above.
+	$(BIN)/python $(INSTALL) --no-deps "$$(grep '^trl==' constraints.txt)"
+	$(BIN)/python $(INSTALL) --editable '.[trl]' -c constraints.txt
 	@touch $@
 
 benchmark: setup  ## measure environment, engines and training, and audit the world
