@@ -17,7 +17,9 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info", "runs")
+LEFT_OUT = shutil.ignore_patterns(
+    ".*", "__pycache__", "build", "dist", "*.egg-info", "runs", "_build", "generated"
+)
 
 EPISODE = """
 import sys
