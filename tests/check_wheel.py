@@ -17,7 +17,9 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info", "runs")
+LEFT_OUT = shutil.ignore_patterns(
+    ".*", "__pycache__", "build", "dist", "*.egg-info", "runs", "_build", "generated"
+)
 
 EPISODE = """
 import sys
@@ -88,7 +90,8 @@ def play(wheel: Path, version: str, python: Path) -> None:
     folder = ROOT / ".venvs" / f"wheel-{version}"
     run(python, "-m", "venv", "--clear", folder)
     constraints = ROOT / "constraints.txt"
-    run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", wheel, "-c", constraints)
+    install = ("-m", "pip", "install", "--quiet", "--no-compile", wheel, "-c", constraints)
+    run(folder / "bin" / "python", *install)
     with tempfile.TemporaryDirectory() as elsewhere:
         run(folder / "bin" / "python", "-W", "error", "-c", EPISODE, cwd=Path(elsewhere))
         command = [folder / "bin" / "zs-env", "search", "birthplace of Ada Blake"]

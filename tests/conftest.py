@@ -1,11 +1,19 @@
 """Settings of the whole test run."""
 
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 # No limits of time: a busy machine is no defect.
 settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no clock")
+
+
+def pytest_configure():
+    """Have programs that tests start end at Ctrl-C: a shell's background jobs would ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

@@ -19,12 +19,17 @@ DOCUMENTS = rf"(Doc [1-9]: ([a-z]{{2,8}} ){{3,6}}[a-z]{{2,8}}\n){{{TOP_K}}}"
 """A regular expression for vLLM's structured outputs; the words are the model's own."""
 
 
-def play_searches(options: dict[str, Any], seed: int = 0) -> tuple[list[str], dict[str, Any]]:
+def engine_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a simulated engine; ``options`` are those of its model."""
+    return {"name": "simulated", "template": "fine-tuned", **options}
+
+
+def play_searches(engine: Any, seed: int = 0) -> tuple[list[str], dict[str, Any]]:
     """Search in every turn of 50 environments; the transcripts, and what was used."""
     envs = gym.make_vec(
         "ZeroSearch-v0",
         num_envs=NUM_ENVS,
-        engine={"name": "simulated", "template": "fine-tuned", **options},
+        engine=engine,
         top_k=TOP_K,
         max_turns=NUM_STEPS + 1,
     )
@@ -42,11 +47,11 @@ def counts_of(engine: Any) -> dict[str, int]:
     return {name: count for name, count in vars(engine.usage).items() if name != "seconds"}
 
 
-def play_alone(options: dict[str, Any], place: int, seed: int = 0) -> str:
+def play_alone(engine: Any, place: int, seed: int = 0) -> str:
     """The transcript of environment ``place``, played alone."""
     env = gym.make(
         "ZeroSearch-v0",
-        engine={"name": "simulated", "template": "fine-tuned", **options},
+        engine=engine,
         top_k=TOP_K,
         max_turns=NUM_STEPS + 1,
     )

@@ -96,7 +96,8 @@ def test_public_names_exist_and_version_agrees():
 
 
 def test_example_custom_algorithm_trains(tmp_path):
-    options = ["--updates", "1", "--questions-per-update", "16", "--num-test-questions", "8"]
+    options = ["--updates", "1", "--questions-per-update", "4", "--num-test-questions", "8"]
+    options += ["--test-engines", "world"]
     result = run("-m", "examples.custom_algorithm", "--folder", str(tmp_path / "run"), *options)
     assert result.returncode == 0, result.stderr
     assert "| world | F1 |" in result.stdout

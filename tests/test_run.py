@@ -67,11 +67,17 @@ class FailingEngine(SearchEngine):
         ]
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_run_folder_holds_config_metrics_checkpoints_and_report(name, tmp_path):
-    train, config = ALGORITHMS[name]
-    run = tmp_path / name
+@pytest.fixture(scope="module", params=ALGORITHMS)
+def whole(request, tmp_path_factory):
+    """The name of an algorithm, and the folder of its run that nothing has interrupted."""
+    train, config = ALGORITHMS[request.param]
+    run = tmp_path_factory.mktemp("whole") / request.param
     train(config(**options(run, noise_end=0.5)))
+    return request.param, run
+
+
+def test_run_folder_holds_config_metrics_checkpoints_and_report(whole):
+    name, run = whole
     metrics = read_metrics(run)
     assert [each["update"] for each in metrics] == [0, 1, 2, 3]
     assert [each["noise_probability"] for each in metrics[1:]] == pytest.approx(
@@ -90,17 +96,16 @@ def test_run_folder_holds_config_metrics_checkpoints_and_report(name, tmp_path):
     assert all(f"({stem}.png)" in page for stem in drawn)
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_run_resumed_equals_run_never_interrupted(name, tmp_path):
+def test_run_resumed_equals_run_never_interrupted(whole, tmp_path):
+    name, run = whole
     train, config = ALGORITHMS[name]
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train(config(**options(whole)))
-    interrupted = config(**options(parts))
+    parts = tmp_path / "parts"
+    interrupted = config(**options(parts, noise_end=0.5))
     stop_after(train, interrupted, updates=2)
-    assert metrics_of(parts) != metrics_of(whole)
+    assert metrics_of(parts) != metrics_of(run)
     train(replace(interrupted, resume=True))
-    assert metrics_of(parts) == metrics_of(whole)
-    assert weights(parts) == weights(whole)
+    assert metrics_of(parts) == metrics_of(run)
+    assert weights(parts) == weights(run)
 
 
 def stop_after(train, config, updates):
@@ -128,10 +133,10 @@ def weights(run):
 
 @pytest.mark.slow
 def test_run_killed_at_any_moment_resumes_to_the_same_metrics(tmp_path):
-    whole, parts = (options(tmp_path / name, updates=6) for name in ("whole", "parts"))
+    whole, parts = (options(tmp_path / name, updates=4) for name in ("whole", "parts"))
     train_ppo(PPOConfig(**whole))
     command = [sys.executable, "-m", "agents.ppo", *arguments(parts), "--resume"]
-    for lines_before_kill in (2, 5):
+    for lines_before_kill in (2, 4):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while len(read_metrics(parts["folder"])) < lines_before_kill and process.poll() is None:
             time.sleep(0.005)

@@ -20,6 +20,7 @@ from tests.simulated_searches import (
     FORMS,
     TOP_K,
     counts_of,
+    engine_options,
     form_requests,
     greedy_requests,
     play_alone,
@@ -76,11 +77,21 @@ def documents_server(server):
     return {**server, "extra_body": {"structured_outputs": {"regex": DOCUMENTS}}}
 
 
+@pytest.fixture(scope="module")
+def engine(documents_server):
+    """The options of a simulated engine."""
+    return engine_options(documents_server)
+
+
+@pytest.fixture(scope="module")
+def played(engine):
+    """The transcripts of the vector environment, and what was used."""
+    return play_searches(engine)
+
+
 @contextlib.contextmanager
 def engine_of(options):
-    with contextlib.closing(
-        load_engine({"name": "simulated", "template": "fine-tuned", **options})
-    ) as made:
+    with contextlib.closing(load_engine(engine_options(options))) as made:
         yield made
 
 
@@ -102,14 +113,14 @@ def check_usage(usage, searches):
     assert 20 * searches < usage["completion_tokens"] < 600 * searches
 
 
-def test_server_answers_200_searches_of_the_vector_environment_and_again_alike(documents_server):
-    transcripts, usage = play_searches(documents_server)
+def test_server_answers_200_searches_of_the_vector_environment_and_again_alike(played, engine):
+    transcripts, usage = played
     check_usage(usage, 200)
     assert all(transcript.count("\nDoc 3: ") == 4 for transcript in transcripts)
-    assert play_searches(documents_server) == (transcripts, usage)
+    assert play_searches(engine) == (transcripts, usage)
     # An environment alone is that of the vector environment.
-    assert play_alone(documents_server, place=7) == transcripts[7]
-    others, _ = play_searches(documents_server, seed=1000)
+    assert play_alone(engine, place=7) == transcripts[7]
+    others, _ = play_searches(engine, seed=1000)
     assert not set(others) & set(transcripts)
 
 
@@ -146,9 +157,8 @@ def test_in_process_gives_each_search_the_same_in_any_order_and_company(in_proce
     assert all(one != other for one, other in zip(first, documents["other"], strict=True))
 
 
-def test_in_process_and_server_give_the_same_documents(in_process, documents_server):
-    transcripts, usage = play_searches(documents_server)
-    assert (in_process["transcripts"], in_process["usage"]) == (transcripts, usage)
+def test_in_process_and_server_give_the_same_documents(in_process, played):
+    assert (in_process["transcripts"], in_process["usage"]) == played
 
 
 def without_tokens(completions):

@@ -1,17 +1,12 @@
-"""vLLM on the CPU as the sampler of a policy in training: behind servers, and in the process.
+"""vLLM on the CPU as the sampler of a policy in training, behind servers.
 
 `make test-vllm` runs this in an environment that has vLLM.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -22,12 +17,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from agents.grpo import GRPOConfig, train
 from agents.sampling.errors import SamplerError
 from agents.sampling.vllm import weights
-from agents.sampling.vllm.process import VLLMProcess
 from agents.sampling.vllm.servers import VLLMServers
 from agents.tiny import MODEL
 from agents.training.metrics import read_metrics
 from agents.training.run import Run
-from tests.vllm_server import ENVIRONMENT, VLLMServer
+from tests.vllm_server import VLLMServer
 
 pytestmark = [
     pytest.mark.vllm,
@@ -189,61 +183,3 @@ def test_a_killed_server_ends_the_run_and_a_new_one_resumes_it(server, tmp_path)
     server.start()
     train(replace(config, resume=True))
     check_metrics(config.folder, 3)
-
-
-def program(folder: Path, *options: str) -> list[str]:
-    """The command of a run with vLLM in its process."""
-    return [
-        *(sys.executable, "-m", "agents.grpo", "--folder", str(folder), "--sampler", "vllm"),
-        *("--updates", "2", "--questions-per-update", "8", "--num-test-questions", "20"),
-        *("--sampler-timeout-s", "3600"),  # a busy machine takes long to start vLLM
-        *("--test-engines", "world", "--concurrent-episodes", "16", "--save-every", "1"),
-        *options,
-    ]
-
-
-@pytest.mark.parametrize("options", [(), ("--lora-rank", "4")])
-def test_vllm_in_the_process_plays_with_the_weights_of_each_update(tmp_path, options):
-    result = subprocess.run(
-        program(tmp_path / "run", *options),
-        env={**os.environ, **ENVIRONMENT},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert result.returncode == 0, result.stdout[-3000:]
-    check_metrics(tmp_path / "run", 2)
-
-
-def test_vllm_that_dies_in_the_process_ends_the_run_which_can_be_resumed(tmp_path):
-    import psutil
-
-    folder = tmp_path / "run"
-    with subprocess.Popen(
-        program(folder, "--updates", "6"),
-        env={**os.environ, **ENVIRONMENT},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        while process.poll() is None and not (folder / "checkpoints" / "000001").is_dir():
-            time.sleep(0.1)
-        for child in psutil.Process(process.pid).children(recursive=True):
-            if "VLLM" in child.name():
-                child.kill()
-        output, _ = process.communicate()
-    assert process.returncode == 1, output[-3000:]
-    assert "error: vLLM has" in output and "--resume" in output
-    done = read_metrics(folder)[-1]["update"]
-    result = subprocess.run(
-        program(folder, "--updates", "6", "--resume"), env={**os.environ, **ENVIRONMENT}
-    )
-    assert result.returncode == 0 and read_metrics(folder)[-1]["update"] == 6 > done
-
-
-@pytest.mark.filterwarnings("ignore")  # vLLM, imported here, uses what torch has deprecated.
-def test_a_model_that_vllm_cannot_load_is_an_error(tmp_path):
-    vllm = VLLMProcess(str(tmp_path / "none"), {}, 600.0, on_gpu=False)
-    with pytest.raises(SamplerError, match="vLLM does not start"):
-        vllm.start()
-    vllm.close()

@@ -44,8 +44,11 @@ def main(model: str, output: str) -> None:
         **ENGINE,
     }
     found: dict[str, Any] = {"unknown": unknown_model(), "wrong_option": wrong_option(model)}
-    found["transcripts"], found["usage"] = play_searches({"llm": "vllm_local", **constrained})
-    found["documents"] = documents(constrained)
+    llm = load_llm("vllm_local", constrained)
+    found["documents"] = documents(llm)
+    found["transcripts"], found["usage"] = play_searches(engine_of(llm))
+    for _ in range(2):
+        llm.close()
     found |= completions(model)
     Path(output).write_text(json.dumps(found))
 
@@ -68,24 +71,26 @@ def wrong_option(model: str) -> str:
     return ""
 
 
-def documents(options: dict[str, Any]) -> dict[str, Any]:
+def engine_of(llm: LanguageModel, **options: Any) -> SimulatedEngine:
+    """A simulated engine; several share ``llm``, whose processes take long to start."""
+    return SimulatedEngine(llm, template="fine-tuned", **options)
+
+
+def documents(llm: LanguageModel) -> dict[str, Any]:
     """The documents of the same requests: in order, again, backwards, and with other keys."""
-    engine = SimulatedEngine(load_llm("vllm_local", options), template="fine-tuned")
+    engine = engine_of(llm)
     requests = search_requests(200)
 
     def ask(asked: list[Any]) -> list[list[str]]:
         return [[d.text for d in result.documents] for result in checked_search(engine, asked)]
 
-    found = {
+    return {
         "first": ask(requests),  # nothing has loaded the model: that happens in a worker thread
         "again": ask(requests),
         "backwards": ask(requests[::-1])[::-1],
         "alone": [ask([request])[0] for request in requests[:10]],
         "other": ask(search_requests(200, key=1000)),
     }
-    engine.close()
-    engine.close()
-    return found
 
 
 def completions(model: str) -> dict[str, Any]:
@@ -115,7 +120,7 @@ def forms(llm: LanguageModel) -> dict[str, Any]:
     """The documents in each form, after the check of the engine."""
     found = {}
     for name, options in FORMS.items():
-        engine = SimulatedEngine(llm, template="fine-tuned", **options)
+        engine = engine_of(llm, **options)
         engine.check()
         results = checked_search(engine, form_requests())
         found[name] = [[document.text for document in result.documents] for result in results]

@@ -23,7 +23,12 @@ ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # it would bind the worker of every server to one core
 }
+
+
+ONE_WORKER = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+"""The worker in the engine's process: one process less, which would take a third of the start."""
 
 
 @contextlib.contextmanager
@@ -54,7 +59,7 @@ class VLLMServer:
         self._command += ["--model", str(model), "--served-model-name", "tiny"]
         self._command += ["--dtype", "float32", "--enforce-eager"]
         self._command += ["--host", "127.0.0.1", "--port", str(port), *options]
-        self._environment = {**os.environ, **ENVIRONMENT, **(environment or {})}
+        self._environment = {**os.environ, **ENVIRONMENT, **ONE_WORKER, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> VLLMServer:
