@@ -4,6 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 # Python compiles what it imports; to compile all of torch and its like takes minutes.
 INSTALL := -m pip install --quiet --quiet --no-compile
+SITE_PACKAGES = $(shell cd $(VENV) && echo lib/python*/site-packages)
 MODEL := .models/SmolLM2-135M-Instruct
 GPU_PYTHON ?= $(BIN)/python
 MODEL_TO_TRAIN ?= Qwen/Qwen2.5-0.5B-Instruct
@@ -56,8 +57,8 @@ test-rllib:  ## test the example of RLlib, where that can be installed
 		.venvs/rllib/bin/python -m pytest -m rllib tests/test_rllib.py)
 
 test-trl: setup  ## test tuning and the adapter against TRL, where that can be installed
-	$(call test-with,TRL,$(VENV)/installed-trl,\
-		OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m trl tests/test_trl*.py)
+	$(call test-with,TRL,.venvs/trl/installed,\
+		OMP_NUM_THREADS=1 .venvs/trl/bin/python -m pytest -m trl tests/test_trl*.py)
 
 test-openenv:  ## test the adapter to OpenEnv, where that can be installed
 	$(call test-with,OpenEnv,.venvs/openenv/packages,$(MAKE) --silent .venvs/openenv/installed && \
@@ -129,10 +130,14 @@ $(VENV)/installed-docs: $(INSTALLED)
 	$(BIN)/python $(INSTALL) --editable '.[docs]' -c constraints.txt
 	@touch $@
 
-$(VENV)/installed-trl: $(INSTALLED)
+.venvs/trl/installed: $(INSTALLED)
+	$(BIN)/python -m venv .venvs/trl
+	# Beside the packages of .venv, whose pins are its own.
+	echo "import site; site.addsitedir('$(abspath $(VENV))/$(SITE_PACKAGES)')" \
+		> .venvs/trl/$(SITE_PACKAGES)/base.pth
 	# Alone at first, as vLLM above.
-	$(BIN)/python $(INSTALL) --no-deps "$$(grep '^trl==' constraints.txt)"
-	$(BIN)/python $(INSTALL) --editable '.[trl]' -c constraints.txt
+	.venvs/trl/bin/python $(INSTALL) --no-deps "$$(grep '^trl==' constraints.txt)"
+	.venvs/trl/bin/python $(INSTALL) --editable '.[trl]' -c constraints.txt
 	@touch $@
 
 benchmark: setup  ## measure environment, engines and training, and audit the world

@@ -1,8 +1,8 @@
 """What training with TRL reaches, and beside `agents.grpo`.
 
-    make test-trl                                          # installs TRL
-    .venv/bin/python -m benchmarks.trl_training curve      # 40 updates, a quarter of an hour
-    .venv/bin/python -m benchmarks.trl_training compare    # 10 updates, three seeds, both
+    make test-trl                                              # makes .venvs/trl
+    .venvs/trl/bin/python -m benchmarks.trl_training curve      # 40 updates, a quarter of an hour
+    .venvs/trl/bin/python -m benchmarks.trl_training compare    # 10 updates, three seeds, both
 
 Both train the bundled policy on 100 episodes an update, five for each of 20 questions, and are
 asked the same held-out questions, greedily. `curve` prints F1 before and after, and fails below

@@ -1,4 +1,4 @@
-"""The adapter to TRL, with a real `GRPOTrainer`. `make test-trl` installs TRL for it."""
+"""The adapter to TRL, with a real `GRPOTrainer`. `make test-trl` has an environment for it."""
 
 from __future__ import annotations
 
