@@ -49,13 +49,16 @@ test-vllm: setup  ## test against vLLM on the CPU, where it can be installed
 	$(call test-with,vLLM,.venvs/vllm/packages,$(MAKE) --silent .venvs/vllm/installed && \
 		OMP_NUM_THREADS=1 .venvs/vllm/bin/python -m pytest -n 2 --dist loadfile -m vllm tests/test_vllm*.py)
 
+KEEP_BYTECODE := PYTHONDONTWRITEBYTECODE=
+
 test-rllib:  ## test the example of RLlib, where that can be installed
 	$(call test-with,RLlib,.venvs/ray/packages,$(MAKE) --silent .venvs/ray/installed && \
-		.venvs/ray/bin/python -m pytest -m rllib tests/test_rllib.py)
+		$(KEEP_BYTECODE) .venvs/ray/bin/python -m pytest -m rllib tests/test_rllib.py)
 
 test-verl:  ## test the adapter to verl, where that can be installed
 	$(call test-with,verl,.venvs/ray/packages,$(MAKE) --silent .venvs/ray/installed && \
-		OMP_NUM_THREADS=1 .venvs/ray/bin/python -m pytest -m verl tests/test_verl.py)
+		$(KEEP_BYTECODE) OMP_NUM_THREADS=1 \
+		.venvs/ray/bin/python -m pytest -m verl tests/test_verl.py)
 
 test-trl:  ## test tuning and the adapter against TRL, where that can be installed
 	$(call test-with,TRL,.venvs/trl/packages,$(MAKE) --silent .venvs/trl/installed && \
@@ -92,7 +95,8 @@ $(MODEL): tests/make_model.py .models/packages/installed
 		pytest pytest-xdist hypothesis -c constraints-vllm.txt
 	@touch $@
 
-# verl and RLlib share one, because both bring Ray, and most of the time goes into unpacking it.
+# verl and RLlib share one, because both bring Ray, and installing takes minutes. What is imported is
+# compiled at its first use, and kept: Ray's workers import torch again and again.
 .venvs/ray/packages: constraints-verl.txt requirements-rllib.txt
 	$(PYTHON) -m venv .venvs/ray
 	# Alone at first, as vLLM above.

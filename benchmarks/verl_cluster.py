@@ -86,12 +86,14 @@ def start_cluster() -> Any:
     """Start Ray with two nodes on this machine, and the transfer queue."""
     import ray
     import transfer_queue as tq
+    from omegaconf import OmegaConf
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4})
     cluster.add_node(num_cpus=4)
     ray.init(address=cluster.address, log_to_driver=False)
-    tq.init()
+    storage = {"total_storage_size": 10_000, "num_data_storage_units": 1}
+    tq.init(OmegaConf.create({"backend": {"SimpleStorage": storage}}))
     return cluster
 
 
@@ -222,6 +224,7 @@ def run(folder: Path, steps: int, num_groups: int) -> bool:
     assert pq.read_metadata(folder / "train.parquet").num_rows >= steps * num_groups
     for simulator in simulators:
         simulator.asked.clear()  # without what the checks before the first step asked
+        simulator.num_requests = 0
     played = []
     for step in range(1, steps + 1):
         rows = [dataset[(step - 1) * num_groups + number] for number in range(num_groups)]

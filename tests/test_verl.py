@@ -27,7 +27,7 @@ def ray_cluster():
     import transfer_queue as tq
     from omegaconf import OmegaConf
 
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     storage = {"total_storage_size": 1000, "num_data_storage_units": 1}
     tq.init(OmegaConf.create({"backend": {"SimpleStorage": storage}}))
     yield
@@ -50,12 +50,14 @@ def question_ids(path, count, name="train"):
 
 
 def as_played(row):
+    reward = row["extra_fields"]["reward_extra_info"]["reward"]
+    assert np.float32(reward) == row["rm_scores"].sum().numpy()  # verl keeps float32
     return Played(
         row["prompts"].tolist(),
         row["responses"].tolist(),
         row["response_mask"].bool().tolist(),
         row["rollout_log_probs"].tolist(),
-        float(row["rm_scores"].sum()),
+        reward,
         row["extra_fields"]["noisy"],
     )
 

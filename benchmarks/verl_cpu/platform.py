@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 
 import torch
 from verl.plugin.platform.platform_base import PlatformBase
+
+
+class Device:
+    """What verl asks ``torch.cuda`` for, of a CPU: there is nothing to wait for or to free."""
+
+    set_rng_state = staticmethod(torch.set_rng_state)
+    get_rng_state = staticmethod(torch.get_rng_state)
+    stream = staticmethod(torch.cpu.stream)
+    current_stream = staticmethod(torch.cpu.current_stream)
+
+    def is_available(self) -> bool:
+        """Return False: there is no memory of its own."""
+        return False
+
+    def device_count(self) -> int:
+        """Return 1."""
+        return 1
+
+    def get_device_name(self, _: Any = None) -> str:
+        """Return the name."""
+        return "cpu"
+
+    def mem_get_info(self, _: Any = None) -> tuple[int, int]:
+        """Return free and whole memory, which are not known."""
+        return 1, 1
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        """Return a function that does nothing: `empty_cache`, `synchronize`, `memory_allocated`."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *_, **__: 0
 
 
 class PlatformCPU(PlatformBase):  # type: ignore[misc]  # untyped where not installed
@@ -18,9 +48,9 @@ class PlatformCPU(PlatformBase):  # type: ignore[misc]  # untyped where not inst
     vendor_name = "cpu"
 
     @property
-    def device_module(self) -> ModuleType:
+    def device_module(self) -> Any:
         """Return the module of the device."""
-        return torch.cpu
+        return Device()
 
     def is_available(self) -> bool:
         """Return True."""

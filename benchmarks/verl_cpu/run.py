@@ -43,6 +43,7 @@ OPTIONS: dict[str, Any] = {
     "actor_rollout_ref.rollout.agent.num_workers": 1,
     "reward.num_workers": 1,
     "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
+    "+ray_kwargs.ray_init.address": "local",
     "+ray_kwargs.ray_init.include_dashboard": False,
     "ray_kwargs.ray_init.num_cpus": 8,  # Ray counts processes, most of which wait
     "+ray_kwargs.ray_init.num_gpus": 1,  # one for each worker; they do not exist
