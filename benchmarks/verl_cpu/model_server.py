@@ -38,7 +38,7 @@ class ModelServer:
     def __init__(self, path: str, seed: int = 0) -> None:
         from transformers import AutoModelForCausalLM
 
-        self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+        self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
         self.encoder = TextEncoder(read_tokenizer(path))
         self._seed = seed
         self._count = itertools.count()

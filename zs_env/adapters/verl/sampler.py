@@ -48,6 +48,6 @@ def _figures(batch: Any, num_asked: int) -> dict[str, float]:
         fields = transfer_queue.kv_batch_get(
             keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"]
         )
-        episodes = [extra[FIGURES] for extra in fields["extra_fields"].tolist()]
+        episodes = [extra[FIGURES] for extra in fields.get("extra_fields").tolist()]
     missing = float(num_asked - len(batch.keys))
     return {**metrics(episodes), f"{PREFIX}failed_searches": missing}
