@@ -117,7 +117,7 @@ def check_rows(task: Any, files: Any, *, held_out: bool) -> None:
 
     from zs_env.adapters.verl.names import HELD_OUT, QUESTION_ID
 
-    for file in [files] if isinstance(files, str) else list(files):
+    for file in [files] if isinstance(files, str) else list(files or ()):
         if not (str(file).endswith(".parquet") and Path(file).expanduser().is_file()):
             continue
         path = Path(file).expanduser()

@@ -71,6 +71,7 @@ def prepare(
         as_integer("max_prompt_length", max_prompt_length, 1),
         as_integer("max_response_length", max_response_length, 1),
     )
+    seed = as_integer("seed", seed, 0)
     task = make_task(arguments, read_tokenizer(model), *lengths)
     path = Path(folder).expanduser().resolve()
     path.mkdir(parents=True, exist_ok=True)
@@ -80,8 +81,9 @@ def prepare(
     finally:
         task.close()
     entry = {"name": AGENT, "_target_": AGENT_LOOP, "seed": seed, "arguments": dict(arguments)}
+    where = str(Path(model).resolve()) if Path(model).is_dir() else model
     _write_yaml(path / "agent_loop.yaml", [entry])
-    return _write_yaml(path / f"{CONFIG}.yaml", _config(path, model, *lengths))
+    return _write_yaml(path / f"{CONFIG}.yaml", _config(path, where, *lengths))
 
 
 def rows_of(task: TrainingTask, *, held_out: bool = False) -> Iterator[dict[str, Any]]:
