@@ -37,7 +37,7 @@ def ray_cluster():
 
 @pytest.fixture(scope="module")
 def model():
-    from benchmarks.verl_cpu.model_server import ModelServer
+    from benchmarks.model_server import ModelServer
 
     return ModelServer(str(MODEL), seed=3)
 

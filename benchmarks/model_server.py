@@ -1,4 +1,4 @@
-"""An inference server of a small model in this process, as verl asks it. Without verl or Ray."""
+"""An inference server of a small model in this process, as verl asks vLLM. Needs neither."""
 
 from __future__ import annotations
 
