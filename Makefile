@@ -2,7 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
-# Python compiles what it imports; to compile all of torch and its like takes minutes.
+# Python compiles what it imports, and must keep it; to compile all of torch and its like takes minutes.
+export PYTHONDONTWRITEBYTECODE :=
 INSTALL := -m pip install --quiet --quiet --no-compile
 SITE_PACKAGES = $(shell cd $(VENV) && echo lib/python*/site-packages)
 MODEL := .models/SmolLM2-135M-Instruct
@@ -10,8 +11,8 @@ GPU_PYTHON ?= $(BIN)/python
 MODEL_TO_TRAIN ?= Qwen/Qwen2.5-0.5B-Instruct
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train method models test test-models test-openenv test-rllib test-trl test-vllm \
-	test-wheel lint format docs benchmark benchmark-gpu clean
+.PHONY: help setup train method models test test-models test-openenv test-rllib test-trl test-verl \
+	test-vllm test-wheel lint format docs benchmark benchmark-gpu clean
 
 help:  ## show the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## / - /'
@@ -53,8 +54,12 @@ test-vllm: setup  ## test against vLLM on the CPU, where it can be installed
 		OMP_NUM_THREADS=1 .venvs/vllm/bin/python -m pytest -n 2 --dist loadfile -m vllm tests/test_vllm*.py)
 
 test-rllib:  ## test the example of RLlib, where that can be installed
-	$(call test-with,RLlib,.venvs/rllib/packages,$(MAKE) --silent .venvs/rllib/installed && \
-		.venvs/rllib/bin/python -m pytest -m rllib tests/test_rllib.py)
+	$(call test-with,RLlib,.venvs/ray/packages,$(MAKE) --silent .venvs/ray/installed && \
+		.venvs/ray/bin/python -m pytest -m rllib tests/test_rllib.py)
+
+test-verl:  ## test the adapter to verl, where that can be installed
+	$(call test-with,verl,.venvs/ray/packages,$(MAKE) --silent .venvs/ray/installed && \
+		OMP_NUM_THREADS=1 .venvs/ray/bin/python -m pytest -m verl tests/test_verl.py)
 
 test-trl: setup  ## test tuning and the adapter against TRL, where that can be installed
 	$(call test-with,TRL,.venvs/trl/installed,\
@@ -91,14 +96,18 @@ $(MODEL): tests/make_model.py .models/packages/installed
 		pytest pytest-xdist hypothesis -c constraints-vllm.txt
 	@touch $@
 
-.venvs/rllib/packages: requirements-rllib.txt constraints.txt
-	$(PYTHON) -m venv .venvs/rllib
-	.venvs/rllib/bin/python $(INSTALL) --no-deps "$$(grep '^ray==' $<)"
-	.venvs/rllib/bin/python $(INSTALL) -r $< -c constraints.txt
+# verl and RLlib share one, because both bring Ray, and installing takes minutes.
+.venvs/ray/packages: constraints-verl.txt requirements-rllib.txt
+	$(PYTHON) -m venv .venvs/ray
+	# Alone at first, as vLLM above.
+	.venvs/ray/bin/python $(INSTALL) --no-deps "$$(grep '^verl==' $<)"
+	.venvs/ray/bin/python $(INSTALL) verl TransferQueue cachetools fastapi uvicorn \
+		-r requirements-rllib.txt -c $<
 	@touch $@
 
-.venvs/rllib/installed: .venvs/rllib/packages setup.cfg pyproject.toml
-	.venvs/rllib/bin/python $(INSTALL) --editable . pytest hypothesis -c constraints.txt
+.venvs/ray/installed: .venvs/ray/packages setup.cfg pyproject.toml
+	.venvs/ray/bin/python $(INSTALL) --editable '.[bm25,http,train,verl]' pytest hypothesis \
+		-c constraints-verl.txt
 	@touch $@
 
 .venvs/openenv/packages: constraints-openenv.txt

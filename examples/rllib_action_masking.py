@@ -5,7 +5,7 @@
 Takes 45 seconds; prints reward and length of episodes. RLlib's module reads the mask from the
 observation, so it is put there. Beside it, RLlib's default network sees only the last tokens, and
 learns to guess, not to read: this shows how the pieces fit. RLlib requires an older Gymnasium, but
-works with the newer one: `make test-rllib` installs both into `.venvs/rllib`.
+works with the newer one: `make test-rllib` installs both into `.venvs/ray`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import re
 import subprocess
@@ -103,6 +104,17 @@ def test_contract_finds_a_failed_search_that_is_trained_on():
     getattr(Broken(), TOKENS)()  # nothing failed here
     with pytest.raises(AssertionError, match="search_failed: `reward` is 0.0"):
         Broken().test_adapter_leaves_out_failed_searches_and_nothing_else()
+
+
+def test_contract_accepts_nothing_in_the_place_of_a_failed_search_alone():
+    class Sparing(AdapterContract):
+        def play(self, task):
+            return [episode if episode.reward is not None else None for episode in played(task)]
+
+    Sparing().test_adapter_leaves_out_failed_searches_and_nothing_else()
+    lost = contract(lambda episode: episode if episode.reward else None)
+    with pytest.raises(AssertionError, match="is missing, and none of its searches failed"):
+        getattr(lost, TOKENS)()
 
 
 @pytest.mark.parametrize(
@@ -278,7 +290,21 @@ def test_missing_trl_names_its_extra(monkeypatch):
         SearchRollouts(None, WorldTokenizer())
 
 
-@pytest.mark.parametrize("page", ["trl"])
+def test_missing_verl_names_its_extra(monkeypatch, tmp_path):
+    from zs_env.adapters.verl import prepare
+
+    def missing(package):
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(versions, "version", missing)
+    with pytest.raises(MissingDependencyError, match=r"`verl`: pip install 'zs-env\[verl\]'"):
+        prepare(tmp_path / "run", "model")
+    for module in ("agent_loop", "manager", "sampler"):
+        with pytest.raises(MissingDependencyError, match=r"'zs-env\[verl\]'"):
+            importlib.import_module(f"zs_env.adapters.verl.{module}")
+
+
+@pytest.mark.parametrize("page", ["trl", "verl"])
 def test_page_of_an_adapter_names_every_option(page):
     text = (ROOT / "docs" / f"{page}.md").read_text()
     options = text.split("## Options")[1].split("\n## ")[0]
