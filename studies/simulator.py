@@ -51,7 +51,7 @@ class Pass:
     learning_rate: float
     muon_learning_rate: float
     model: Path | None = None
-    seconds: float = 1_100
+    seconds: float = 1_300
 
 
 def search_stages(folder: Path, num_questions: int, seed: int) -> tuple[Stage, Stage]:

@@ -96,7 +96,7 @@ def stages_of(config: MethodConfig) -> list[list[Stage]]:
         [collect],
         [judge],
         [pairs],
-        [tune, _train(config, REAL, "--engine", REAL)],
+        [tune, _train(config, REAL, "--engine", REAL, seconds=650)],
         [_train_on_simulated(config)],
         [_fidelity(config), *evaluations],
     ]
@@ -116,18 +116,19 @@ def _fidelity(config: MethodConfig) -> Stage:
     return Stage("fidelity", "measuring its fidelity", command, 120, ends_well=(0, FAILED))
 
 
-def _train(config: MethodConfig, name: str, *engine: str) -> Stage:
+def _train(config: MethodConfig, name: str, *engine: str, seconds: float) -> Stage:
     command = (
         "agents.ppo", "--config", INSTRUMENT, "--updates", f"{config.updates}",
         "--save-every", "5", "--test-engines", REAL, *engine, "--seed", f"{config.seed}",
         "--folder", f"{config.policy(name)}", "--resume",
     )  # fmt: skip
-    return Stage(f"train-{name}", f"training a policy on {name}", command, 400)
+    return Stage(f"train-{name}", f"training a policy on {name}", command, seconds)
 
 
 def _train_on_simulated(config: MethodConfig) -> Stage:
     noise = ("--noise", "exponential", "--noise-end", f"{config.noise_end:g}")
-    return _train(config, SIMULATED, "--engine", config.engine(config.contrast), *noise)
+    engine = config.engine(config.contrast)
+    return _train(config, SIMULATED, "--engine", engine, *noise, seconds=1_600)
 
 
 def _evaluate(config: MethodConfig, name: str) -> Stage:
