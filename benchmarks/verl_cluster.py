@@ -257,7 +257,10 @@ def run(folder: Path, steps: int, num_groups: int) -> bool:
     return whole and not any(mixed_up) and asked == simulators[1].asked
 
 
-def main(steps: int = 4, groups: int = 8) -> None:
+def main(
+    steps: int = 4,
+    groups: int = 8,
+) -> None:
     """Play on a cluster of two Ray nodes.
 
     Args:
