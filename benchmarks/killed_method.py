@@ -5,7 +5,7 @@
 Runs a small chain undisturbed, then another with the same options that is killed (SIGKILL) at
 random moments and called again: every second time with all that it has started, as when a machine
 fails, and else alone, so that its stage goes on without it. Fails if the figures in results.json
-differ, those of time aside. Takes about fifteen minutes.
+differ, those of time aside.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What training with TRL reaches, and beside `agents.grpo`.
 
-    make test-trl                                              # makes .venvs/trl
+    make test-trl                                               # makes .venvs/trl
     .venvs/trl/bin/python -m benchmarks.trl_training curve      # 40 updates, a quarter of an hour
     .venvs/trl/bin/python -m benchmarks.trl_training compare    # 10 updates, three seeds, both
 

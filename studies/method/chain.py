@@ -18,6 +18,7 @@ from studies.simulator import (
 from studies.stage import Stage
 from zs_env.checks import as_integer, as_share
 from zs_env.commands.evaluate import FAILED
+from zs_env.llm.bundled import MADE
 
 SIMULATED = "simulated"
 """Name of the policy that is trained on the simulation LLM; the other is called `REAL`."""
@@ -80,7 +81,8 @@ class MethodConfig:
         """Return the simulated engine as it is written."""
         return (
             f"simulated,llm=transformers_local,model={self.model},template=world,"
-            f"hide_answer_from_noisy=true,contrast={contrast:g},max_batch_size=256"
+            f"hide_answer_from_noisy=true,contrast={contrast:g},"
+            f"max_batch_size={MADE['max_batch_size']}"
         )
 
 
