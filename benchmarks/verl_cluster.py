@@ -22,15 +22,14 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import numpy as np
 import tyro
 
 from agents.tiny import MODEL
 from benchmarks.chat_server import MODEL as CHAT_MODEL
 from benchmarks.chat_server import ChatServer, Reply, good, running
 from benchmarks.verl_cpu.run import ENVIRONMENT, OPTIONS
+from benchmarks.verl_queue import compose_config, fetch, make_batches, put_rows
 from zs_env.adapters.verl import prepare
 from zs_env.adapters.verl.config import find_entry
 from zs_env.adapters.verl.episodes import make_task
@@ -112,45 +111,14 @@ def make_manager(config: Any) -> Any:
     return SearchAgentLoopManager.create(config=config, llm_client=client)
 
 
-def ask(manager: Any, rows: Sequence[dict[str, Any]], step: int) -> None:
-    """Have the workers begin a group of episodes for each row, as verl's trainer does."""
-    import transfer_queue as tq
-    from verl.utils import tensordict_utils as tu
-    from verl.utils.dataset.rl_dataset import collate_fn
-
-    batch = collate_fn(list(rows))
-    batch["uid"] = np.array([uuid4().hex for _ in rows], dtype=object)
-    tensors = tu.get_tensordict(batch)
-    tu.assign_non_tensor_data(tensors, "global_steps", step)
-    tags = [{"is_prompt": True, "status": "pending", "global_steps": step}] * len(rows)
-    tq.kv_batch_put(keys=list(batch["uid"]), partition_id="train", tags=tags)
-    manager.generate_sequences(tensors)
-
-
 def take(sampler: Any, step: int, num_groups: int) -> tuple[list[Any], dict[str, float]]:
     """Return the episodes of a step as the trainer gets them, and what it logs."""
     import transfer_queue as tq
 
     batch, log = sampler.sample(step, "train", num_groups)
-    rows = tq.kv_batch_get(keys=batch.keys, partition_id="train")
-    episodes = [rows[number] for number in range(len(batch.keys))]
+    episodes = fetch(batch.keys, "train")
     tq.kv_clear(keys=batch.keys, partition_id="train")
     return episodes, log
-
-
-def make_sampler(config: Any) -> Any:
-    """Return the sampler of the run."""
-    from zs_env.adapters.verl.sampler import make_sampler
-
-    options = config.trainer.v1.sampler
-    return make_sampler(
-        trainer_mode="sync",
-        trainer_config=config.trainer.v1.sync,
-        max_off_policy_threshold=options.max_off_policy_threshold,
-        max_off_policy_strategy=options.max_off_policy_strategy,
-        sampler_kwargs=options.sampler_kwargs,
-        poll_interval=0.1,
-    )
 
 
 def num_mixed_up(
@@ -181,19 +149,14 @@ def num_mixed_up(
     return found
 
 
-def compose_config(path: Path, steps: int) -> Any:
-    """Return the configuration of verl, with a worker for each of the two nodes."""
-    from hydra import compose, initialize_config_dir
-
-    options = {
+def options_of(steps: int) -> dict[str, Any]:
+    """Return the options of verl, with a worker for each of the two nodes."""
+    return {
         **OPTIONS,
         "actor_rollout_ref.rollout.agent.num_workers": 2,
         "actor_rollout_ref.rollout.n": MEMBERS,
         "trainer.total_training_steps": steps,
     }
-    overrides = [f"{name}={value}" for name, value in options.items()]
-    with initialize_config_dir(str(path.parent), version_base=None):
-        return compose(path.stem, ["hydra.searchpath=[pkg://verl.trainer.config]", *overrides])
 
 
 def run(folder: Path, steps: int, num_groups: int) -> bool:
@@ -216,8 +179,8 @@ def run(folder: Path, steps: int, num_groups: int) -> bool:
         engine=engine,
         **EPISODES,
     )
-    config = compose_config(path, steps)
-    manager, sampler = make_manager(config), make_sampler(config)
+    config = compose_config(path, options_of(steps))
+    manager, sampler = make_manager(config), make_batches(config, poll_interval=0.1)
     dataset = RLHFDataset(
         str(folder / "train.parquet"), read_tokenizer(MODEL), config.data, max_samples=steps * 64
     )
@@ -228,7 +191,8 @@ def run(folder: Path, steps: int, num_groups: int) -> bool:
     played = []
     for step in range(1, steps + 1):
         rows = [dataset[(step - 1) * num_groups + number] for number in range(num_groups)]
-        ask(manager, rows, step)
+        tensors, _ = put_rows(rows, step)
+        manager.generate_sequences(tensors)
         if step == steps // 2 + 1:
             while not simulators[0].in_flight:
                 time.sleep(0.01)

@@ -10,6 +10,7 @@ import pytest
 
 from agents.tiny import MODEL
 from benchmarks.chat_server import MODEL as CHAT_MODEL
+from benchmarks.verl_queue import fetch, make_batches
 from tests.verl_runs import Client, load_config, play, play_in_queue, prepare_run, scripted
 from zs_env.adapters import versions
 from zs_env.errors import DependencyVersionError, ServiceError, TokenizerError, ZeroSearchError
@@ -155,28 +156,9 @@ def test_reward_and_weights_of_an_episode_reach_the_trainer(sampled):
         assert row["extra_fields"]["min_global_steps"] == 3  # what the server told
 
 
-def fetch(keys, partition):
-    """Return episodes as the trainer gets them."""
-    import transfer_queue as tq
-
-    rows = tq.kv_batch_get(keys=list(keys), partition_id=partition)
-    return [rows[number] for number in range(len(keys))]
-
-
 def sample(config, uids, step):
     """A batch as the trainer takes it, with what it logs."""
-    from zs_env.adapters.verl.sampler import make_sampler
-
-    sampler = config.trainer.v1.sampler
-    buffer = make_sampler(
-        trainer_mode="sync",
-        trainer_config=config.trainer.v1.sync,
-        max_off_policy_threshold=sampler.max_off_policy_threshold,
-        max_off_policy_strategy=sampler.max_off_policy_strategy,
-        sampler_kwargs=sampler.sampler_kwargs,
-        poll_interval=0.01,
-    )
-    return buffer.sample(step, "train", len(uids))
+    return make_batches(config, poll_interval=0.01).sample(step, "train", len(uids))
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from agents.tiny import MODEL
+from benchmarks.verl_queue import compose_config, put_rows
 
 EPISODES = {
     "questions": "world,kinds=1-hop+2-hop,sample=60",
@@ -32,17 +32,8 @@ def prepare_run(folder: Path, **options: Any) -> Path:
 
 def load_config(path: Path, **options: Any) -> Any:
     """Read the configuration at ``path`` as ``main_ppo`` does, with options by dotted names."""
-    from hydra import compose, initialize_config_dir
-
-    overrides = {"actor_rollout_ref.rollout.n": 5, "trainer.total_training_steps": 10, **options}
-    with initialize_config_dir(str(path.parent), version_base=None):
-        return compose(
-            path.stem,
-            [
-                "hydra.searchpath=[pkg://verl.trainer.config]",
-                *(f"{name}={value}" for name, value in overrides.items()),
-            ],
-        )
+    defaults = {"actor_rollout_ref.rollout.n": 5, "trainer.total_training_steps": 10}
+    return compose_config(path, {**defaults, **options})
 
 
 class Client:
@@ -134,23 +125,11 @@ def play_in_queue(
     held_out: bool = False,
 ) -> list[str]:
     """Have the worker of verl's trainer play groups into the transfer queue; return their uids."""
-    import numpy as np
-    import transfer_queue as tq
     from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
-    from verl.utils import tensordict_utils as tu
-    from verl.utils.dataset.rl_dataset import collate_fn
 
     worker = AgentLoopWorkerTQ.__ray_actor_class__(config, client)
     rows = make_dataset(config, worker.tokenizer, held_out=held_out)
-    batch = collate_fn([rows[each] for each in question_ids])
-    uids = [uuid4().hex for _ in question_ids]
-    batch["uid"] = np.array(uids, dtype=object)
-    tensors = tu.get_tensordict(batch)
-    tu.assign_non_tensor_data(tensors, "global_steps", step)
-    if held_out:
-        tu.assign_non_tensor_data(tensors, "validate", True)
-    tags = [{"is_prompt": True, "status": "pending", "global_steps": step}] * len(uids)
-    tq.kv_batch_put(keys=uids, partition_id="val" if held_out else "train", tags=tags)
+    tensors, uids = put_rows([rows[each] for each in question_ids], step, held_out=held_out)
 
     async def run() -> None:
         await worker.generate_sequences(tensors)
