@@ -18,7 +18,7 @@ def test_tested_series_is_accepted():
 
 
 def test_missing_framework_names_the_extra():
-    with pytest.raises(MissingDependencyError, match=r"pip install 'zs-env\[some-extra\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install '\.\[some-extra\]'"):
         check_framework("The adapter", "no-such-framework", "1.0", "some-extra")
 
 

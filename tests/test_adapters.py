@@ -183,6 +183,19 @@ def test_task_held_out_questions_of_a_file_are_asked_for():
     assert row == {"question_id": "t", "question": "Who?", "golden_answers": ["Ada"]}
 
 
+@pytest.mark.parametrize("questions", ["world,split=train", {"name": "world", "split": "train"}])
+def test_task_held_out_rows_are_of_the_other_split_where_training_names_its_own(questions):
+    task = make_task(questions=questions)
+    train, test = ({row["question_id"] for row in task.rows(held_out=h)} for h in (False, True))
+    assert train and test and not train & test
+
+
+@pytest.mark.parametrize("where", [{"split": "test"}, {"questions": "world,split=test"}])
+def test_task_does_not_measure_with_what_it_trains_on(where):
+    with pytest.raises(ValueError, match="training has the split 'test' of the embedded world"):
+        list(make_task(**where).rows(held_out=True))
+
+
 class ClosingEngine(FixedEngine):
     """Counts how often it was closed."""
 
@@ -271,7 +284,9 @@ def test_task_keeps_the_encoder_that_it_was_given():
 
 def test_framework_of_another_version_or_missing_is_named(monkeypatch):
     check_framework("the tests", "numpy", np.__version__, "trl")
-    with pytest.raises(MissingDependencyError, match=r"`no-such`: pip install 'zs-env\[trl\]"):
+    with pytest.raises(
+        MissingDependencyError, match=r"`no-such`: in the checkout, pip install '.\[trl\]"
+    ):
         check_framework("the tests", "no-such", "1.0.0", "trl")
     with pytest.raises(DependencyVersionError, match=r"tested with numpy 0.1.0, got \d"):
         check_framework("the tests", "numpy", "0.1.0", "trl")
@@ -286,7 +301,9 @@ def test_missing_trl_names_its_extra(monkeypatch):
         raise PackageNotFoundError(package)
 
     monkeypatch.setattr(versions, "version", missing)
-    with pytest.raises(MissingDependencyError, match=r"`trl`: pip install 'zs-env\[trl\]'"):
+    with pytest.raises(
+        MissingDependencyError, match=r"`trl`: in the checkout, pip install '\.\[trl\]'"
+    ):
         SearchRollouts(None, WorldTokenizer())
 
 
@@ -297,10 +314,12 @@ def test_missing_verl_names_its_extra(monkeypatch, tmp_path):
         raise PackageNotFoundError(package)
 
     monkeypatch.setattr(versions, "version", missing)
-    with pytest.raises(MissingDependencyError, match=r"`verl`: pip install 'zs-env\[verl\]'"):
+    with pytest.raises(
+        MissingDependencyError, match=r"`verl`: in the checkout, pip install '\.\[verl\]'"
+    ):
         prepare(tmp_path / "run", "model")
     for module in ("agent_loop", "manager", "sampler"):
-        with pytest.raises(MissingDependencyError, match=r"'zs-env\[verl\]'"):
+        with pytest.raises(MissingDependencyError, match=r"'\.\[verl\]'"):
             importlib.import_module(f"zs_env.adapters.verl.{module}")
 
 

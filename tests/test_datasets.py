@@ -222,7 +222,7 @@ def test_dataset_that_is_nowhere_says_how_to_get_it(tmp_path, monkeypatch):
         "it; then set ZS_ENV_DATA=DATA, or write musique,folder=DATA."
     ) in message
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(QuestionSourceError, match=r"\(pip install 'zs-env\[data\]'\)"):
+    with pytest.raises(QuestionSourceError, match=r"\(in the checkout, pip install '\.\[data\]'\)"):
         load_questions("musique")
 
 

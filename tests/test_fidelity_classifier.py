@@ -99,7 +99,7 @@ def test_lists_of_different_lengths_are_refused():
 
 def test_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
-    with pytest.raises(MissingDependencyError, match=r"zs-env\[fidelity\]"):
+    with pytest.raises(MissingDependencyError, match=r"'\.\[fidelity\]'"):
         tell_apart(source("one"), source("other"), groups())
 
 

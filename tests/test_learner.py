@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ import torch.multiprocessing
 
 from agents.sampling.policy import load_policy
 from agents.tiny.tokenizer import make_tokenizer
+from agents.training import learner
 from agents.training.config import Config
 from agents.training.distributed import Processes
 from agents.training.errors import TrainingError
@@ -306,3 +308,16 @@ def test_learn_step_moves_the_weights(folder, batch):
     learner.learn(replace(batch, returns=batch.returns + 1.0), loss_function, update=0)
     moved = {name: (after - before[name]).abs().max() for name, after in weights(learner).items()}
     assert min(moved.values()) > 1e-4, moved
+
+
+def test_learning_rate_of_small_models_is_warned_of_for_large_ones(folder, monkeypatch):
+    policy, processes = load_policy(folder), Processes("cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Learner(policy, Config(), processes)
+    monkeypatch.setattr(learner, "LARGE_MODEL", 1)
+    with pytest.warns(UserWarning, match=r"a `learning_rate` of 0.001 is high for \d"):
+        Learner(policy, Config(), processes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Learner(policy, Config(learning_rate=1e-6), processes)

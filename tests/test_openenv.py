@@ -191,6 +191,9 @@ def test_progress_follows_from_the_episodes_of_all_sessions():
         assert env.step(ZeroSearchAction(text="<answer>x</answer>")).done
     assert seen == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
     assert sessions[0].reset(progress=0.5).metadata["noise_probability"] == 0.5
+    # What a session has sent holds on, and for this session alone.
+    assert sessions[0].reset().metadata["noise_probability"] == 0.5
+    assert sessions[1].reset().metadata["noise_probability"] == 1.0
 
 
 def test_observation_can_be_the_transcript():

@@ -54,7 +54,7 @@ def test_missing_extra_is_named(package, use, extra, tmp_path):
     )
     result = run("-c", code)
     assert "MissingDependencyError" in result.stderr
-    assert f"pip install 'zs-env[{extra}]'" in result.stderr
+    assert f"pip install '.[{extra}]'" in result.stderr
 
 
 def test_command_without_its_extra_is_one_line():
@@ -63,7 +63,7 @@ def test_command_without_its_extra_is_one_line():
     assert result.returncode == 1 and result.stderr.startswith(
         "error: The adapter to OpenEnv needs"
     )
-    assert result.stderr.count("\n") == 1 and "zs-env[openenv]" in result.stderr
+    assert result.stderr.count("\n") == 1 and "'.[openenv]'" in result.stderr
 
 
 def test_adapters_are_imported_by_nothing_and_can_be_removed(tmp_path):

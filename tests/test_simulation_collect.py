@@ -151,7 +151,16 @@ def test_collected_folder_is_that_of_an_evaluation_and_holds_searches(tmp_path, 
     assert line["metadata"]["hops"] >= 1 and line["turn"] == 0 and line["golden_answers"]
 
 
-@pytest.mark.parametrize("spec", ["world,split=test", {"name": "world", "split": "test"}])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "world,split=test",
+        {"name": "world", "split": "test"},
+        "hotpotqa,split=dev",
+        "popqa",  # it has no others
+        "hub,id=a/b",
+    ],
+)
 def test_test_questions_are_not_collected(spec, tmp_path):
     with pytest.raises(ValueError, match="must be training questions"):
         collect(Plan(method="explorer", questions=[spec]), tmp_path)
@@ -167,8 +176,9 @@ def test_test_questions_are_not_collected(spec, tmp_path):
         ("world,split=train", "world,split=train"),
         ({"name": "world", "sample": 3}, {"name": "world", "sample": 3, "split": "train"}),
         ("hotpotqa,sample=5", "hotpotqa,sample=5,split=train"),
-        ("hotpotqa,split=dev", "hotpotqa,split=dev"),
-        ("bamboogle", "bamboogle"),
+        ("nq,split=dev", "nq,split=dev"),
+        ("zerosearch-train,sample=5", "zerosearch-train,sample=5,split=train"),
+        ("hub,id=a/b,split=train", "hub,id=a/b,split=train"),
         ("questions.jsonl", "questions.jsonl"),
     ],
 )

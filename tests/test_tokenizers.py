@@ -77,7 +77,7 @@ def test_environments_and_policies_refuse_a_folder_alike(tmp_path):
 
 def test_missing_transformers_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(MissingDependencyError, match=r"zs-env\[train\]"):
+    with pytest.raises(MissingDependencyError, match=r"'\.\[train\]'"):
         load_tokenizer(tmp_path)
 
 

@@ -330,7 +330,7 @@ def test_missing_transformers_names_the_extra():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "MissingDependencyError" in result.stderr
-    assert "pip install 'zs-env[train]'" in result.stderr
+    assert "pip install '.[train]'" in result.stderr
 
 
 def test_missing_vllm_names_the_extra():
@@ -340,7 +340,7 @@ def test_missing_vllm_names_the_extra():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "MissingDependencyError" in result.stderr
-    assert "pip install 'zs-env[vllm]'" in result.stderr
+    assert "pip install '.[vllm]'" in result.stderr
 
 
 def test_model_is_loaded_when_needed_and_again_after_close_or_pickling(folder):

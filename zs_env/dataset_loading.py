@@ -14,7 +14,7 @@ from zs_env.errors import QuestionSourceError
 from zs_env.question_files import FILE_SUFFIXES, Row, make_question, make_questions, read_rows
 from zs_env.questions import Question, QuestionSet
 
-NEEDS_LIBRARY = "`datasets` is not installed (pip install 'zs-env[data]')"
+NEEDS_LIBRARY = "`datasets` is not installed (in the checkout, pip install '.[data]')"
 
 
 def load_dataset(

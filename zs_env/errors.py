@@ -53,7 +53,7 @@ class MissingDependencyError(ZeroSearchError, ImportError):
     @classmethod
     def for_extra(cls, what: str, package: str, extra: str) -> MissingDependencyError:
         """Make the error for ``what``, which needs ``package`` of the extra ``extra``."""
-        return cls(f"{what} needs `{package}`: pip install 'zs-env[{extra}]'.")
+        return cls(f"{what} needs `{package}`: in the checkout, pip install '.[{extra}]'.")
 
 
 class DependencyVersionError(ZeroSearchError, ImportError):

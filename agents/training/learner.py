@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
+from gymnasium import logger
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 LossFunction = Callable[[PolicyOutput, TrainingBatch], tuple[Tensor, dict[str, Tensor]]]
 """Function (output of the policy, batch) -> (loss, figures by name) of each token, (B, T) each."""
+
+
+LARGE_MODEL, LARGE_RATE = 100_000_000, 1e-4
+"""Parameters and learning rate from which on training all weights is likely to break a model."""
 
 
 class Learner:
@@ -42,6 +47,7 @@ class Learner:
         self.config = config
         self.processes = processes
         self._module = processes.wrap(policy)
+        _check_learning_rate(policy, config)
         head = [] if policy.value_head is None else list(policy.value_head.parameters())
         body = [p for p in policy.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
@@ -164,3 +170,14 @@ class Learner:
         if now or not isinstance(self._module, DistributedDataParallel):
             return nullcontext()
         return self._module.no_sync()
+
+
+def _check_learning_rate(policy: Policy, config: Config) -> None:
+    """Warn of the learning rate of small models with a large one."""
+    count = sum(p.numel() for p in policy.model.parameters() if p.requires_grad)
+    if count >= LARGE_MODEL and config.learning_rate >= LARGE_RATE:
+        logger.warn(
+            f"a `learning_rate` of {config.learning_rate:g} is high for {count / 1e6:,.0f} million "
+            "parameters: the default suits the bundled model of one million; the paper has 1e-6 "
+            "for 3 billion."
+        )

@@ -6,14 +6,16 @@ rows for its data set, an episode for a row at a step, and the figures of what w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from zs_env.episode import Assignment
 from zs_env.episodes import EpisodeSource
 from zs_env.evaluation.figures import Figures, figures_of, mean_figures
-from zs_env.question_sources import are_about_the_world
+from zs_env.loading import parse_spec
+from zs_env.question_sources import WORLD
 from zs_env.questions import QuestionRow, question_rows
 from zs_env.rules import Limits
 from zs_env.settings import TrainerSettings
@@ -82,19 +84,14 @@ class TrainingTask:
         """Source of the held-out episodes, made when it is first asked for.
 
         Raises:
-            ValueError: there are no held-out questions, or they do not fit into the limits.
+            ValueError: there are no held-out questions, or they are those of training, or do not
+                fit into the limits.
         """
         if self._held_out is None:
             settings = self.settings
-            questions = settings.test_questions
-            if questions is None and not are_about_the_world(settings.questions):
-                raise ValueError(
-                    "held-out episodes need `test_questions`, and there are none: expected "
-                    "questions that are not trained on, such as 'hotpotqa,sample=500'."
-                )
             held_out = replace(
                 settings,
-                questions=settings.questions if questions is None else questions,
+                questions=_held_out_questions(settings),
                 split="test",
                 engine=self.source.engine if settings.test_engine is None else settings.test_engine,
             )
@@ -209,3 +206,23 @@ def _remake(
     settings: TrainerSettings, encoder: TextEncoder, max_context: int, max_response: int | None
 ) -> TrainingTask:
     return TrainingTask(settings, encoder, max_context=max_context, max_response=max_response)
+
+
+def _held_out_questions(settings: TrainerSettings) -> Any:
+    """Return the held-out questions; by default the other split of the embedded world."""
+    questions = settings.questions
+    if settings.test_questions is not None:
+        return settings.test_questions
+    named = isinstance(questions, str | Path | Mapping) and parse_spec("questions", questions)
+    if not named or named.name != WORLD:
+        raise ValueError(
+            "held-out episodes need `test_questions`, and there are none: expected questions that "
+            "are not trained on, such as 'hotpotqa,sample=500'."
+        )
+    options = dict(named.options)
+    if options.pop("split", settings.split) == "test":
+        raise ValueError(
+            "held-out episodes need `test_questions`: training has the split 'test' of the "
+            "embedded world itself."
+        )
+    return {"name": WORLD, **options}

@@ -30,6 +30,6 @@ def check_framework(adapter: str, package: str, tested: str, extra: str) -> None
         raise MissingDependencyError.for_extra(adapter, package, extra) from error
     if found.split(".")[:2] != tested.split(".")[:2] and os.environ.get(ANY_VERSION) != "1":
         raise DependencyVersionError(
-            f"{adapter} was tested with {package} {tested}, got {found}: pip install "
-            f"'zs-env[{extra}]', or set {ANY_VERSION}=1 to try this version."
+            f"{adapter} was tested with {package} {tested}, got {found}: in the "
+            f"checkout, pip install '.[{extra}]', or set {ANY_VERSION}=1 to try this version."
         )

@@ -15,7 +15,7 @@ EXAMPLES = """\
 examples:
   zs-env serve
   zs-env serve --engine simulated,base_url=http://127.0.0.1:8001/v1,model=qwen --noise-end 0.75
-  zs-env serve --questions hotpotqa --engine bm25,corpus=passages.jsonl --port 9000
+  zs-env serve --questions hotpotqa,split=train --engine bm25,corpus=passages.jsonl --port 9000
 """
 
 

@@ -100,9 +100,9 @@ class SimulatedEngine(SearchEngine):
             models that were tuned on such prompts (`zs_env.simulation.recipe.Recipe`).
         retry_leaks: most times that noisy documents are written again because one of them holds a
             golden answer that the query does not name (`zs_env.rewards.golden_answer_in`); what
-            still does then is left out, and counted in ``usage``. A departure
-            from the paper, for servers that cannot contrast. It cannot see what gives away an
-            earlier step of the question.
+            still does then is left out. ``usage`` counts all documents that were thrown away. A
+            departure from the paper, for servers that cannot contrast. It cannot see what gives
+            away an earlier step of the question.
         owns_llm: whether `close` closes the simulation LLM too.
 
     Raises:

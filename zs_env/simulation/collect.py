@@ -13,7 +13,7 @@ from zs_env.evaluation.record import Record
 from zs_env.evaluation.run import evaluate
 from zs_env.evaluation.summary import Prices
 from zs_env.loading import parse_spec
-from zs_env.question_sources import WORLD
+from zs_env.question_sources import HUB, WORLD
 from zs_env.settings import Questions
 from zs_env.simulation.searches import SEARCHES, Searches, searches_of, write_searches
 
@@ -64,20 +64,23 @@ def training_questions(spec: Questions) -> Questions:
     """Return ``spec`` with the training split, if it names questions that have one.
 
     Raises:
-        ValueError: it names the test questions of the embedded world.
+        ValueError: it names questions that results are reported on.
     """
     if not isinstance(spec, str | Path | Mapping):
         return spec
     name, options = parse_spec("questions", spec)
-    if name == WORLD and options.get("split", TRAIN) != TRAIN:
-        raise ValueError(
-            f"`questions` must be training questions to collect, got {spec!r}: test questions are "
-            "for measuring. `zs-env evaluate` plays them, and its folder is a source, too."
-        )
-    known = name == WORLD or (name in DATASETS and TRAIN in DATASETS[name].splits)
-    if not known or "split" in options:
+    if name not in (WORLD, HUB, *DATASETS):
         return spec
-    return _with_split(spec, name, options)
+    reported = DATASETS[name].evaluation_split if name in DATASETS else "test"
+    has_train = name == WORLD or (name in DATASETS and TRAIN in DATASETS[name].splits)
+    split = options.get("split", TRAIN if has_train else reported)
+    if split == reported != TRAIN:
+        raise ValueError(
+            f"`questions` must be training questions to collect, got {spec!r}: the split "
+            f"{split!r} is for measuring. `zs-env evaluate` plays it, and its folder is a source, "
+            "too."
+        )
+    return spec if "split" in options else _with_split(spec, name, options)
 
 
 def _with_split(

@@ -73,6 +73,7 @@ class ZeroSearchEnvironment(Environment):  # type: ignore[misc]  # untyped where
         super().__init__()
         self._episodes = episodes
         self._streams = EpisodeStreams(episodes.source, 1)
+        self._told_progress = False
         self._episode: Episode | None = None
         self._episode_id: str | None = None
         self._rng = np.random.default_rng()
@@ -92,9 +93,11 @@ class ZeroSearchEnvironment(Environment):  # type: ignore[misc]  # untyped where
             TypeError: an option has the wrong type.
         """
         counted = self._episodes.progress
-        if counted is not None and "progress" not in options:
+        told = self._told_progress or "progress" in options
+        if counted is not None and not told:
             options["progress"] = counted
         episode = self._streams.reset({0: seed}, options, self._fresh_seed)[0]
+        self._told_progress = told
         self._episode = episode
         self._episode_id = episode_id or uuid4().hex
         return self._observe(episode, self._streams.reset_info(0, episode), None)

@@ -127,6 +127,7 @@ def _config(folder: Path, model: str, prompt_length: int, response_length: int) 
             },
         },
         "trainer": {
+            "logger": ["console"],  # verl's own default also logs to Weights & Biases
             "project_name": AGENT,
             "experiment_name": folder.name,
             "default_local_dir": str(folder / "checkpoints"),
