@@ -38,7 +38,7 @@ from zs_env.prompts import SIMULATION_TEMPLATES, document_lines
 from zs_env.rewards import normalize_answer
 from zs_env.simulation.card import as_markdown, make_card, warnings_of
 from zs_env.simulation.deeper import HELD_BACK, find_deeper, place_of
-from zs_env.simulation.entities import Entities, swapped
+from zs_env.simulation.entities import Entities, swapped, swapped_text
 from zs_env.simulation.export import write_pairs
 from zs_env.simulation.judges import FunctionJudge, load_judge
 from zs_env.simulation.make_pairs import DUPLICATE, NO_ANSWER, NOT_JUDGED, make_pairs
@@ -240,6 +240,37 @@ def test_swapped_answer_stands_in_prompt_and_documents_in_place_of_the_right_one
         assert not holds_golden_answer(documents_of(pair), right)
         assert WORLD.types[WORLD.find(other)] == WORLD.types[WORLD.find(right[0])]
     assert not any(p.origin == "swapped" for p in made(PILOT).pairs["held_out"])
+
+
+def test_renamed_entity_has_a_name_that_no_entity_has_in_prompt_and_documents():
+    queries = {s.question_id: set() for s in world_searches()}
+    for search in world_searches():
+        queries[search.question_id].add(search.query)
+    recipe = replace(PILOT, swap_share=0.0, rename_share=0.5)
+    train = [pair for pair in made(recipe).pairs["train"] if pair.label == "useful"]
+    renamed = [pair for pair in train if pair.query not in queries[pair.question_id]]
+    assert len(renamed) > 10
+    assert {(pair.hop, pair.origin) for pair in renamed} == {("final", "swapped")}
+    final = [pair for pair in train if pair.hop == "final"]
+    assert len(renamed) / len(final) == pytest.approx(0.5, abs=0.15)
+    for pair in renamed:
+        right = next(q for q in queries[pair.question_id] if differs_in_one_name(q, pair.query))
+        name, other = differs_in_one_name(right, pair.query)
+        assert WORLD.find(other) is None and WORLD.find(name) is not None
+        texts = pair.prompt + pair.completion
+        assert other in pair.completion and swapped_text(texts, name, "") == texts
+        assert holds_golden_answer(documents_of(pair), pair.golden_answers)
+
+
+def differs_in_one_name(query, other):
+    """Return the name that ``query`` has and the one in its place in ``other``; None if not so."""
+    for name in WORLD.names:
+        before, found, behind = query.partition(name)
+        if found and other.startswith(before) and other.endswith(behind):
+            in_its_place = other[len(before) : len(other) - len(behind)]
+            if len(in_its_place.split()) == 2:
+                return name, in_its_place
+    return None
 
 
 def test_random_answer_stands_only_in_prompts_of_earlier_hops():
@@ -508,6 +539,7 @@ def test_searches_of_one_label_are_an_error_that_says_what_was_left_out(verdict)
         ({"noisy_share": 1.0}, "`noisy_share` must be between 0 and 1"),
         ({"num_pairs": 0}, "`num_pairs` must be at least 1"),
         ({"swap_share": 2}, "`swap_share` must be a number in"),
+        ({"rename_share": -0.1}, "`rename_share` must be a number in"),
         ({"template": "none"}, "`template` must be one of"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What of the embedded world is held out, and other entities in place of golden answers."""
+"""What of the embedded world is held out, and other names in place of its own."""
 
 from __future__ import annotations
 
@@ -54,31 +54,60 @@ class Entities:
         subjects = [fact.subject for fact in reading.asked]
         return any(map(self.is_held_out, {*named, *subjects}))
 
+    def named_in(self, query: str) -> str | None:
+        """Return the name of the one entity that ``query`` names; None if it names none or more."""
+        reading = reading_of(self.world, query)
+        if not reading.named or len(reading.entities) != 1:
+            return None
+        return self.world.names[reading.entities[0]]
+
+    def invented(self, name: str, draw: Stream) -> str | None:
+        """Draw a name of the form of ``name`` that no entity has; None without one.
+
+        It has the first word of one entity of its type and the last of another, whose pages may be
+        targets of a training pair.
+        """
+        for _ in range(TRIES):
+            parts = [self._of_type(name, draw), self._of_type(name, draw)]
+            if all(part is not None and self.may_show(part, False) for part in parts):
+                first, last = (part.split() for part in parts if part is not None)
+                other = f"{first[0]} {last[-1]}"
+                if self.world.find(other) is None and first[0] != last[-1]:
+                    return other
+        return None
+
     def another(self, name: str, texts: Sequence[str], draw: Stream) -> str | None:
         """Draw an entity of the type of ``name`` that ``texts`` do not name; None without one.
 
         It is one whose page may be a target of a training pair.
         """
-        entity = self.world.find(name)
-        if entity is None:
-            return None
-        span = self.world.spans[self.world.types[entity]]
         for _ in range(TRIES):
-            other = self.world.names[span.start + draw.integer(len(span))]
-            if other == name or not self.may_show(other, False):
+            other = self._of_type(name, draw)
+            if other is None or other == name or not self.may_show(other, False):
                 continue
             if not any(_pattern(other).search(text) for text in texts):
                 return other
         return None
 
+    def _of_type(self, name: str, draw: Stream) -> str | None:
+        entity = self.world.find(name)
+        if entity is None:
+            return None
+        span = self.world.spans[self.world.types[entity]]
+        return self.world.names[span.start + draw.integer(len(span))]
+
 
 def swapped(documents: Sequence[Document], name: str, other: str) -> tuple[Document, ...]:
     """Return ``documents`` with ``other`` in place of ``name``, in titles and texts."""
-    pattern = _pattern(name)
     return tuple(
-        Document(pattern.sub(other, each.text), pattern.sub(other, each.title))
+        Document(swapped_text(each.text, name, other), swapped_text(each.title, name, other))
         for each in documents
     )
+
+
+def swapped_text(text: str, name: str, other: str) -> str:
+    """Return ``text`` with ``other`` in place of ``name``, as whole words in any case."""
+    return _pattern(name).sub(other, text)
 
 
 def _pattern(name: str) -> re.Pattern[str]:

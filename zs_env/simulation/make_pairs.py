@@ -16,7 +16,7 @@ from zs_env.keyed_random import Stream
 from zs_env.prompts import document_lines, load_simulation_template, render_simulation
 from zs_env.settings import Engine
 from zs_env.simulation.deeper import AUTO, Deeper, find_deeper, place_of
-from zs_env.simulation.entities import Entities, swapped
+from zs_env.simulation.entities import Entities, swapped, swapped_text
 from zs_env.simulation.pair import (
     EARLIER,
     FINAL,
@@ -171,7 +171,7 @@ class _Maker:
         draw: Stream,
     ) -> Pair:
         golden, documents, origin = search.golden_answers, target.documents, target.origin
-        stated = target.stated
+        query, question, stated = search.query, search.question, target.stated
         told = golden
         if entities is not None and label == USEFUL and len(golden) == 1:
             texts = [search.query, search.question, *_texts(documents)]
@@ -183,14 +183,30 @@ class _Maker:
                 golden = told = (other,)
             elif other is not None and target.hop == EARLIER:
                 told = (other,) if chance < self.recipe.random_answer_share else golden
+            named = entities.named_in(query) if target.hop == FINAL else None
+            if named is not None and draw.uniform() < self.recipe.rename_share:
+                name = entities.invented(named, draw)
+                if name is not None:
+                    documents, origin = swapped(documents, named, name), SWAPPED
+                    query = swapped_text(query, named, name)
+                    question = swapped_text(question, named, name)
+        request = SearchRequest(
+            query,
+            question,
+            told,
+            noisy=label == NOISY,
+            turn=search.turn,
+            top_k=len(documents),
+            document_words=self.recipe.document_words,
+        )
         return Pair(
-            prompt=self._prompt(search, label, told, len(documents)),
+            prompt=self._prompt(request),
             completion=document_lines(documents),
             label=label,
             hop=target.hop,
             origin=origin,
-            query=search.query,
-            question=search.question,
+            query=query,
+            question=question,
             golden_answers=golden,
             stated=stated,
             question_id=search.question_id,
@@ -198,18 +214,7 @@ class _Maker:
             template=self._template_id,
         )
 
-    def _prompt(
-        self, search: CollectedSearch, label: str, golden_answers: tuple[str, ...], top_k: int
-    ) -> str:
-        request = SearchRequest(
-            search.query,
-            search.question,
-            golden_answers,
-            noisy=label == NOISY,
-            turn=search.turn,
-            top_k=top_k,
-            document_words=self.recipe.document_words,
-        )
+    def _prompt(self, request: SearchRequest) -> str:
         return render_simulation(
             self._template,
             request,

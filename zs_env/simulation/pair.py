@@ -37,7 +37,8 @@ class Pair:
             ``earlier`` if they help on the way to it; ``unknown`` if the query asks for nothing
             that is known.
         origin: where the documents come from: ``engine``, as the policy got them; ``deeper``,
-            other results of the same query; ``swapped``, with another golden answer; ``corpus``.
+            other results of the same query; ``swapped``, with another golden answer, or another
+            name of what the query names; ``corpus``.
         query: query.
         question: question of the episode.
         golden_answers: golden answers that the documents go by: those of the question, or the one

@@ -43,10 +43,12 @@ class Recipe:
     """Whether noisy prompts are without golden answers; the engine needs the same option then."""
     swap_share: float = 0.0
     """Share of the useful pairs of a final hop whose golden answer becomes another entity of its type, in prompt and documents; only in the embedded world."""  # noqa: E501
+    rename_share: float = 0.0
+    """Share of the useful pairs of a final hop in which the entity that the query names gets a name that no entity has, in prompt and documents; only in the embedded world."""  # noqa: E501
     random_answer_share: float = 0.0
     """Share of the useful pairs of earlier hops whose prompt gives another entity of its type as the golden answer; only in the embedded world."""  # noqa: E501
     variants: int = 1
-    """Pairs of each label that are made of one search to train on, and pairs of a plain page: they differ in swapped and random answers, in which noisy documents they have, and in the order of a page; those that do not differ are left out."""  # noqa: E501
+    """Pairs of each label that are made of one search to train on, and pairs of a plain page: they differ in swapped and random answers and names, in which noisy documents they have, and in the order of a page; those that do not differ are left out."""  # noqa: E501
     held_out_share: float = 0.05
     """Share of the questions whose pairs are held out."""
     held_out_entities: float = 0.05
@@ -72,8 +74,8 @@ class Recipe:
                 "documents are taken from that many results."
             )
         shares = (
-            "noisy_share", "page_share", "swap_share", "random_answer_share", "held_out_share",
-            "held_out_entities",
+            "noisy_share", "page_share", "swap_share", "rename_share", "random_answer_share",
+            "held_out_share", "held_out_entities",
         )  # fmt: skip
         for name in shares:
             as_share(name, getattr(self, name))
