@@ -1,10 +1,11 @@
-"""Make the bundled simulation LLM, `simulated,model=world`: searches, pairs, and tuning twice.
+"""Make the bundled simulation LLM, `simulated,model=world`: searches, pairs, three times tuning.
 
     python -m studies.bundled [--folder runs/bundled] [--install]
 
-Each pass of tuning took about an hour of one busy core. Stages that have ended are skipped, and one
-that was stopped goes on. The second pass has other variants of the searches, and pages of the
-entities that no pair asks about. `--install` puts the model in the place of the bundled one.
+Each pass of tuning takes half an hour to an hour of one core. Stages that have ended are skipped,
+and one that was stopped goes on. Each pass has other variants of the searches; in the third, some
+entities get names that nothing has, so that names are copied from the query. `--install` puts the
+model in the place of the bundled one.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Options:
     """Train questions that are played to collect searches of the real engine."""
     num_pairs: int = 100_000
     """Pairs of each pass."""
-    processes: int = 2
+    processes: int = 1
     """Processes that tune side by side."""
     seed: int = 0
     """Seed of all draws."""
@@ -49,8 +50,17 @@ def stages_of(options: Options) -> list[list[Stage]]:
         muon_learning_rate=4e-3,
         model=folder / "tuned-1" / "model",
     )
+    third = Pass(
+        variants=15,
+        batch_tokens=4096,
+        learning_rate=1.5e-3,
+        muon_learning_rate=3e-3,
+        steps=2200,
+        rename_share=0.4,
+        model=folder / "tuned-2" / "model",
+    )
     stages = [*search_stages(folder, options.num_questions, seed)]
-    for number, planned in enumerate((first, second), start=1):
+    for number, planned in enumerate((first, second, third), start=1):
         pairs, tuned = f"pairs-{number}", f"tuned-{number}"
         stages += [
             pairs_stage(pairs, folder, options.num_pairs, seed, planned),
@@ -65,7 +75,7 @@ def main(options: Options) -> None:
     """Run all stages that have not ended, and install the model if that is asked for."""
     with ending_as_program():
         run_stages(stages_of(options), options.folder)
-    model = options.folder / "tuned-2" / "model"
+    model = options.folder / "tuned-3" / "model"
     print(f"model: {model}")
     if options.install:
         shutil.copytree(model, FOLDER, dirs_exist_ok=True)

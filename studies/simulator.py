@@ -42,6 +42,8 @@ class Pass:
         batch_tokens: tokens of a step.
         learning_rate: highest learning rate of AdamW.
         muon_learning_rate: highest learning rate of Muon.
+        steps: gradient steps; 0: one pass over the pairs.
+        rename_share: share of the final hops whose entity gets a name that no entity has.
         model: model to tune; None: the bundled base policy.
         seconds: about how long tuning takes.
     """
@@ -50,6 +52,8 @@ class Pass:
     batch_tokens: int
     learning_rate: float
     muon_learning_rate: float
+    steps: int = 0
+    rename_share: float = 0.0
     model: Path | None = None
     seconds: float = 1_300
 
@@ -71,9 +75,10 @@ def search_stages(folder: Path, num_questions: int, seed: int) -> tuple[Stage, S
 
 def pairs_stage(name: str, folder: Path, num_pairs: int, seed: int, planned: Pass) -> Stage:
     """Return the stage that makes the pairs of one pass, in ``folder/name``."""
+    renamed = ("--rename-share", f"{planned.rename_share:g}") if planned.rename_share else ()
     command = (
         "zs_env", "simulation", "pairs", f"{folder / 'searches'}", "--judge", "world", *RECIPE,
-        "--num-pairs", f"{num_pairs}", "--variants", f"{planned.variants}",
+        *renamed, "--num-pairs", f"{num_pairs}", "--variants", f"{planned.variants}",
         "--top-k", *TOP_K.split(), "--document-words", f"{instrument().document_words}",
         "--seed", f"{seed}", "--quiet", "--folder", f"{folder / name}",
     )  # fmt: skip
@@ -87,10 +92,11 @@ def tune_stage(
     launch = (
         ("torch.distributed.run", "--nproc_per_node", f"{processes}", "-m") if processes > 1 else ()
     )
+    steps = ("--steps", f"{planned.steps}") if planned.steps else ()
     model = () if planned.model is None else ("--model", f"{planned.model}")
     command = (
         *launch, "agents.sft", *model, "--data", f"{data}", "--folder", f"{folder}",
-        "--batch-tokens", f"{planned.batch_tokens}",
+        *steps, "--batch-tokens", f"{planned.batch_tokens}",
         "--learning-rate", f"{planned.learning_rate:g}",
         "--muon-learning-rate", f"{planned.muon_learning_rate:g}", *TUNING, "--seed", f"{seed}",
         "--resume",
