@@ -2,8 +2,8 @@
 
     python -m benchmarks.instrument run [--seeds 0 1 2 3 4] [--folder runs/instrument]
     python -m benchmarks.instrument report [--folder runs/instrument]
-    python -m benchmarks.instrument run --variants bm25 simulated --seeds 0 1 2
-    python -m benchmarks.instrument report --variants bm25 simulated --seeds 0 1 2
+    python -m benchmarks.instrument run --variants bm25 mild --seeds 0 1 2
+    python -m benchmarks.instrument report --variants bm25 mild --seeds 0 1 2
 
 `run` trains by PPO with each variant and seed, one process after the other on one core each, and
 goes on where it stopped; start it twice for two cores, with other seeds. `report` judges the last
@@ -45,9 +45,11 @@ VARIANTS = {
     "bm25": ["--engine", "bm25", "--test-engines", "bm25"],
     "simulated": ["--engine", SIMULATED, "--test-engines", "bm25", "--noise", "exponential",
                   "--noise-end", "0.5"],
+    "mild": ["--engine", SIMULATED, "--test-engines", "bm25", "--noise", "exponential",
+             "--noise-end", "0.25"],
 }  # fmt: skip
 """Options beside the setting's: documents in the loss; 0.5 or 0.75 of all searches noisy; BM25; the
-bundled simulation LLM with a curriculum of noise."""
+bundled simulation LLM with a curriculum of noise up to 0.5, and up to 0.25."""
 
 
 class Difference(NamedTuple):
@@ -66,6 +68,8 @@ DIFFERENCES = (
     Difference("noise 0.5, against none, judged at 0.5", "noise", "masked", noise=0.5),
     Difference("simulation LLM, against BM25, on BM25", "simulated", "bm25"),
     Difference("the same, greedy", "simulated", "bm25", greedy=True),
+    Difference("simulation LLM, noise up to 0.25, against BM25, on BM25", "mild", "bm25"),
+    Difference("the same, greedy", "mild", "bm25", greedy=True),
 )
 
 
@@ -195,7 +199,7 @@ def main(
     Args:
         command: what to do.
         folder: folder of the runs.
-        variants: variants of the setting: masked, documents, noise, high, bm25, simulated.
+        variants: variants of the setting: masked, documents, noise, high, bm25, simulated, mild.
         seeds: seeds of the runs.
         updates: updates of a run.
     """
