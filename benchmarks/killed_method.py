@@ -26,8 +26,8 @@ from typing import Any
 import tyro
 
 OPTIONS = (
-    "--num-questions", "1500", "--num-pairs", "4000", "--variants", "2", "--num-queries", "60",
-    "--updates", "10", "--num-test-questions", "60",
+    "--num-questions", "400", "--num-pairs", "1000", "--variants", "2", "--num-queries", "40",
+    "--updates", "3", "--num-test-questions", "30",
 )  # fmt: skip
 
 
