@@ -2,7 +2,7 @@
 
     make test-verl                                                 # makes .venvs/ray
     .venvs/ray/bin/python -m benchmarks.verl_training grpo         # 15 steps
-    .venvs/ray/bin/python -m benchmarks.verl_training ppo          # the same, with a critic
+    .venvs/ray/bin/python -m benchmarks.verl_training ppo          # with a critic: needs a GPU
     .venvs/ray/bin/python -m benchmarks.verl_training failing      # 20 steps, 10 % of searches fail
 
 The bundled policy trains on 80 episodes a step, five for each of 16 questions. `grpo` prints reward
