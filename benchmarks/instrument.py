@@ -36,17 +36,16 @@ from zs_env.evaluation.statistics import Estimate, mean_of
 PROPERTIES = ("masked", "documents", "noise", "high")
 """Variants that show what the setting can see."""
 
-SIMULATED = "simulated,model=world"
+ON_SIMULATED = ["--engine", "simulated,model=world", "--test-engines", "bm25",
+                "--noise", "exponential"]  # fmt: skip
 VARIANTS = {
     "masked": [],
     "documents": ["--no-mask-documents"],
     "noise": ["--noise-start", "0.5", "--noise-end", "0.5"],
     "high": ["--noise-start", "0.75", "--noise-end", "0.75"],
     "bm25": ["--engine", "bm25", "--test-engines", "bm25"],
-    "simulated": ["--engine", SIMULATED, "--test-engines", "bm25", "--noise", "exponential",
-                  "--noise-end", "0.5"],
-    "mild": ["--engine", SIMULATED, "--test-engines", "bm25", "--noise", "exponential",
-             "--noise-end", "0.25"],
+    "simulated": [*ON_SIMULATED, "--noise-end", "0.5"],
+    "mild": [*ON_SIMULATED, "--noise-end", "0.25"],
 }  # fmt: skip
 """Options beside the setting's: documents in the loss; 0.5 or 0.75 of all searches noisy; BM25; the
 bundled simulation LLM with a curriculum of noise up to 0.5, and up to 0.25."""

@@ -67,13 +67,16 @@ class Entities:
         It has the first word of one entity of its type and the last of another, whose pages may be
         targets of a training pair.
         """
+        names = self._names_of_type(name)
+        if not names:
+            return None
         for _ in range(TRIES):
-            parts = [self._of_type(name, draw), self._of_type(name, draw)]
-            if all(part is not None and self.may_show(part, False) for part in parts):
-                first, last = (part.split() for part in parts if part is not None)
-                other = f"{first[0]} {last[-1]}"
-                if self.world.find(other) is None and first[0] != last[-1]:
-                    return other
+            one, another = draw.choice(names), draw.choice(names)
+            first, last = one.split()[0], another.split()[-1]
+            other = f"{first} {last}"
+            shown = self.may_show(one, False) and self.may_show(another, False)
+            if shown and first != last and self.world.find(other) is None:
+                return other
         return None
 
     def another(self, name: str, texts: Sequence[str], draw: Stream) -> str | None:
@@ -81,20 +84,24 @@ class Entities:
 
         It is one whose page may be a target of a training pair.
         """
+        names = self._names_of_type(name)
+        if not names:
+            return None
         for _ in range(TRIES):
-            other = self._of_type(name, draw)
-            if other is None or other == name or not self.may_show(other, False):
+            other = draw.choice(names)
+            if other == name or not self.may_show(other, False):
                 continue
             if not any(_pattern(other).search(text) for text in texts):
                 return other
         return None
 
-    def _of_type(self, name: str, draw: Stream) -> str | None:
+    def _names_of_type(self, name: str) -> Sequence[str]:
+        """Return the names of all entities of the type of ``name``; empty if it is none."""
         entity = self.world.find(name)
         if entity is None:
-            return None
+            return ()
         span = self.world.spans[self.world.types[entity]]
-        return self.world.names[span.start + draw.integer(len(span))]
+        return self.world.names[span.start : span.stop]
 
 
 def swapped(documents: Sequence[Document], name: str, other: str) -> tuple[Document, ...]:
