@@ -189,6 +189,8 @@ class ChatServer:
             key = _key(body)
             self._asked[key] += 1
             return await _answer(request, body, self.plan(body, self._asked[key] - 1))
+        except ConnectionResetError:
+            return web.Response()  # the client has gone: nobody reads it
         finally:
             self.in_flight -= 1
 

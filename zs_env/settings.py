@@ -12,6 +12,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
 
@@ -270,16 +271,26 @@ def make_settings(kind: type[S], arguments: Mapping[str, Any]) -> S:
 
 def describe(kind: type[Any]) -> dict[str, str]:
     """Return the documentation of each field of a dataclass like these, read from its source."""
-    # A string below a field is its documentation; only the source has it, the class does not.
     documentation: dict[str, str] = {}
     for cls in reversed(kind.__mro__[:-1]):  # base classes first, without `object`
-        body = ast.parse(inspect.getsource(cls)).body[0]
-        assert isinstance(body, ast.ClassDef)
-        for statement, below in zip(body.body, body.body[1:], strict=False):
-            if isinstance(statement, ast.AnnAssign) and isinstance(below, ast.Expr):
-                assert isinstance(statement.target, ast.Name)
-                assert isinstance(below.value, ast.Constant)
-                documentation[statement.target.id] = str(below.value.value)
+        documentation |= _describe_own(cls)
+    return documentation
+
+
+# Once a class: in Python 3.11, `ast.parse` can fail while another thread parses, as one does that
+# formats a traceback.
+@cache
+def _describe_own(cls: type) -> dict[str, str]:
+    """Return the documentation of the fields that ``cls`` adds."""
+    # A string below a field is its documentation; only the source has it, the class does not.
+    body = ast.parse(inspect.getsource(cls)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    documentation: dict[str, str] = {}
+    for statement, below in zip(body.body, body.body[1:], strict=False):
+        if isinstance(statement, ast.AnnAssign) and isinstance(below, ast.Expr):
+            assert isinstance(statement.target, ast.Name)
+            assert isinstance(below.value, ast.Constant)
+            documentation[statement.target.id] = str(below.value.value)
     return documentation
 
 
