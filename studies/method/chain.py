@@ -38,13 +38,15 @@ class MethodConfig:
     """Pairs to tune the simulation LLM on, each of them read once."""
     variants: int = 2
     """Variants of each search among the pairs."""
+    rename_share: float = 0.3
+    """Share of the final hops that ask about names which no entity has: so names are copied."""
     processes: int = 1
     """Processes that tune side by side, beside the policy that trains on the real engine."""
     num_queries: int = 500
     """Held-out queries to measure fidelity on."""
     contrast: float = 0.5
     """Weight of contrastive decoding of noisy documents; 0: none, as in the paper."""
-    noise_end: float = 0.5
+    noise_end: float = 0.25
     """Noise probability at the end of the curriculum, which begins with 0."""
     updates: int = 50
     """Updates of each policy."""
@@ -62,7 +64,8 @@ class MethodConfig:
             "updates",
         ):
             as_integer(name, getattr(self, name), 1)
-        as_share("noise_end", self.noise_end)
+        for name in ("rename_share", "noise_end"):
+            as_share(name, getattr(self, name))
 
     @property
     def model(self) -> Path:
@@ -90,7 +93,7 @@ def stages_of(config: MethodConfig) -> list[list[Stage]]:
     """Return the stages in order; those of one list run side by side."""
     folder, seed = config.folder, config.seed
     collect, judge = search_stages(folder, config.num_questions, seed)
-    planned = Pass(config.variants, 2048, 3e-3, 5e-3)
+    planned = Pass(config.variants, 2048, 3e-3, 5e-3, rename_share=config.rename_share)
     pairs = pairs_stage("pairs", folder, config.num_pairs, seed, planned)
     tune = tune_stage("tune", folder / "pairs", folder / "tuned", seed, planned, config.processes)
     evaluations = [_evaluate(config, name) for name in (SIMULATED, REAL)]
