@@ -51,8 +51,9 @@ def main(kills: int = 10, seed: int = 0, folder: Path | None = None) -> None:
             _kill(_start(place / "killed"), seconds, alone=bool(number % 2))
         _start(place / "killed").wait()
         whole, killed = (_figures(place / name) for name in ("whole", "killed"))
-    if whole != killed:
-        sys.exit(f"the figures differ: {json.dumps(whole)} and, killed, {json.dumps(killed)}")
+    different = list(_differences(whole, killed))
+    if different:
+        sys.exit("\n".join(["the figures differ (undisturbed, killed):", *different]))
     print(f"killed {kills} times: the same figures")
 
 
@@ -88,8 +89,21 @@ def _descendants(pid: int) -> Iterator[int]:
 
 
 def _figures(folder: Path) -> Any:
-    """Return all figures of a chain but those of time."""
-    return _without_time(json.loads((folder / "results.json").read_text()))
+    """Return all figures of a chain but those of time, and nothing of where it lies."""
+    text = (folder / "results.json").read_text()
+    return _without_time(json.loads(text.replace(str(folder), "FOLDER")))
+
+
+def _differences(whole: Any, killed: Any, name: str = "") -> Iterator[str]:
+    """Yield a line for each figure in which the two differ."""
+    if isinstance(whole, dict) and isinstance(killed, dict) and whole.keys() == killed.keys():
+        for key in whole:
+            yield from _differences(whole[key], killed[key], f"{name}/{key}")
+    elif isinstance(whole, list) and isinstance(killed, list) and len(whole) == len(killed):
+        for number, pair in enumerate(zip(whole, killed, strict=True)):
+            yield from _differences(*pair, f"{name}/{number}")
+    elif whole != killed:
+        yield f"  {name}: {whole}, {killed}"
 
 
 def _without_time(value: Any) -> Any:

@@ -1,9 +1,9 @@
-"""Make the bundled simulation LLM, `simulated,model=world`: searches, pairs, four times tuning.
+"""Make the bundled simulation LLM, `simulated,model=world`: searches, pairs, three times tuning.
 
     python -m studies.bundled [--folder runs/bundled] [--install]
 
-Each pass of tuning takes 20 minutes to an hour of one core. Stages that have ended are skipped, and
-one that was stopped goes on. Each pass has other variants of the searches; in the last two, some
+Each pass of tuning takes half an hour to an hour of one core. Stages that have ended are skipped,
+and one that was stopped goes on. Each pass has other variants of the searches; in the third, some
 entities get names that nothing has, so that names are copied from the query. `--install` puts the
 model in the place of the bundled one.
 """
@@ -59,17 +59,8 @@ def stages_of(options: Options) -> list[list[Stage]]:
         rename_share=0.4,
         model=folder / "tuned-2" / "model",
     )
-    fourth = Pass(
-        variants=20,
-        batch_tokens=4096,
-        learning_rate=1e-3,
-        muon_learning_rate=2e-3,
-        steps=2600,
-        rename_share=0.5,
-        model=folder / "tuned-3" / "model",
-    )
     stages = [*search_stages(folder, options.num_questions, seed)]
-    for number, planned in enumerate((first, second, third, fourth), start=1):
+    for number, planned in enumerate((first, second, third), start=1):
         pairs, tuned = f"pairs-{number}", f"tuned-{number}"
         stages += [
             pairs_stage(pairs, folder, options.num_pairs, seed, planned),
@@ -84,7 +75,7 @@ def main(options: Options) -> None:
     """Run all stages that have not ended, and install the model if that is asked for."""
     with ending_as_program():
         run_stages(stages_of(options), options.folder)
-    model = options.folder / "tuned-4" / "model"
+    model = options.folder / "tuned-3" / "model"
     print(f"model: {model}")
     if options.install:
         shutil.copytree(model, FOLDER, dirs_exist_ok=True)

@@ -291,7 +291,8 @@ def test_play_slow_search_does_not_hold_up_other_episodes():
     assert all(trajectory.termination is Termination.ANSWERED for trajectory in found)
 
 
-def test_play_is_the_same_each_time_with_an_engine_that_computes():
+@pytest.mark.parametrize("engine", ["world", "bm25"])
+def test_play_is_the_same_each_time_with_an_engine_that_computes(engine):
     """To the batches that are sampled: a training run resumes to the very same metrics."""
     batches = []
 
@@ -301,9 +302,9 @@ def test_play_is_the_same_each_time_with_an_engine_that_computes():
 
     for _ in range(5):
         batches.append([])
-        play(assignments(60), load_engine("world"), noting, ENCODER, RULES, max_episodes=20)
+        play(assignments(60), load_engine(engine), noting, ENCODER, RULES, max_episodes=20)
     assert all(batch == batches[0] for batch in batches)
-    searches = play(assignments(60), load_engine("world"), sample, ENCODER, RULES)
+    searches = play(assignments(60), load_engine(engine), sample, ENCODER, RULES)
     assert sum(len(trajectory.searches) for trajectory in searches) > 50
 
 

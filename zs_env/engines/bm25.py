@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import bm25s
 
 
+RANKED_AT_ONCE = 20_000
+"""Most passages that are ranked on the event loop itself, in about a millisecond."""
+
+
 class BM25Engine(SearchEngine):
     """Engine that finds the documents with the highest BM25 scores; it ignores ``noisy``.
 
@@ -59,6 +63,12 @@ class BM25Engine(SearchEngine):
             )
             for request in requests
         ]
+
+    async def asearch(self, request: SearchRequest) -> SearchResult:
+        """Rank the corpus for one query; a large one in a thread, so that others need not wait."""
+        if len(self.passages) <= RANKED_AT_ONCE:
+            return self.search([request])[0]
+        return await super().asearch(request)
 
     def identity(self) -> dict[str, Any]:
         """Return a hash of all passages, and the version of the library that ranks them."""
