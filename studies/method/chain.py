@@ -38,8 +38,6 @@ class MethodConfig:
     """Pairs to tune the simulation LLM on, each of them read once."""
     variants: int = 2
     """Variants of each search among the pairs."""
-    rename_share: float = 0.3
-    """Share of the final hops that ask about names which no entity has: so names are copied."""
     processes: int = 1
     """Processes that tune side by side, beside the policy that trains on the real engine."""
     num_queries: int = 500
@@ -64,8 +62,7 @@ class MethodConfig:
             "updates",
         ):
             as_integer(name, getattr(self, name), 1)
-        for name in ("rename_share", "noise_end"):
-            as_share(name, getattr(self, name))
+        as_share("noise_end", self.noise_end)
 
     @property
     def model(self) -> Path:
@@ -93,7 +90,7 @@ def stages_of(config: MethodConfig) -> list[list[Stage]]:
     """Return the stages in order; those of one list run side by side."""
     folder, seed = config.folder, config.seed
     collect, judge = search_stages(folder, config.num_questions, seed)
-    planned = Pass(config.variants, 2048, 3e-3, 5e-3, rename_share=config.rename_share)
+    planned = Pass(config.variants, 2048, 3e-3, 5e-3)
     pairs = pairs_stage("pairs", folder, config.num_pairs, seed, planned)
     tune = tune_stage("tune", folder / "pairs", folder / "tuned", seed, planned, config.processes)
     evaluations = [_evaluate(config, name) for name in (SIMULATED, REAL)]
