@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from zs_env import Document, SearchRequest
-from zs_env.engines import load_engine
+from zs_env.concurrency.event_loop import run_to_end
+from zs_env.engines import bm25, checked_asearch, load_engine
 from zs_env.engines.bm25 import BM25Engine
 from zs_env.engines.bm25_index import find_best
 from zs_env.errors import CorpusError
@@ -162,3 +163,11 @@ def test_bm25_corpus_as_search_r1_writes_it(tmp_path, monkeypatch, options):
 def test_bm25_index_without_a_corpus_is_refused(tmp_path):
     with pytest.raises(ValueError, match="`index` is of a `corpus`"):
         load_engine({"name": "bm25", "index": tmp_path})
+
+
+@pytest.mark.parametrize("ranked_at_once", [0, 3])
+def test_bm25_answers_one_request_as_a_batch_wherever_it_ranks(monkeypatch, ranked_at_once):
+    monkeypatch.setattr(bm25, "RANKED_AT_ONCE", ranked_at_once)
+    engine = BM25Engine(CORPUS)
+    request = SearchRequest("capital of Peru", "?", ("x",), top_k=2)
+    assert run_to_end(checked_asearch(engine, request)) == engine.search([request])[0]

@@ -277,8 +277,8 @@ def describe(kind: type[Any]) -> dict[str, str]:
     return documentation
 
 
-# Once a class: in Python 3.11, `ast.parse` can fail while another thread parses, as one does that
-# formats a traceback.
+# Once a class: in Python 3.11, `ast.parse` can raise SystemError while another thread parses, as
+# one does that formats a traceback (CPython gh-106905).
 @cache
 def _describe_own(cls: type) -> dict[str, str]:
     """Return the documentation of the fields that ``cls`` adds."""
