@@ -346,7 +346,7 @@ def test_concurrency_is_halved_once_for_all_that_are_refused_together(server, si
     def plan(body, attempt):
         if attempt > 0:
             again.append(server.in_flight)
-            return Reply("x", delay_s=0.4)
+            return Reply("x", delay_s=1.2 if sign == 500 else 0.4)
         return Reply(hang=True) if sign == "hang" else Reply(status=sign, body=b"", delay_s=1.0)
 
     server.plan = plan

@@ -69,4 +69,5 @@ def kl_k3(log_probs: Tensor, reference_log_probs: Tensor, loss_mask: Tensor) -> 
     See Schulman 2020, "Approximating KL divergence". It is the penalty of GRPO.
     """
     log_ratio = (reference_log_probs - log_probs).where(loss_mask, 0.0)
-    return log_ratio.exp() - 1.0 - log_ratio
+    # `exp() - 1` would lose small ratios, and rounding can leave a little less than 0.
+    return (log_ratio.expm1() - log_ratio).clamp(min=0.0)
