@@ -52,9 +52,10 @@ def main(kills: int = 10, seed: int = 0, folder: Path | None = None) -> None:
             _kill(_start(place / "killed"), seconds, alone=bool(number % 2))
         _start(place / "killed").wait()
         whole, killed = (_figures(place / name) for name in ("whole", "killed"))
-    different = list(_differences(whole, killed))
+    different = sorted({name for name, _ in whole.items() ^ killed.items()})
     if different:
-        sys.exit("\n".join(["the figures differ (undisturbed, killed):", *different]))
+        lines = [f"  {name}: {whole.get(name)}, {killed.get(name)}" for name in different]
+        sys.exit("\n".join(["the figures differ (undisturbed, killed):", *lines]))
     print(f"killed {kills} times: the same figures")
 
 
@@ -89,24 +90,20 @@ def _descendants(pid: int) -> Iterator[int]:
         yield from _descendants(child)
 
 
-def _figures(folder: Path) -> Any:
-    """Return all figures of a chain but those of time, and nothing of where it lies."""
+def _figures(folder: Path) -> dict[str, str]:
+    """Return all figures of a chain but those of time, and nothing of where it lies, by place."""
     text = (folder / "results.json").read_text()
-    return _without_time(json.loads(text.replace(str(folder), "FOLDER")))
+    return dict(_by_place(_without_time(json.loads(text.replace(str(folder), "FOLDER")))))
 
 
-def _differences(whole: Any, killed: Any, name: str = "") -> Iterator[str]:
-    """Yield a line for each figure in which the two differ."""
-    if isinstance(whole, dict) and isinstance(killed, dict) and whole.keys() == killed.keys():
-        for key in whole:
-            yield from _differences(whole[key], killed[key], f"{name}/{key}")
-    elif isinstance(whole, list) and isinstance(killed, list) and len(whole) == len(killed):
-        for number, pair in enumerate(zip(whole, killed, strict=True)):
-            yield from _differences(*pair, f"{name}/{number}")
-    elif isinstance(whole, dict) and isinstance(killed, dict):
-        yield f"  {name}: {sorted(whole.keys() ^ killed.keys())} are in one of them only"
-    elif whole != killed:
-        yield f"  {name}: {whole}, {killed}"
+def _by_place(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Yield all that ``value`` holds, each as JSON, with its place."""
+    parts = dict(enumerate(value)) if isinstance(value, list) else value
+    if not parts or not isinstance(parts, dict):
+        yield place, json.dumps(value)
+        return
+    for name, part in parts.items():
+        yield from _by_place(part, f"{place}/{name}")
 
 
 def _without_time(value: Any) -> Any:

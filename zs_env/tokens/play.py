@@ -30,7 +30,7 @@ TOKEN_RULES = Rules(max_action_chars=sys.maxsize)
 PATIENT_TICKS = 8
 """Turns of the loop in which an engine that computes, and waits for nothing, has answered.
 
-The engines ``world``, ``bm25`` and ``empty`` do.
+The engines ``world`` and ``empty`` do, and ``bm25`` over a corpus that is ranked at once.
 """
 
 Outcome = tuple[SearchResult | None, BaseException | None]
